@@ -1,0 +1,1 @@
+//! Start latency of runtime classes, side by side in one run.

@@ -1,0 +1,1 @@
+//! A small client for the Kubernetes Container Runtime Interface.

@@ -1,0 +1,1 @@
+//! The seccomp profile of a spec, compiled to a BPF program.

@@ -1,0 +1,1 @@
+//! containerd-shim-loment-v2, the containerd shim.

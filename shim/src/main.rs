@@ -1,0 +1,3 @@
+//! containerd-shim-loment-v2, the containerd shim.
+
+fn main() {}

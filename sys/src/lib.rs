@@ -1,0 +1,1 @@
+//! The system calls that neither the standard library nor nix offers: the one place with unsafe code.
