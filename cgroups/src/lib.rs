@@ -8,6 +8,10 @@ use std::{
 
 use oci_spec::runtime::LinuxResources;
 
+pub use crate::stats::Stats;
+
+pub mod stats;
+
 /// What went wrong with a cgroup: operation, object, cause, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {object}: {cause}{}", hint.map(|h| format!(" ({h})")).unwrap_or_default())]
@@ -147,8 +151,3 @@ impl AsFd for OomWatch {
         self.fd.as_fd()
     }
 }
-
-/// Usage of one cgroup. To be shaped by the implementation: plain fields with units in their docs, everything that
-/// containerd's `io.containerd.cgroups.v1.Metrics` and `io.containerd.cgroups.v2.Metrics` can carry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {}
