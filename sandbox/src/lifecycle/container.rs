@@ -1,0 +1,5 @@
+//! One container of the pod.
+
+/// Where a container stands.
+#[derive(Debug)]
+pub struct ContainerState {}

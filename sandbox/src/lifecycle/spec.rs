@@ -1,0 +1,118 @@
+//! What the machine has to know of a pod.
+
+use std::time::Duration;
+
+use super::manifest;
+use crate::Result;
+
+/// A pod, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSpec {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`, `default` when there is none.
+    pub namespace: String,
+    /// `metadata.uid`, empty when there is none.
+    pub uid: String,
+    /// `spec.restartPolicy`.
+    pub restart_policy: RestartPolicy,
+    /// `spec.terminationGracePeriodSeconds`: the budget that all containers share when the pod is stopped.
+    pub grace: Duration,
+    /// `spec.activeDeadlineSeconds`.
+    pub active_deadline: Option<Duration>,
+    /// `spec.readinessGates[*].conditionType`.
+    pub readiness_gates: Vec<String>,
+    /// Init containers and sidecars, in the order in which they start.
+    pub init_containers: Vec<ContainerSpec>,
+    /// App containers, in the order in which they start.
+    pub containers: Vec<ContainerSpec>,
+    /// When a container that has ended is started again.
+    pub backoff: Backoff,
+}
+
+/// A container of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// Name, unique in the pod.
+    pub name: String,
+    /// Image as the manifest names it.
+    pub image: String,
+    /// What part it has in the pod.
+    pub kind: Kind,
+    /// Its own `restartPolicy` (KEP-5307); `None` follows the pod's.
+    pub restart_policy: Option<RestartPolicy>,
+    /// What it is asked to end with: `lifecycle.stopSignal`, SIGTERM when there is none.
+    pub stop_signal: i32,
+}
+
+/// The part a container has in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// An init container with `restartPolicy: Always`: the next one starts when it runs; it lives as long as the apps.
+    Sidecar,
+    /// What the pod is for.
+    App,
+}
+
+/// `restartPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestartPolicy {
+    /// Whatever the exit code.
+    Always,
+    /// When the exit code is not 0.
+    OnFailure,
+    /// Not at all.
+    Never,
+}
+
+/// How long a container that has ended waits for its next start: not at all, then `initial`, doubling up to `max`; from
+/// the beginning again after a run longer than `reset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Second delay (the first is none).
+    pub initial: Duration,
+    /// Longest delay.
+    pub max: Duration,
+    /// A run longer than this is forgiven.
+    pub reset: Duration,
+}
+
+impl Default for Backoff {
+    /// The kubelet's: 10 s, 300 s, 600 s.
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(10), max: Duration::from_secs(300), reset: Duration::from_secs(600) }
+    }
+}
+
+/// A container of the pod by its place: init containers first, then the app containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerId(pub(super) usize);
+
+impl PodSpec {
+    /// Reads a `v1.Pod` in JSON. Fields that the machine has no use for are passed over, whatever is in them.
+    ///
+    /// Errors: not JSON or not of a Pod's shape; a name that is missing or used twice; no container; an unknown
+    /// `restartPolicy` or stop signal; a back-off annotation that is no duration or out of range.
+    pub fn from_manifest(json: &str) -> Result<Self> {
+        manifest::read(json)
+    }
+
+    /// All containers with their places, in the order in which they start.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = (ContainerId, &ContainerSpec)> {
+        let all: Vec<_> = self.init_containers.iter().chain(&self.containers).collect();
+        all.into_iter().enumerate().map(|(place, container)| (ContainerId(place), container))
+    }
+
+    /// The container named `name`.
+    pub fn id(&self, name: &str) -> Option<ContainerId> {
+        self.all().find(|(_, container)| container.name == name).map(|(id, _)| id)
+    }
+
+    /// The container at `id`.
+    pub fn container(&self, id: ContainerId) -> Option<&ContainerSpec> {
+        let inits = self.init_containers.len();
+        self.init_containers.get(id.0).or_else(|| self.containers.get(id.0.checked_sub(inits)?))
+    }
+}
