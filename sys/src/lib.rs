@@ -1,1 +1,4 @@
 //! The system calls that neither the standard library nor nix offers: the one place with unsafe code.
+#![allow(unsafe_code)]
+
+pub mod seccomp;
