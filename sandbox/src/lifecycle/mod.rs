@@ -9,23 +9,38 @@
 //! | `manifest` | the part of a `v1.Pod` that is read, as it is written |
 //! | `spec` | the same, checked |
 //! | `machine` | events in, actions out |
-//! | `container` | one container: its stage and the table of stages |
+//! | `stage` | the stages of a container, as one table |
+//! | `container` | one container: what has happened to it, what is owed to it |
 //! | `restart`, `backoff` | whether and when a container is started again |
 //! | `stop` | the order and the deadlines of stopping |
-//! | `phase`, `conditions`, `status`, `column` | what is told about the pod |
+//! | `phase`, `conditions`, `status`, `qos`, `column` | what is told about the pod |
 //! | `timeline` | what happened, in order |
+//! | `time`, `duration`, `rfc3339` | the machine's clock; how spans and times are written |
 
+pub mod column;
+pub mod conditions;
 pub mod container;
+pub mod duration;
 pub mod machine;
-mod manifest;
 pub mod phase;
+pub mod qos;
+pub mod restart;
+pub mod rfc3339;
 pub mod spec;
+pub mod stage;
 pub mod status;
+pub mod stop;
 pub mod time;
 pub mod timeline;
 
-pub use machine::{Action, Cause, Event, Machine};
+mod backoff;
+pub mod manifest;
+
+pub use container::ContainerState;
+pub use machine::{Action, Event, Machine};
 pub use phase::Phase;
 pub use spec::{Backoff, ContainerId, ContainerSpec, Kind, PodSpec, RestartPolicy};
+pub use stage::Stage;
+pub use stop::Cause;
 pub use time::Time;
 pub use timeline::{Entry, Moment};

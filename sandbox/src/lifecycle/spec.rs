@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::manifest;
+use super::{manifest, qos::QosClass, restart::RestartRule};
 use crate::Result;
 
 /// A pod, checked.
@@ -28,6 +28,8 @@ pub struct PodSpec {
     pub containers: Vec<ContainerSpec>,
     /// When a container that has ended is started again.
     pub backoff: Backoff,
+    /// `status.qosClass`, which follows from the containers' resources.
+    pub qos: QosClass,
 }
 
 /// A container of a pod.
@@ -41,8 +43,24 @@ pub struct ContainerSpec {
     pub kind: Kind,
     /// Its own `restartPolicy` (KEP-5307); `None` follows the pod's.
     pub restart_policy: Option<RestartPolicy>,
+    /// `restartPolicyRules`: the first that applies restarts it whatever the policy says.
+    pub restart_rules: Vec<RestartRule>,
     /// What it is asked to end with: `lifecycle.stopSignal`, SIGTERM when there is none.
     pub stop_signal: i32,
+}
+
+impl Default for ContainerSpec {
+    /// An app container without a name that is asked to end with SIGTERM.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            image: String::new(),
+            kind: Kind::App,
+            restart_policy: None,
+            restart_rules: Vec::new(),
+            stop_signal: nix::libc::SIGTERM,
+        }
+    }
 }
 
 /// The part a container has in its pod.
