@@ -1,1 +1,22 @@
 //! A private containerd with offline images: the ground that tests and demo stand on.
+//!
+//! [`in_lab`] runs a program in a lab: in namespaces of its own ([`isolate`]) with a containerd ([`Lab`]) that knows the
+//! runtime classes `loment` and `runc` ([`config`]) and has images that were made on this machine ([`images`]). Pods
+//! are made and watched through CRI ([`pod`], [`events`]). Afterwards a [`census`] says what is left, and nothing stays.
+
+pub mod census;
+pub mod config;
+pub mod events;
+mod files;
+pub mod hierarchy;
+pub mod images;
+pub mod isolate;
+pub mod lab;
+pub mod pod;
+pub mod process;
+pub mod programs;
+pub mod requirements;
+pub mod supervise;
+
+pub use lab::{Lab, Options};
+pub use supervise::in_lab;

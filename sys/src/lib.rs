@@ -2,3 +2,5 @@
 #![allow(unsafe_code)]
 
 pub mod seccomp;
+#[cfg(feature = "sysv")]
+pub mod sysv;

@@ -1,0 +1,55 @@
+//! Runs inside test containers, from the test image: makes and finds the objects of an IPC namespace, which no applet of
+//! busybox can make.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use loment_sys::sysv;
+use nix::{fcntl::OFlag, sys::mman::shm_open, sys::stat::Mode};
+
+const USAGE: &str = "usage: loment-probe sem-create KEY VALUE | sem-value KEY | shm-write NAME TEXT | shm-read NAME";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do when stderr is gone too.
+            let _ = writeln!(io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    match words {
+        ["sem-create", key, value] => {
+            let id = sysv::semget(key.parse()?, 1, true).with_context(|| format!("create semaphore {key}"))?;
+            sysv::set_value(id, 0, value.parse()?).with_context(|| format!("set semaphore {key}"))
+        }
+        ["sem-value", key] => {
+            let id = sysv::semget(key.parse()?, 1, false).with_context(|| format!("find semaphore {key}"))?;
+            let value = sysv::value(id, 0).with_context(|| format!("read semaphore {key}"))?;
+            Ok(writeln!(io::stdout(), "{value}")?)
+        }
+        ["shm-write", name, text] => {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
+            let object = shm_open(*name, flags, Mode::from_bits_truncate(0o600));
+            let object = object.with_context(|| format!("create shared memory {name}"))?;
+            Ok(File::from(object).write_all(text.as_bytes())?)
+        }
+        ["shm-read", name] => {
+            let object = shm_open(*name, OFlag::O_RDONLY, Mode::empty());
+            let mut text = String::new();
+            File::from(object.with_context(|| format!("open shared memory {name}"))?).read_to_string(&mut text)?;
+            Ok(writeln!(io::stdout(), "{text}")?)
+        }
+        _ => bail!("{USAGE}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! What containerd and the CNI plugins are told.
+
+use std::path::Path;
+
+/// Name of the runtime class that the shim serves.
+pub const HANDLER: &str = "loment";
+
+/// Name of the runtime class with the distribution's own shim and runc, to compare with.
+pub const RUNC: &str = "runc";
+
+/// Plugins that no pod needs here and that probe the machine or write outside the lab's directories.
+const DISABLED: [&str; 8] = [
+    "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs",
+    "io.containerd.snapshotter.v1.blockfile",
+    "io.containerd.internal.v1.opt",
+    "io.containerd.internal.v1.tracing",
+    "io.containerd.tracing.processor.v1.otlp",
+];
+
+/// What varies between labs.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// The lab's directory.
+    pub directory: &'a Path,
+    /// Directory of the CNI plugins.
+    pub cni: &'a Path,
+    /// Image of a pod's sandbox container.
+    pub pause_image: &'a str,
+    /// Whether processes may be given a lower OOM score than containerd's.
+    pub may_lower_oom_score: bool,
+    /// Whether containerd logs all that it does.
+    pub debug: bool,
+}
+
+/// containerd's configuration, version 2, which containerd 1.6 to 2.x read.
+pub fn containerd(settings: &Settings<'_>) -> String {
+    let directory = settings.directory.display();
+    let disabled: String = DISABLED.iter().map(|plugin| format!("  \"{plugin}\",\n")).collect();
+    let level = if settings.debug { "debug" } else { "info" };
+    let (cni, pause) = (settings.cni.display(), settings.pause_image);
+    let restrict = !settings.may_lower_oom_score;
+    let runtimes = runtime(HANDLER, "io.containerd.loment.v2") + &runtime(RUNC, "io.containerd.runc.v2");
+    format!(
+        r#"version = 2
+root = "{directory}/root"
+state = "{directory}/state"
+disabled_plugins = [
+{disabled}]
+
+[grpc]
+  address = "{directory}/containerd.sock"
+
+[debug]
+  level = "{level}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = {restrict}
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "{cni}"
+  conf_dir = "{directory}/cni"
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "overlayfs"
+  default_runtime_name = "{HANDLER}"
+{runtimes}"#
+    )
+}
+
+/// One runtime class. Annotations of the project reach the shim; others stay with the pod.
+fn runtime(name: &str, kind: &str) -> String {
+    format!(
+        r#"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
+  runtime_type = "{kind}"
+  pod_annotations = ["io.loment.*"]
+  container_annotations = ["io.loment.*"]
+"#
+    )
+}
+
+/// A bridge in the lab's network namespace with an address for each pod. No masquerading: a lab has no way out.
+pub fn network(directory: &Path) -> String {
+    serde_json::json!({
+        "cniVersion": "0.4.0",
+        "name": "loment-lab",
+        "plugins": [{
+            "type": "bridge",
+            "bridge": "loment0",
+            "isGateway": true,
+            "ipMasq": false,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": directory.join("ipam"),
+                "ranges": [[{ "subnet": "10.88.0.0/16" }]],
+                "routes": [{ "dst": "0.0.0.0/0" }],
+            },
+        }],
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_runtime_classes_pass_the_projects_annotations_on() {
+        let settings = Settings {
+            directory: Path::new("/run/x"),
+            cni: Path::new("/usr/lib/cni"),
+            pause_image: "example/pause:1",
+            may_lower_oom_score: false,
+            debug: false,
+        };
+        let text = containerd(&settings);
+        assert_eq!(text.matches("pod_annotations = [\"io.loment.*\"]").count(), 2);
+        assert!(text.contains("restrict_oom_score_adj = true"));
+        assert!(text.contains("runtime_type = \"io.containerd.loment.v2\""));
+    }
+}

@@ -1,0 +1,299 @@
+//! A containerd of its own, in the namespaces that the process has entered.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use loment_cri::Client;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    census::Census,
+    config, images,
+    isolate::LAB_DIR,
+    requirements::{self, Machine},
+};
+
+/// The containerd namespace of everything that CRI makes.
+const NAMESPACE: &str = "k8s.io";
+
+/// How long containerd may take to become ready, or to end. Generous: it only matters when something is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long what was removed may take to vanish.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// How a lab is set up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// containerd logs all that it does.
+    pub debug: bool,
+}
+
+/// A running containerd with images, a network and two runtime classes.
+#[derive(Debug)]
+pub struct Lab {
+    machine: Machine,
+    path: OsString,
+    containerd: Mutex<Child>,
+    before: Census,
+}
+
+impl Lab {
+    /// Starts containerd and gives it its images. `bin` is the directory that holds the shim.
+    pub(crate) fn up(machine: &Machine, bin: &Path, options: Options) -> Result<Self> {
+        let directory = Path::new(LAB_DIR);
+        for name in ["cni", "images", "logs", "volumes"] {
+            let path = directory.join(name);
+            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        }
+        let settings = config::Settings {
+            directory,
+            cni: &machine.cni,
+            pause_image: images::PAUSE,
+            may_lower_oom_score: requirements::may_lower_oom_score(),
+            debug: options.debug,
+        };
+        write(&directory.join("config.toml"), &config::containerd(&settings))?;
+        write(&directory.join("cni/10-loment.conflist"), &config::network(directory))?;
+        let path = search_path(bin)?;
+        let containerd = Mutex::new(start(machine, &path)?);
+        let mut lab = Self { machine: machine.clone(), path, containerd, before: Census::default() };
+        lab.wait_until_ready()?;
+        lab.import_images(bin)?;
+        lab.before = lab.census();
+        Ok(lab)
+    }
+
+    /// containerd's socket, for CRI and for containerd's own API.
+    pub fn socket(&self) -> PathBuf {
+        Path::new(LAB_DIR).join("containerd.sock")
+    }
+
+    /// Where containerd logs.
+    pub fn log(&self) -> PathBuf {
+        Path::new(LAB_DIR).join("containerd.log")
+    }
+
+    /// A new directory for a pod's logs or volumes, named for a person who reads it.
+    pub fn directory(&self, kind: &str, name: &str) -> Result<PathBuf> {
+        let path = Path::new(LAB_DIR).join(kind).join(name);
+        fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A connection for CRI requests.
+    pub async fn connect(&self) -> Result<Client> {
+        Ok(Client::connect(&self.socket()).await?)
+    }
+
+    /// containerd's own client, in the namespace where CRI's containers are.
+    pub fn ctr(&self) -> Command {
+        let mut command = self.command(&self.machine.ctr);
+        command.arg("--address").arg(self.socket()).args(["--namespace", NAMESPACE]);
+        command
+    }
+
+    /// A command that finds this lab's containerd and this project's programs.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("PATH", &self.path)
+            .env("CONTAINERD_ADDRESS", self.socket())
+            .env("CONTAINERD_NAMESPACE", NAMESPACE)
+            .env("CONTAINER_RUNTIME_ENDPOINT", format!("unix://{}", self.socket().display()))
+            .env("IMAGE_SERVICE_ENDPOINT", format!("unix://{}", self.socket().display()))
+            .env_remove(crate::programs::BIN_DIR)
+            .env_remove(crate::supervise::ID);
+        command
+    }
+
+    /// What exists now, containerd apart.
+    pub fn census(&self) -> Census {
+        Census::take(&[self.containerd().id()])
+    }
+
+    /// What is left since `before`, once things have settled.
+    pub fn left_since(&self, before: &Census) -> Vec<String> {
+        let own = self.containerd().id();
+        Census::settle(before, &[own], SETTLE)
+    }
+
+    /// Ends containerd as a package upgrade does, pods staying, and starts it again.
+    pub fn restart_containerd(&self) -> Result<()> {
+        let mut containerd = self.containerd();
+        stop(&mut containerd)?;
+        *containerd = start(&self.machine, &self.path)?;
+        drop(containerd);
+        self.wait_until_ready()
+    }
+
+    /// Removes every pod, with its containers.
+    pub async fn remove_pods(&self) -> Result<()> {
+        let client = self.connect().await?;
+        for pod in client.list_pod_sandboxes(None).await? {
+            client.stop_pod_sandbox(&pod.id).await?;
+            client.remove_pod_sandbox(&pod.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the pods, ends containerd and tells whether anything was left behind by them.
+    pub(crate) fn down(self) -> Result<()> {
+        block_on(self.remove_pods())??;
+        let left = self.left_since(&self.before);
+        let mut containerd = self.containerd();
+        stop(&mut containerd)?;
+        drop(containerd);
+        if !left.is_empty() {
+            bail!("left behind when every pod was removed:\n  {}", left.join("\n  "));
+        }
+        Ok(())
+    }
+
+    /// A panic elsewhere does not change which process containerd is.
+    fn containerd(&self) -> MutexGuard<'_, Child> {
+        self.containerd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let reason = match block_on(self.unready())? {
+                Ok(conditions) if conditions.is_empty() => return Ok(()),
+                Ok(conditions) => conditions.join("; "),
+                Err(error) => format!("{error:#}"),
+            };
+            let ended = self.containerd().try_wait().context("look at containerd")?;
+            if ended.is_some() || Instant::now() > deadline {
+                let state = ended.map_or_else(|| "not ready".to_owned(), |status| format!("ended with {status}"));
+                bail!("start containerd: {state}: {reason}\nits log ends:\n{}", self.end_of_log());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The conditions that containerd says are not met yet.
+    async fn unready(&self) -> Result<Vec<String>> {
+        let status = self.connect().await?.status(false).await?.status.unwrap_or_default();
+        if status.conditions.is_empty() {
+            return Ok(vec!["no conditions are reported".to_owned()]);
+        }
+        let unmet = status.conditions.into_iter().filter(|condition| !condition.status);
+        Ok(unmet.map(|condition| format!("{}: {}", condition.r#type, condition.message)).collect())
+    }
+
+    fn import_images(&self, bin: &Path) -> Result<()> {
+        let directory = Path::new(LAB_DIR).join("images");
+        for file in images::write_all(&directory, bin)? {
+            let output = self.ctr().args(["images", "import"]).arg(&file).output().context("run ctr")?;
+            if !output.status.success() {
+                let reason = String::from_utf8_lossy(&output.stderr);
+                bail!("import {}: {}\ncontainerd's log ends:\n{}", file.display(), reason.trim(), self.end_of_log());
+            }
+            // containerd has it now, and the lab's files are in memory.
+            fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
+        }
+        images::ALL.into_iter().try_for_each(|name| self.wait_for_image(name))
+    }
+
+    /// CRI learns of an import from an event.
+    fn wait_for_image(&self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let known = block_on(async { anyhow::Ok(self.connect().await?.image_status(name).await?) })??;
+            if known.is_some() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("import image {name}: CRI does not know it\ncontainerd's log ends:\n{}", self.end_of_log());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The last lines of containerd's log.
+    pub fn end_of_log(&self) -> String {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let mut containerd = self.containerd();
+        if let Ok(None) = containerd.try_wait() {
+            // The outer process ends what is then left.
+            let _ = containerd.kill();
+            let _ = containerd.wait();
+        }
+    }
+}
+
+/// Runs a future to its end on this thread.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start a runtime")?;
+    Ok(runtime.block_on(future))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+/// The shim's directory, that of the program that runs (where `loment` is), and the caller's own path.
+fn search_path(bin: &Path) -> Result<OsString> {
+    let own = env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));
+    let given = env::var_os("PATH").unwrap_or_default();
+    let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let all = [bin.to_path_buf()].into_iter().chain(own).chain(env::split_paths(&given)).chain(administrators);
+    env::join_paths(all).context("join the directories of PATH")
+}
+
+fn start(machine: &Machine, path: &OsStr) -> Result<Child> {
+    let log = Path::new(LAB_DIR).join("containerd.log");
+    let file = File::options().create(true).append(true).open(&log);
+    let file = file.with_context(|| format!("open {}", log.display()))?;
+    let errors = file.try_clone().with_context(|| format!("open {}", log.display()))?;
+    Command::new(&machine.containerd)
+        .arg("--config")
+        .arg(Path::new(LAB_DIR).join("config.toml"))
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors)
+        // Its own group: an interrupt at the terminal is for the lab, which then ends containerd in its turn.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("start {}", machine.containerd.display()))
+}
+
+fn stop(containerd: &mut Child) -> Result<()> {
+    let pid = i32::try_from(containerd.id()).context("a pid that fits")?;
+    if containerd.try_wait().context("look at containerd")?.is_some() {
+        return Ok(());
+    }
+    kill(Pid::from_raw(pid), Signal::SIGTERM).context("end containerd")?;
+    let deadline = Instant::now() + PATIENCE;
+    while containerd.try_wait().context("look at containerd")?.is_none() {
+        if Instant::now() > deadline {
+            containerd.kill().context("kill containerd")?;
+            containerd.wait().context("reap containerd")?;
+            bail!("end containerd: it did not end on SIGTERM within {PATIENCE:?} and was killed");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Processes by descent. A lab is a subreaper: what it started stays below it, whoever dies in between, so that descent
+//! says what is the lab's on a machine where others work too.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+/// A process as `/proc/<pid>/stat` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// Its parent's id.
+    pub parent: i32,
+    /// `Z` when it has ended and waits to be reaped.
+    pub state: char,
+    /// Its name, as in `ps -o comm`.
+    pub name: String,
+}
+
+/// Reads one line of `/proc/<pid>/stat`. The name is in parentheses and may hold spaces and parentheses itself.
+fn parse_stat(stat: &str) -> Option<Process> {
+    let (before, after) = (stat.find('(')?, stat.rfind(')')?);
+    let pid = stat.get(..before)?.trim().parse().ok()?;
+    let name = stat.get(before + 1..after)?.to_owned();
+    let mut rest = stat.get(after + 1..)?.split_whitespace();
+    let (state, parent) = (rest.next()?.chars().next()?, rest.next()?.parse().ok()?);
+    Some(Process { pid, parent, state, name })
+}
+
+/// Every process below `ancestor`, without itself.
+pub fn descendants(ancestor: i32) -> Vec<Process> {
+    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
+    for entry in crate::files::entries(Path::new("/proc")) {
+        // A process may end between the listing and the reading.
+        let Some(process) = fs::read_to_string(entry.join("stat")).ok().as_deref().and_then(parse_stat) else {
+            continue;
+        };
+        children.entry(process.parent).or_default().push(process);
+    }
+    let (mut found, mut todo) = (Vec::new(), vec![ancestor]);
+    while let Some(parent) = todo.pop() {
+        let of_parent = children.remove(&parent).unwrap_or_default();
+        todo.extend(of_parent.iter().map(|child| child.pid));
+        found.extend(of_parent);
+    }
+    found
+}
+
+/// The words of a process's command line, or its name in brackets when it has none.
+pub fn command_line(process: &Process) -> String {
+    let words = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+    let words = String::from_utf8_lossy(&words).replace('\0', " ");
+    match words.trim() {
+        "" => format!("[{}]", process.name),
+        words => words.to_owned(),
+    }
+}
+
+/// Kills everything below the calling process, a subreaper, and reaps it. Returns how many processes there were.
+pub fn sweep(limit: Duration) -> Result<usize> {
+    let deadline = Instant::now() + limit;
+    let own = nix::unistd::getpid().as_raw();
+    let mut swept = 0;
+    loop {
+        let left = descendants(own);
+        if left.is_empty() {
+            return Ok(swept);
+        }
+        if Instant::now() > deadline {
+            bail!("kill what the lab started: {} processes are still there, as {}", left.len(), command_line(&left[0]));
+        }
+        for process in &left {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        swept += reap();
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reaps every child that has ended; returns how many.
+pub fn reap() -> usize {
+    let mut reaped = 0;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return reaped,
+            Ok(_) => reaped += 1,
+            Err(Errno::EINTR) => {}
+            Err(_) => return reaped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let process = parse_stat("42 (a) (b c) S 7 42 42 0");
+        assert_eq!(process, Some(Process { pid: 42, parent: 7, state: 'S', name: "a) (b c".into() }));
+        assert_eq!(parse_stat("nonsense"), None);
+    }
+}

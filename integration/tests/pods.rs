@@ -1,0 +1,2 @@
+//! Pods on a real containerd.
+fn main() {}
