@@ -1,3 +1,6 @@
 //! The command for people: pods on one machine, through containerd.
 
+mod error;
+mod manifest;
+
 fn main() {}
