@@ -11,7 +11,7 @@ const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of low
                               for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
 /// What is wrong with an RFC 1123 label of at most 63 characters; empty when nothing is.
-pub(crate) fn label_problem(name: &str) -> Vec<&'static str> {
+pub(super) fn label_problem(name: &str) -> Vec<&'static str> {
     let mut problems = Vec::new();
     if name.len() > 63 {
         problems.push("must be no more than 63 characters");
@@ -23,7 +23,7 @@ pub(crate) fn label_problem(name: &str) -> Vec<&'static str> {
 }
 
 /// What is wrong with an RFC 1123 subdomain of at most 253 characters; empty when nothing is.
-pub(crate) fn subdomain_problem(name: &str) -> Vec<&'static str> {
+pub(super) fn subdomain_problem(name: &str) -> Vec<&'static str> {
     let mut problems = Vec::new();
     if name.len() > 253 {
         problems.push("must be no more than 253 characters");

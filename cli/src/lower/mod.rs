@@ -1,0 +1,125 @@
+//! A pod lowered to what the Container Runtime Interface understands. Everything here is a pure function of the manifest
+//! and of what was read from the machine before; the disk is touched by `crate::disk`, the runtime by the commands.
+
+pub(crate) mod container;
+pub(crate) mod dns;
+pub(crate) mod env;
+pub(crate) mod hosts;
+pub(crate) mod layout;
+pub(crate) mod resources;
+pub(crate) mod sandbox;
+pub(crate) mod security;
+pub(crate) mod volumes;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
+
+/// Annotation of a sandbox: the completed manifest as compact JSON. Its presence makes the shim run the pod's lifecycle.
+pub(crate) const MANIFEST: &str = "io.loment.pod.manifest";
+/// Annotation of a sandbox: the directory that holds the pod's volumes and files.
+pub(crate) const DIRECTORY: &str = "io.loment.pod.directory";
+/// Annotation of a container: its name in the manifest.
+pub(crate) const CONTAINER_NAME: &str = "io.loment.container.name";
+
+/// Labels by which a kubelet, crictl and this program find a pod and its containers.
+pub(crate) mod label {
+    pub(crate) const POD_NAME: &str = "io.kubernetes.pod.name";
+    pub(crate) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+    pub(crate) const POD_UID: &str = "io.kubernetes.pod.uid";
+    pub(crate) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+}
+
+/// What a pod takes from the machine that it runs on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    /// Name of the machine.
+    pub(crate) name: String,
+    /// Its addresses, the one that others see first.
+    pub(crate) addresses: Vec<String>,
+    /// Text of its resolver configuration.
+    pub(crate) resolv_conf: String,
+    /// Text of its `/etc/hosts`.
+    pub(crate) hosts: String,
+    /// Number of processors.
+    pub(crate) processors: i64,
+    /// Bytes of memory.
+    pub(crate) memory: i64,
+    /// Whether cgroup v2 carries all controllers.
+    pub(crate) unified: bool,
+}
+
+/// The ConfigMaps and Secrets that a pod may refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    config_maps: BTreeMap<String, ConfigMap>,
+    secrets: BTreeMap<String, Secret>,
+}
+
+impl Sources {
+    /// Those of `namespace`; an object that names no namespace belongs to it.
+    pub(crate) fn of(namespace: &str, config_maps: &[ConfigMap], secrets: &[Secret]) -> Self {
+        let here = |other: &Option<String>| other.as_deref().is_none_or(|other| other == namespace);
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        Sources {
+            config_maps: config_maps
+                .iter()
+                .filter(|object| here(&object.metadata.namespace))
+                .map(|object| (name(&object.metadata.name), object.clone()))
+                .collect(),
+            secrets: secrets
+                .iter()
+                .filter(|object| here(&object.metadata.namespace))
+                .map(|object| (name(&object.metadata.name), object.clone()))
+                .collect(),
+        }
+    }
+
+    /// All keys of a ConfigMap with their contents.
+    pub(crate) fn config_map(&self, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+        let object = self.config_maps.get(name)?;
+        let text = object.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+        let binary = object.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
+        Some(text.chain(binary).collect())
+    }
+
+    /// All keys of a Secret with their contents; `stringData` goes over `data`.
+    pub(crate) fn secret(&self, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+        let object = self.secrets.get(name)?;
+        let data = object.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
+        let text = object.string_data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+        Some(data.chain(text).collect())
+    }
+}
+
+/// The containers of a pod in the order in which they start: init containers and sidecars, then the apps.
+pub(crate) fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+pub(crate) fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+pub(crate) fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("default")
+}
+
+pub(crate) fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// Why a pod that is valid cannot be lowered: it refers to something that is not there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Missing(pub(crate) String);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
