@@ -1,0 +1,378 @@
+//! One cgroup in all hierarchies.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::fcntl::OFlag;
+use oci_spec::runtime::LinuxResources;
+
+use crate::{
+    Error, Result, Stats,
+    controller::Controller,
+    create, devices,
+    dir::{Dir, open_dir_at},
+    freeze, kill,
+    layout::Layout,
+    oom::{self, OomWatch},
+    path, plan, procs, remove, stats, v1, v2,
+};
+
+/// How long [`Cgroup::freeze`] waits.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// One cgroup: a directory per v1 hierarchy, or one directory on v2.
+///
+/// On hybrid a directory in the v2 hierarchy is made only when a huge page limit asks for it: entering it costs as much
+/// as all v1 hierarchies together. Named v1 hierarchies are entered like the others: systemd takes a process that
+/// stays in the one named after it for a part of containerd's service, and ends it with that.
+#[derive(Debug)]
+pub struct Cgroup {
+    layout: Layout,
+    path: PathBuf,
+    /// In the order of the layout's hierarchies; `None` where the cgroup is gone.
+    v1: Vec<Option<Dir>>,
+    /// On v2 only: hybrid's is looked up when it is needed.
+    v2: Option<Dir>,
+}
+
+/// How a process gets into a cgroup. Writing a pid into `cgroup.procs` waits for an RCU grace period (10 ms on a
+/// default kernel); both ways here do not.
+#[derive(Debug)]
+pub enum Entry {
+    /// v1: the single-threaded child writes `0` into each of these `tasks` files.
+    Tasks(Vec<TasksFile>),
+    /// v2: the child is born inside with `CLONE_INTO_CGROUP` on this directory.
+    Into(OwnedFd),
+    /// Hybrid: born inside this v2 directory, then `tasks` of the v1 hierarchies.
+    Both(OwnedFd, Vec<TasksFile>),
+}
+
+/// An open `tasks` file with its path for error messages.
+#[derive(Debug)]
+pub struct TasksFile {
+    /// Opened for writing.
+    pub fd: OwnedFd,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes the cgroup (and its parents) in every hierarchy. One that exists is taken over: a restarted container
+    /// keeps its cgroup. On error nothing new is left behind.
+    pub fn create(layout: &Layout, path: &Path) -> Result<Self> {
+        let relative = path::below_root(path)?;
+        create::create(layout, &relative, || Self::open_relative(layout, relative.clone()))
+    }
+
+    /// The cgroup at `path`, which may be gone already in some or all hierarchies.
+    pub fn open(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::open_relative(layout, path::below_root(path)?)
+    }
+
+    fn open_relative(layout: &Layout, path: PathBuf) -> Result<Self> {
+        let open = |root: &Dir| {
+            Dir::open_below(root, &path).map_err(|e| Error::new("open cgroup", root.path().join(&path).display(), e))
+        };
+        let v1 = layout.v1().iter().map(|h| open(&h.root)).collect::<Result<Vec<_>>>()?;
+        let v2 = match layout.v2() {
+            Some(root) if layout.v1().is_empty() => open(root)?,
+            _ => None,
+        };
+        Ok(Self { layout: layout.clone(), v1, v2, path })
+    }
+
+    /// Path below each hierarchy's mount point: the specification's `cgroupsPath` without a leading slash.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its directory in each hierarchy of [`Layout::mount_points`] in which it exists.
+    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        let unified = self.unified().ok().flatten().map(|dir| dir.path().to_owned());
+        let v1 = self.v1.iter().flatten().map(|dir| dir.path().to_owned());
+        v1.chain(unified)
+    }
+
+    /// Sets limits before the first process enters (`create`) or while processes run (`update`). What is not given
+    /// stays as it is.
+    ///
+    /// A value of 0 for shares, quota, period, weights, pids and memory means "not given", a negative one "no limit",
+    /// as with every other runtime. What this layout cannot do is an error of kind [`io::ErrorKind::Unsupported`],
+    /// except for kernel memory limits, which the kernel has dropped.
+    pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        if self.process_dir().is_none() {
+            return Err(self.nowhere());
+        }
+        if let Some(memory) = resources.memory()
+            && memory.check_before_update() == Some(true)
+        {
+            self.check_memory_fits(memory.limit())?;
+        }
+        let groups = match &self.v2 {
+            Some(dir) => v2::plan(resources, || dir.read_string("cpu.max").ok().flatten())?,
+            None => v1::plan(resources, self.hugetlb_files())?,
+        };
+        let hybrid = match resources.hugepage_limits() {
+            Some(limits) if !limits.is_empty() => self.hugetlb_directory()?,
+            _ => None,
+        };
+        plan::run(&groups, |controller| match (controller, &hybrid) {
+            (Controller::Hugetlb, Some(dir)) => Some(dir),
+            _ => self.dir(controller),
+        })?;
+        match resources.devices() {
+            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {
+        plan::run(&devices::v1::plan(rules)?, |controller| self.dir(controller))
+    }
+
+    /// `checkBeforeUpdate`: a limit below what is in use would kill on v2.
+    fn check_memory_fits(&self, limit: Option<i64>) -> Result<()> {
+        let (Some(dir), Some(limit)) = (self.dir(Controller::Memory), limit.and_then(|l| u64::try_from(l).ok())) else {
+            return Ok(());
+        };
+        let file = if self.v2.is_some() { "memory.current" } else { "memory.usage_in_bytes" };
+        let text = dir.read_string(file).map_err(|e| Error::new("read", dir.join(file).display(), e))?;
+        let usage = text.map_or(0, |text| stats::parse::number(&text));
+        if limit != 0 && usage > limit {
+            let why = format!("{usage} bytes are in use");
+            return Err(Error::invalid(&format!("set memory limit {limit} of"), dir.path().display(), why)
+                .hint("checkBeforeUpdate is set: free memory or raise the limit"));
+        }
+        Ok(())
+    }
+
+    fn hugetlb_files(&self) -> v1::Hugetlb {
+        match self.layout.v1_index(Controller::Hugetlb) {
+            None if self.layout.v2().is_some() => v1::Hugetlb::V2,
+            _ => v1::Hugetlb::V1,
+        }
+    }
+
+    /// Hybrid: the v2 directory with huge page limits, made if there is none. A process that is in the cgroup already
+    /// would stay outside of it.
+    fn hugetlb_directory(&self) -> Result<Option<Dir>> {
+        let root = match self.layout.v2() {
+            Some(root) if self.v2.is_none() && self.hugetlb_files() == v1::Hugetlb::V2 => root,
+            _ => return Ok(None),
+        };
+        if self.unified()?.is_none() && !self.pids()?.is_empty() {
+            let why = "its processes were started without huge page limits";
+            return Err(Error::unsupported("limit huge pages of", self.path.display(), why)
+                .hint("give the limits when the container is created"));
+        }
+        create::create_in_v2(root, &self.path, Controller::Hugetlb)?;
+        self.unified()
+    }
+
+    /// What a new process needs to be born in, or to put itself into, this cgroup.
+    pub fn entry(&self) -> Result<Entry> {
+        if let Some(dir) = &self.v2 {
+            return Ok(Entry::Into(own(dir)?));
+        }
+        let mut tasks = Vec::with_capacity(self.v1.len());
+        for (dir, hierarchy) in self.v1.iter().zip(self.layout.v1()) {
+            let dir = dir.as_ref().ok_or_else(|| self.gone(&hierarchy.root))?;
+            let path = dir.join("tasks");
+            let fd = dir.open("tasks", OFlag::O_WRONLY).map_err(|e| Error::new("open", path.display(), e))?;
+            tasks.push(TasksFile { fd, path });
+        }
+        match self.unified()? {
+            Some(dir) => Ok(Entry::Both(own(&dir)?, tasks)),
+            None if tasks.is_empty() => Err(self.nowhere()),
+            None => Ok(Entry::Tasks(tasks)),
+        }
+    }
+
+    /// All processes in this cgroup and below, each once, ascending. Processes that cannot be seen from the caller's
+    /// pid namespace are left out. Empty when the cgroup is gone.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let Some(dir) = self.process_dir() else { return Ok(Vec::new()) };
+        procs::pids(dir.as_fd()).map_err(|e| Error::new("list processes of", dir.path().display(), e))
+    }
+
+    /// Stops every process and returns when the kernel says that all are stopped. After two seconds it lets them run
+    /// again and fails.
+    pub fn freeze(&self) -> Result<()> {
+        let failed = |dir: &Dir, e| {
+            Error::new("freeze", dir.path().display(), e)
+                .hint("a task that waits in the kernel cannot be stopped; try again when its I/O is done")
+        };
+        self.refuse_own("freeze")?;
+        match self.freezer()? {
+            Freezer::V1(dir) => freeze::freeze_v1(dir, FREEZE_PATIENCE).map_err(|e| failed(dir, e)),
+            Freezer::V2(dir) => freeze::freeze_v2(dir, FREEZE_PATIENCE).map_err(|e| failed(dir, e)),
+        }
+    }
+
+    /// Lets frozen processes run again.
+    pub fn thaw(&self) -> Result<()> {
+        let (dir, done) = match self.freezer()? {
+            Freezer::V1(dir) => (dir, freeze::thaw_v1(dir)),
+            Freezer::V2(dir) => (dir, freeze::thaw_v2(dir)),
+        };
+        done.map_err(|e| Error::new("thaw", dir.path().display(), e))
+    }
+
+    /// Kills every process in this cgroup and below with SIGKILL, frozen ones too, and forks that race it. The
+    /// processes may still be dying when it returns. A cgroup that is gone has none.
+    pub fn kill(&self) -> Result<()> {
+        let Some(dir) = self.process_dir() else { return Ok(()) };
+        self.refuse_own("kill all processes of")?;
+        let failed = |e| Error::new("kill all processes of", dir.path().display(), e);
+        if self.v2.is_some() {
+            match dir.write("cgroup.kill", "1") {
+                // Before Linux 5.14; or the cgroup has just been removed, which the other way finds out as well.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                done => return done.map_err(failed),
+            }
+        }
+        kill::kill_all(&KillTarget { dir, freezer: self.freezer().ok() }).map_err(failed)
+    }
+
+    /// Usage and limits, as the kernel accounts them now. A controller that is not there is left out; a cgroup that is
+    /// gone is an error of kind [`io::ErrorKind::NotFound`].
+    pub fn stats(&self) -> Result<Stats> {
+        let present = self.process_dir().ok_or_else(|| self.nowhere())?;
+        // The descriptor outlives the cgroup: without files in it there is nothing left to account.
+        present.open("cgroup.procs", OFlag::O_PATH).map_err(|_| self.nowhere())?;
+        match &self.v2 {
+            Some(dir) => stats::read_v2::read(dir),
+            None => stats::read_v1::read(|controller| self.dir(controller)),
+        }
+        .map_err(|e| Error::new("read statistics of", present.path().display(), e))
+    }
+
+    /// How many processes the kernel has killed here and below for want of memory.
+    pub fn oom_kills(&self) -> Result<u64> {
+        let (dir, kills) = match (&self.v2, self.dir(Controller::Memory)) {
+            (Some(dir), _) => (dir, oom::kills_v2(dir)),
+            (None, Some(dir)) => (dir, oom::kills_v1(dir)),
+            (None, None) => return Err(self.no_memory_controller()),
+        };
+        kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))
+    }
+
+    /// A descriptor that becomes readable when the count of [`Cgroup::oom_kills`] may have changed.
+    pub fn watch_oom(&self) -> Result<OomWatch> {
+        let (dir, watch) = match (&self.v2, self.dir(Controller::Memory)) {
+            (Some(dir), _) => (dir, OomWatch::v2(dir)),
+            (None, Some(dir)) => (dir, OomWatch::v1(dir)),
+            (None, None) => return Err(self.no_memory_controller()),
+        };
+        watch.map_err(|e| Error::new("watch for lack of memory in", dir.path().display(), e))
+    }
+
+    /// Removes the cgroup and those that a container has made below it; one that is gone is removed. Waits, for a
+    /// bounded time (1 s), for processes that are dying. Parents stay.
+    pub fn remove(&self) -> Result<()> {
+        remove::remove(self.roots().collect(), &self.path)
+    }
+
+    /// [`Cgroup::remove`] without waiting: false when a process is still in it.
+    pub fn try_remove(&self) -> Result<bool> {
+        let mut roots = self.roots().collect();
+        remove::try_remove(&mut roots, &self.path)?;
+        Ok(roots.is_empty())
+    }
+
+    fn roots(&self) -> impl Iterator<Item = &Dir> {
+        self.layout.v1().iter().map(|h| &h.root).chain(self.layout.v2())
+    }
+
+    /// The directory with a controller's files.
+    fn dir(&self, controller: Controller) -> Option<&Dir> {
+        match &self.v2 {
+            Some(dir) => Some(dir),
+            None => self.v1.get(self.layout.v1_index(controller)?)?.as_ref(),
+        }
+    }
+
+    /// The one hierarchy that is asked for processes: the freezer's, so that what is killed is what was frozen.
+    fn process_dir(&self) -> Option<&Dir> {
+        self.dir(Controller::Freezer).or_else(|| self.v1.iter().flatten().next())
+    }
+
+    /// The directory in the v2 hierarchy, if there is one now.
+    fn unified(&self) -> Result<Option<Dir>> {
+        let Some(root) = self.layout.v2() else { return Ok(None) };
+        Dir::open_below(root, &self.path)
+            .map_err(|e| Error::new("open cgroup", root.path().join(&self.path).display(), e))
+    }
+
+    fn freezer(&self) -> Result<Freezer<'_>> {
+        match (&self.v2, self.dir(Controller::Freezer)) {
+            (Some(dir), _) => Ok(Freezer::V2(dir)),
+            (None, Some(dir)) => Ok(Freezer::V1(dir)),
+            (None, None) => Err(Error::unsupported("freeze", self.path.display(), "there is no freezer for it")
+                .hint("mount the v1 freezer controller, or use cgroup v2 with Linux 5.2")),
+        }
+    }
+
+    /// A caller that froze itself could not thaw anything again.
+    fn refuse_own(&self, operation: &str) -> Result<()> {
+        match self.pids()?.binary_search(&std::process::id().cast_signed()) {
+            Ok(_) => Err(Error::invalid(operation, self.path.display(), "this very process is in it")),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn gone(&self, root: &Dir) -> Error {
+        let cause = io::Error::new(io::ErrorKind::NotFound, "the cgroup is gone");
+        Error::new("open", root.path().join(&self.path).display(), cause)
+    }
+
+    fn nowhere(&self) -> Error {
+        let cause = io::Error::new(io::ErrorKind::NotFound, "the cgroup is gone from every hierarchy");
+        Error::new("use cgroup", self.path.display(), cause)
+    }
+
+    fn no_memory_controller(&self) -> Error {
+        Error::unsupported("watch memory of", self.path.display(), "no memory controller holds it")
+    }
+}
+
+fn own(dir: &Dir) -> Result<OwnedFd> {
+    let gone = |e| Error::new("open cgroup", dir.path().display(), e);
+    open_dir_at(dir, c".").and_then(|fd| fd.ok_or_else(|| io::ErrorKind::NotFound.into())).map_err(gone)
+}
+
+enum Freezer<'a> {
+    V1(&'a Dir),
+    V2(&'a Dir),
+}
+
+struct KillTarget<'a> {
+    dir: &'a Dir,
+    freezer: Option<Freezer<'a>>,
+}
+
+impl kill::Target for KillTarget<'_> {
+    fn freeze(&self) -> bool {
+        match &self.freezer {
+            Some(Freezer::V1(dir)) => freeze::freeze_v1(dir, kill::FREEZE_PATIENCE).is_ok(),
+            Some(Freezer::V2(dir)) => freeze::freeze_v2(dir, kill::FREEZE_PATIENCE).is_ok(),
+            None => false,
+        }
+    }
+
+    fn thaw(&self) -> io::Result<()> {
+        match &self.freezer {
+            Some(Freezer::V1(dir)) => freeze::thaw_v1(dir),
+            Some(Freezer::V2(dir)) => freeze::thaw_v2(dir),
+            None => Ok(()),
+        }
+    }
+
+    fn pids(&self) -> io::Result<Vec<i32>> {
+        procs::pids(self.dir.as_fd())
+    }
+}

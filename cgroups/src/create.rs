@@ -1,0 +1,96 @@
+//! Making a cgroup: all of it, or nothing.
+
+use std::{io, path::Path};
+
+use crate::{Error, Result, controller::Controller, dir::Dir, layout::Layout};
+
+/// Directories that this call has made, removed in reverse order unless it comes to its end.
+struct Made<'a> {
+    dirs: Vec<(&'a Dir, &'a Path)>,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        for (root, path) in self.dirs.drain(..).rev() {
+            // Whoever has put something into it meanwhile needs it; nothing else can keep it.
+            let _ = root.remove_dir(path);
+        }
+    }
+}
+
+/// Makes `path` in every hierarchy, with its parents, and opens it. What exists is left as it is; what this call has
+/// made goes again when it fails, in opening too.
+pub(crate) fn create<T>(layout: &Layout, path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut made = Made { dirs: Vec::with_capacity(16) };
+    for hierarchy in layout.v1() {
+        let fresh = make(&hierarchy.root, path, &mut made)?;
+        if hierarchy.controllers.contains(Controller::Cpuset) {
+            inherit_cpuset(&hierarchy.root, path, fresh)
+                .map_err(|e| Error::new("inherit processors and memory nodes for", full(&hierarchy.root, path), e))?;
+        }
+    }
+    if let (Some(root), true) = (layout.v2(), layout.v1().is_empty()) {
+        make(root, path, &mut made)?;
+        crate::v2::enable_controllers(root, path)?;
+    }
+    let opened = open()?;
+    made.dirs.clear();
+    Ok(opened)
+}
+
+/// Makes `path` in one v2 hierarchy and enables one controller for it (hybrid's huge pages).
+pub(crate) fn create_in_v2(root: &Dir, path: &Path, controller: Controller) -> Result<()> {
+    let mut made = Made { dirs: Vec::new() };
+    make(root, path, &mut made)?;
+    crate::v2::enable_controller(root, path, controller)?;
+    made.dirs.clear();
+    Ok(())
+}
+
+fn full(root: &Dir, path: &Path) -> String {
+    root.path().join(path).display().to_string()
+}
+
+/// Makes `path` below `root`; true when it was not there. The common case, whose parents exist, is one system call.
+fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> {
+    let failed = |p: &Path, e| Error::new("create cgroup", full(root, p), e);
+    match root.make_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let mut parents: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+            while let Some(parent) = parents.pop() {
+                if root.make_dir(parent).map_err(|e| failed(parent, e))? {
+                    made.dirs.push((root, parent));
+                }
+            }
+            let fresh = root.make_dir(path).map_err(|e| failed(path, e))?;
+            made.dirs.extend(fresh.then_some((root, path)));
+            Ok(fresh)
+        }
+        Err(e) => Err(failed(path, e)),
+        Ok(fresh) => {
+            made.dirs.extend(fresh.then_some((root, path)));
+            Ok(fresh)
+        }
+    }
+}
+
+/// On v1 a new cpuset has no processor and no memory node, and no process can enter it: it gets its parent's, and a
+/// parent that has none its own parent's first.
+fn inherit_cpuset(root: &Dir, path: &Path, fresh: bool) -> io::Result<()> {
+    const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+    for file in FILES {
+        let mut empty: Vec<&Path> = Vec::new();
+        let mut value = String::new();
+        for dir in path.ancestors() {
+            let known_empty = fresh && dir == path;
+            if !known_empty && root.read(&dir.join(file), &mut value)? && !value.trim().is_empty() {
+                break;
+            }
+            empty.push(dir);
+        }
+        for dir in empty.into_iter().rev() {
+            root.write_below(&dir.join(file), value.trim())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Removing a cgroup and those that a container has made below it.
+
+use std::{
+    io,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use nix::errno::Errno;
+
+use crate::{Error, Result, dir::Dir, tree};
+
+/// How long [`remove`] waits for processes that are dying: a killed process leaves its cgroup within a few hundred
+/// microseconds, one that writes out a big core or tears down much memory within some hundred milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Tries once. The hierarchies in which it still stands are left in `roots`.
+pub(crate) fn try_remove(roots: &mut Vec<&Dir>, path: &Path) -> Result<()> {
+    let mut failure = None;
+    roots.retain(|root| match remove_one(root, path) {
+        Ok(()) => false,
+        Err(e) if is_busy(&e) => true,
+        Err(e) => {
+            failure.get_or_insert(failed(root, path, e));
+            true
+        }
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+/// Removes `path` below each of `roots`, waiting a bounded time for processes that are dying.
+pub(crate) fn remove(mut roots: Vec<&Dir>, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        try_remove(&mut roots, path)?;
+        let Some(root) = roots.first() else { return Ok(()) };
+        if Instant::now() >= deadline {
+            return Err(failed(root, path, Errno::EBUSY.into())
+                .hint("a process is still in it: cgroup.procs says which; kill it, then delete again"));
+        }
+        sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn failed(root: &Dir, path: &Path, cause: io::Error) -> Error {
+    Error::new("remove cgroup", root.path().join(path).display(), cause)
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EBUSY as i32)
+}
+
+/// EBUSY says that processes or other cgroups are in it; only then it is worth a look below.
+fn remove_one(root: &Dir, path: &Path) -> io::Result<()> {
+    match root.remove_dir(path) {
+        Err(e) if is_busy(&e) => {}
+        done => return done.map(drop),
+    }
+    if let Some(dir) = Dir::open_below(root, path)? {
+        tree::remove_below(std::os::fd::AsFd::as_fd(&dir))?;
+    }
+    root.remove_dir(path).map(drop)
+}

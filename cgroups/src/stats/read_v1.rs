@@ -1,0 +1,202 @@
+//! Reading what the v1 controllers account: one pass over the files, each by its kept directory.
+
+use std::io;
+
+use super::{
+    Stats, parse,
+    v1::{Blkio, BlkioEntry, Cpu, CpuUsage, Hugetlb, Memory, MemoryEntry, MemoryOomControl, Pids, Rdma, Throttling},
+};
+use crate::{controller::Controller, dir::Dir};
+
+/// Reads everything of the controllers that `dir_of` has a directory for.
+pub(crate) fn read<'a>(dir_of: impl Fn(Controller) -> Option<&'a Dir>) -> io::Result<Stats> {
+    let mut text = String::with_capacity(4096);
+    let mut stats = super::v1::Stats::default();
+    if let Some(dir) = dir_of(Controller::Pids) {
+        stats.pids = Some(pids(dir, &mut text)?);
+    }
+    let (usage, throttling) = (dir_of(Controller::Cpuacct), dir_of(Controller::Cpu));
+    if usage.is_some() || throttling.is_some() {
+        let usage = usage.map(|dir| cpu_usage(dir, &mut text)).transpose()?.unwrap_or_default();
+        let throttling = throttling.map(|dir| throttled(dir, &mut text)).transpose()?.unwrap_or_default();
+        stats.cpu = Some(Cpu { usage, throttling });
+    }
+    if let Some(dir) = dir_of(Controller::Memory) {
+        stats.memory = Some(memory(dir, &mut text)?);
+        if dir.read("memory.oom_control", &mut text)? {
+            stats.memory_oom_control = Some(MemoryOomControl {
+                oom_kill_disable: parse::keyed(&text, "oom_kill_disable"),
+                under_oom: parse::keyed(&text, "under_oom"),
+                oom_kill: parse::keyed(&text, "oom_kill"),
+            });
+        }
+    }
+    if let Some(dir) = dir_of(Controller::Blkio) {
+        stats.blkio = Some(blkio(dir, &mut text)?);
+    }
+    if let Some(dir) = dir_of(Controller::Hugetlb) {
+        stats.hugetlb = hugetlb(dir, &mut text)?;
+    }
+    if let Some(dir) = dir_of(Controller::Rdma) {
+        stats.rdma = Some(rdma(dir, &mut text)?);
+    }
+    Ok(Stats::V1(Box::new(stats)))
+}
+
+fn number(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<u64>> {
+    Ok(dir.read(file, text)?.then(|| parse::number(text)))
+}
+
+fn pids(dir: &Dir, text: &mut String) -> io::Result<Pids> {
+    let current = number(dir, "pids.current", text)?.unwrap_or(0);
+    let limit = number(dir, "pids.max", text)?.unwrap_or(0);
+    Ok(Pids { current, limit: if limit == u64::MAX { 0 } else { limit } })
+}
+
+fn cpu_usage(dir: &Dir, text: &mut String) -> io::Result<CpuUsage> {
+    let mut usage = CpuUsage { total: number(dir, "cpuacct.usage", text)?.unwrap_or(0), ..CpuUsage::default() };
+    usage.kernel = number(dir, "cpuacct.usage_sys", text)?.unwrap_or(0);
+    usage.user = number(dir, "cpuacct.usage_user", text)?.unwrap_or(0);
+    dir.read("cpuacct.usage_percpu", text)?;
+    usage.per_cpu = text.split_whitespace().map(parse::number).collect();
+    Ok(usage)
+}
+
+fn throttled(dir: &Dir, text: &mut String) -> io::Result<Throttling> {
+    dir.read("cpu.stat", text)?;
+    Ok(Throttling {
+        periods: parse::keyed(text, "nr_periods"),
+        throttled_periods: parse::keyed(text, "nr_throttled"),
+        throttled_time: parse::keyed(text, "throttled_time"),
+    })
+}
+
+fn memory(dir: &Dir, text: &mut String) -> io::Result<Memory> {
+    dir.read("memory.stat", text)?;
+    let mut memory = memory_stat(text);
+    memory.usage = entry(dir, "", text)?;
+    memory.swap = entry(dir, ".memsw", text)?;
+    memory.kernel = entry(dir, ".kmem", text)?;
+    memory.kernel_tcp = entry(dir, ".kmem.tcp", text)?;
+    Ok(memory)
+}
+
+fn entry(dir: &Dir, kind: &str, text: &mut String) -> io::Result<Option<MemoryEntry>> {
+    let mut read = |file: &str| number(dir, &format!("memory{kind}.{file}"), text);
+    let Some(usage) = read("usage_in_bytes")? else { return Ok(None) };
+    let limit = read("limit_in_bytes")?.unwrap_or(0);
+    let max = read("max_usage_in_bytes")?.unwrap_or(0);
+    let failcnt = read("failcnt")?.unwrap_or(0);
+    Ok(Some(MemoryEntry { limit, usage, max, failcnt }))
+}
+
+fn memory_stat(text: &str) -> Memory {
+    let mut memory = Memory::default();
+    for (key, value) in parse::pairs(text) {
+        let field = match key {
+            "cache" => &mut memory.cache,
+            "rss" => &mut memory.rss,
+            "rss_huge" => &mut memory.rss_huge,
+            "mapped_file" => &mut memory.mapped_file,
+            "dirty" => &mut memory.dirty,
+            "writeback" => &mut memory.writeback,
+            "pgpgin" => &mut memory.pg_pg_in,
+            "pgpgout" => &mut memory.pg_pg_out,
+            "pgfault" => &mut memory.pg_fault,
+            "pgmajfault" => &mut memory.pg_maj_fault,
+            "inactive_anon" => &mut memory.inactive_anon,
+            "active_anon" => &mut memory.active_anon,
+            "inactive_file" => &mut memory.inactive_file,
+            "active_file" => &mut memory.active_file,
+            "unevictable" => &mut memory.unevictable,
+            "hierarchical_memory_limit" => &mut memory.hierarchical_memory_limit,
+            "hierarchical_memsw_limit" => &mut memory.hierarchical_swap_limit,
+            "total_cache" => &mut memory.total_cache,
+            "total_rss" => &mut memory.total_rss,
+            "total_rss_huge" => &mut memory.total_rss_huge,
+            "total_mapped_file" => &mut memory.total_mapped_file,
+            "total_dirty" => &mut memory.total_dirty,
+            "total_writeback" => &mut memory.total_writeback,
+            "total_pgpgin" => &mut memory.total_pg_pg_in,
+            "total_pgpgout" => &mut memory.total_pg_pg_out,
+            "total_pgfault" => &mut memory.total_pg_fault,
+            "total_pgmajfault" => &mut memory.total_pg_maj_fault,
+            "total_inactive_anon" => &mut memory.total_inactive_anon,
+            "total_active_anon" => &mut memory.total_active_anon,
+            "total_inactive_file" => &mut memory.total_inactive_file,
+            "total_active_file" => &mut memory.total_active_file,
+            "total_unevictable" => &mut memory.total_unevictable,
+            _ => continue,
+        };
+        *field = value;
+    }
+    memory
+}
+
+/// The scheduler's files where one keeps them (bfq), else the throttling layer's, which count every request.
+fn blkio(dir: &Dir, text: &mut String) -> io::Result<Blkio> {
+    let mut list = |files: &[&str]| {
+        for file in files {
+            if dir.read(*file, text)? {
+                let entries = blkio_entries(text);
+                if !entries.is_empty() {
+                    return Ok(entries);
+                }
+            }
+        }
+        Ok::<_, io::Error>(Vec::new())
+    };
+    Ok(Blkio {
+        io_service_bytes_recursive: list(&[
+            "blkio.bfq.io_service_bytes_recursive",
+            "blkio.throttle.io_service_bytes_recursive",
+            "blkio.throttle.io_service_bytes",
+        ])?,
+        io_serviced_recursive: list(&[
+            "blkio.bfq.io_serviced_recursive",
+            "blkio.throttle.io_serviced_recursive",
+            "blkio.throttle.io_serviced",
+        ])?,
+        io_queued_recursive: list(&["blkio.bfq.io_queued_recursive"])?,
+        io_service_time_recursive: list(&["blkio.bfq.io_service_time_recursive"])?,
+        io_wait_time_recursive: list(&["blkio.bfq.io_wait_time_recursive"])?,
+        io_merged_recursive: list(&["blkio.bfq.io_merged_recursive"])?,
+        io_time_recursive: list(&["blkio.bfq.time_recursive"])?,
+        sectors_recursive: list(&["blkio.bfq.sectors_recursive"])?,
+    })
+}
+
+/// Lines of `major:minor operation value` or `major:minor value`; the grand total, which has no device, is left out.
+fn blkio_entries(text: &str) -> Vec<BlkioEntry> {
+    let parse = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (major, minor) = words.next()?.split_once(':')?;
+        let (first, second) = (words.next()?, words.next());
+        let (op, value) = second.map_or(("", first), |value| (first, value));
+        Some(BlkioEntry {
+            op: op.to_owned(),
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+            value: value.parse().ok()?,
+        })
+    };
+    text.lines().filter_map(parse).collect()
+}
+
+fn hugetlb(dir: &Dir, text: &mut String) -> io::Result<Vec<Hugetlb>> {
+    let mut all = Vec::new();
+    for pagesize in super::page_sizes()? {
+        let mut read = |file: &str| number(dir, &format!("hugetlb.{pagesize}.{file}"), text);
+        let Some(usage) = read("usage_in_bytes")? else { continue };
+        let (max, failcnt) = (read("max_usage_in_bytes")?.unwrap_or(0), read("failcnt")?.unwrap_or(0));
+        all.push(Hugetlb { usage, max, failcnt, pagesize });
+    }
+    Ok(all)
+}
+
+fn rdma(dir: &Dir, text: &mut String) -> io::Result<Rdma> {
+    dir.read("rdma.current", text)?;
+    let current = super::rdma_entries(text);
+    dir.read("rdma.max", text)?;
+    Ok(Rdma { current, limit: super::rdma_entries(text) })
+}

@@ -1,0 +1,216 @@
+//! Reading what the v2 controllers account: one pass over the files of one directory.
+
+use std::io;
+
+use super::{
+    Stats, parse,
+    v2::{Cpu, Hugetlb, Io, IoEntry, Memory, MemoryEvents, Pids, Psi, PsiData, Rdma},
+};
+use crate::dir::Dir;
+
+/// Reads everything that is there.
+pub(crate) fn read(dir: &Dir) -> io::Result<Stats> {
+    let mut text = String::with_capacity(4096);
+    Ok(Stats::V2(Box::new(super::v2::Stats {
+        pids: pids(dir, &mut text)?,
+        cpu: cpu(dir, &mut text)?,
+        memory: memory(dir, &mut text)?,
+        rdma: rdma(dir, &mut text)?,
+        io: io_usage(dir, &mut text)?,
+        hugetlb: hugetlb(dir, &mut text)?,
+        memory_events: memory_events(dir, &mut text)?,
+    })))
+}
+
+fn number(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<u64>> {
+    Ok(dir.read(file, text)?.then(|| parse::number(text)))
+}
+
+fn pids(dir: &Dir, text: &mut String) -> io::Result<Option<Pids>> {
+    let Some(current) = number(dir, "pids.current", text)? else { return Ok(None) };
+    let limit = number(dir, "pids.max", text)?.unwrap_or(0);
+    Ok(Some(Pids { current, limit: if limit == u64::MAX { 0 } else { limit } }))
+}
+
+fn cpu(dir: &Dir, text: &mut String) -> io::Result<Option<Cpu>> {
+    if !dir.read("cpu.stat", text)? {
+        return Ok(None);
+    }
+    let mut cpu = cpu_stat(text);
+    cpu.psi = psi(dir, "cpu.pressure", text)?;
+    Ok(Some(cpu))
+}
+
+fn cpu_stat(text: &str) -> Cpu {
+    let mut cpu = Cpu::default();
+    for (key, value) in parse::pairs(text) {
+        let field = match key {
+            "usage_usec" => &mut cpu.usage_usec,
+            "user_usec" => &mut cpu.user_usec,
+            "system_usec" => &mut cpu.system_usec,
+            "nr_periods" => &mut cpu.nr_periods,
+            "nr_throttled" => &mut cpu.nr_throttled,
+            "throttled_usec" => &mut cpu.throttled_usec,
+            "nr_bursts" => &mut cpu.nr_bursts,
+            "burst_usec" => &mut cpu.burst_usec,
+            _ => continue,
+        };
+        *field = value;
+    }
+    cpu
+}
+
+fn memory(dir: &Dir, text: &mut String) -> io::Result<Option<Memory>> {
+    if !dir.read("memory.stat", text)? {
+        return Ok(None);
+    }
+    let mut memory = memory_stat(text);
+    memory.usage = number(dir, "memory.current", text)?.unwrap_or(0);
+    memory.usage_limit = number(dir, "memory.max", text)?.unwrap_or(0);
+    memory.swap_usage = number(dir, "memory.swap.current", text)?.unwrap_or(0);
+    memory.swap_limit = number(dir, "memory.swap.max", text)?.unwrap_or(0);
+    memory.max_usage = number(dir, "memory.peak", text)?.unwrap_or(0);
+    memory.swap_max_usage = number(dir, "memory.swap.peak", text)?.unwrap_or(0);
+    memory.psi = psi(dir, "memory.pressure", text)?;
+    Ok(Some(memory))
+}
+
+fn memory_stat(text: &str) -> Memory {
+    let mut memory = Memory::default();
+    for (key, value) in parse::pairs(text) {
+        let field = match key {
+            "anon" => &mut memory.anon,
+            "file" => &mut memory.file,
+            "kernel_stack" => &mut memory.kernel_stack,
+            "slab" => &mut memory.slab,
+            "sock" => &mut memory.sock,
+            "shmem" => &mut memory.shmem,
+            "file_mapped" => &mut memory.file_mapped,
+            "file_dirty" => &mut memory.file_dirty,
+            "file_writeback" => &mut memory.file_writeback,
+            "anon_thp" => &mut memory.anon_thp,
+            "inactive_anon" => &mut memory.inactive_anon,
+            "active_anon" => &mut memory.active_anon,
+            "inactive_file" => &mut memory.inactive_file,
+            "active_file" => &mut memory.active_file,
+            "unevictable" => &mut memory.unevictable,
+            "slab_reclaimable" => &mut memory.slab_reclaimable,
+            "slab_unreclaimable" => &mut memory.slab_unreclaimable,
+            "pgfault" => &mut memory.pgfault,
+            "pgmajfault" => &mut memory.pgmajfault,
+            "workingset_refault" | "workingset_refault_anon" | "workingset_refault_file" => {
+                &mut memory.workingset_refault
+            }
+            "workingset_activate" | "workingset_activate_anon" | "workingset_activate_file" => {
+                &mut memory.workingset_activate
+            }
+            "workingset_nodereclaim" => &mut memory.workingset_nodereclaim,
+            "pgrefill" => &mut memory.pgrefill,
+            "pgscan" => &mut memory.pgscan,
+            "pgsteal" => &mut memory.pgsteal,
+            "pgactivate" => &mut memory.pgactivate,
+            "pgdeactivate" => &mut memory.pgdeactivate,
+            "pglazyfree" => &mut memory.pglazyfree,
+            "pglazyfreed" => &mut memory.pglazyfreed,
+            "thp_fault_alloc" => &mut memory.thp_fault_alloc,
+            "thp_collapse_alloc" => &mut memory.thp_collapse_alloc,
+            _ => continue,
+        };
+        *field = field.saturating_add(value);
+    }
+    memory
+}
+
+fn memory_events(dir: &Dir, text: &mut String) -> io::Result<Option<MemoryEvents>> {
+    if !dir.read("memory.events", text)? {
+        return Ok(None);
+    }
+    Ok(Some(MemoryEvents {
+        low: parse::keyed(text, "low"),
+        high: parse::keyed(text, "high"),
+        max: parse::keyed(text, "max"),
+        oom: parse::keyed(text, "oom"),
+        oom_kill: parse::keyed(text, "oom_kill"),
+        oom_group_kill: parse::keyed(text, "oom_group_kill"),
+    }))
+}
+
+fn io_usage(dir: &Dir, text: &mut String) -> io::Result<Option<Io>> {
+    if !dir.read("io.stat", text)? {
+        return Ok(None);
+    }
+    let usage = text.lines().filter_map(io_entry).collect();
+    Ok(Some(Io { usage, psi: psi(dir, "io.pressure", text)? }))
+}
+
+/// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`.
+fn io_entry(line: &str) -> Option<IoEntry> {
+    let mut words = line.split_whitespace();
+    let (major, minor) = words.next()?.split_once(':')?;
+    let mut entry = IoEntry { major: major.parse().ok()?, minor: minor.parse().ok()?, ..IoEntry::default() };
+    for (key, value) in words.filter_map(|word| word.split_once('=')) {
+        let field = match key {
+            "rbytes" => &mut entry.rbytes,
+            "wbytes" => &mut entry.wbytes,
+            "rios" => &mut entry.rios,
+            "wios" => &mut entry.wios,
+            _ => continue,
+        };
+        *field = parse::number(value);
+    }
+    Some(entry)
+}
+
+fn psi(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<Psi>> {
+    match dir.read(file, text) {
+        // The file is there, but pressure was turned off (boot option, cgroup.pressure).
+        Err(e) if e.raw_os_error() == Some(nix::errno::Errno::EOPNOTSUPP as i32) => Ok(None),
+        Err(e) => Err(e),
+        Ok(found) => Ok(found.then(|| parse_psi(text))),
+    }
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and the same with `full`.
+fn parse_psi(text: &str) -> Psi {
+    let mut psi = Psi::default();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let data = match words.next() {
+            Some("some") => &mut psi.some,
+            Some("full") => &mut psi.full,
+            _ => continue,
+        };
+        *data = words.filter_map(|word| word.split_once('=')).fold(PsiData::default(), |mut data, (key, value)| {
+            let average = || value.parse().unwrap_or(0.0);
+            match key {
+                "avg10" => data.avg10 = average(),
+                "avg60" => data.avg60 = average(),
+                "avg300" => data.avg300 = average(),
+                "total" => data.total = parse::number(value),
+                _ => {}
+            }
+            data
+        });
+    }
+    psi
+}
+
+fn hugetlb(dir: &Dir, text: &mut String) -> io::Result<Vec<Hugetlb>> {
+    let mut all = Vec::new();
+    for pagesize in super::page_sizes()? {
+        let Some(current) = number(dir, &format!("hugetlb.{pagesize}.current"), text)? else { continue };
+        let max = number(dir, &format!("hugetlb.{pagesize}.max"), text)?.unwrap_or(0);
+        dir.read(format!("hugetlb.{pagesize}.events").as_str(), text)?;
+        all.push(Hugetlb { current, max, failcnt: parse::keyed(text, "max"), pagesize });
+    }
+    Ok(all)
+}
+
+fn rdma(dir: &Dir, text: &mut String) -> io::Result<Option<Rdma>> {
+    if !dir.read("rdma.current", text)? {
+        return Ok(None);
+    }
+    let current = super::rdma_entries(text);
+    dir.read("rdma.max", text)?;
+    Ok(Some(Rdma { current, limit: super::rdma_entries(text) }))
+}

@@ -1,0 +1,162 @@
+//! A cgroup of this machine for one test, and processes in it.
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
+
+use std::{
+    io::Write,
+    ops::Deref,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use loment_cgroups::{Cgroup, Entry, Kind, Layout};
+use oci_spec::runtime::LinuxResources;
+
+/// A path that no other test and no other run uses.
+pub fn unique_path() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("/loment-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// The layout of this machine. These tests write into real v1 hierarchies.
+pub fn layout() -> Layout {
+    assert!(nix::unistd::geteuid().is_root(), "these tests make cgroups: run them as root (scripts/test does)");
+    let layout = Layout::detect().expect("a cgroup hierarchy is mounted");
+    assert_ne!(layout.kind(), Kind::V2, "these tests are for v1 and hybrid");
+    layout
+}
+
+/// A cgroup that is removed with everything in it when the test ends, however it ends.
+pub struct TestCgroup {
+    pub cgroup: Cgroup,
+    pub layout: Layout,
+    pub path: PathBuf,
+}
+
+impl TestCgroup {
+    pub fn new() -> Self {
+        Self::at(unique_path())
+    }
+
+    pub fn at(path: PathBuf) -> Self {
+        let layout = layout();
+        let cgroup = Cgroup::create(&layout, &path).expect("create");
+        Self { cgroup, layout, path }
+    }
+
+    /// Content of a file of this cgroup in the hierarchy of a controller.
+    pub fn read(&self, controller: &str, file: &str) -> String {
+        let path = directory(&self.layout, controller, &self.path).join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {}: {e}", path.display())).trim().to_owned()
+    }
+
+    pub fn apply(&self, resources: serde_json::Value) {
+        self.try_apply(resources).expect("apply");
+    }
+
+    pub fn try_apply(&self, resources: serde_json::Value) -> loment_cgroups::Result<()> {
+        self.cgroup.apply(&resources_of(resources))
+    }
+
+    /// Starts a program inside, as the sandbox does: a child of its own puts itself in by `tasks`.
+    pub fn spawn(&self, program: &str, arguments: &[&str]) -> Process {
+        let Entry::Tasks(tasks) = self.cgroup.entry().expect("entry") else { panic!("not a v1 entry") };
+        let script = "for fd in $LOMENT_TASKS; do echo 0 >&$fd; done; exec \"$0\" \"$@\"";
+        let numbers: Vec<String> = tasks.iter().map(|t| t.fd.as_fd().as_raw_fd().to_string()).collect();
+        let mut command = Command::new("/bin/bash");
+        command.arg("-c").arg(script).arg(program).args(arguments).env("LOMENT_TASKS", numbers.join(" "));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let inherited: Vec<_> = tasks.iter().map(|t| clear_close_on_exec(&t.fd)).collect();
+        let child = command.spawn().expect("spawn");
+        drop(inherited);
+        Process(child)
+    }
+}
+
+/// The child needs the descriptors across its first exec.
+fn clear_close_on_exec(fd: &impl AsFd) {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).expect("clear FD_CLOEXEC");
+}
+
+impl Deref for TestCgroup {
+    type Target = Cgroup;
+
+    fn deref(&self) -> &Cgroup {
+        &self.cgroup
+    }
+}
+
+impl Drop for TestCgroup {
+    fn drop(&mut self) {
+        let _ = self.cgroup.thaw();
+        let _ = self.cgroup.kill();
+        let removed = self.cgroup.remove();
+        if !std::thread::panicking() {
+            removed.expect("remove");
+            assert_eq!(standing(&self.layout, &self.path), Vec::<PathBuf>::new(), "left behind");
+        }
+    }
+}
+
+/// A child that is ended and reaped with the test.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+
+    /// Lets a program that reads its standard input go on.
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().expect("stdin"), "{line}").expect("write to child");
+    }
+
+    /// User and system time used so far, in clock ticks.
+    pub fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("stat");
+        let after_name = stat.rsplit_once(") ").expect("name").1;
+        let field = |n: usize| after_name.split(' ').nth(n).and_then(|v| v.parse::<u64>().ok()).expect("number");
+        field(11) + field(12)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn resources_of(value: serde_json::Value) -> LinuxResources {
+    serde_json::from_value(value).expect("resources")
+}
+
+/// Where a controller's hierarchy holds `path`.
+pub fn directory(layout: &Layout, controller: &str, path: &Path) -> PathBuf {
+    let holds = |mount: &&Path| {
+        mount.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.split(',').any(|c| c == controller))
+    };
+    let mount = layout.mount_points().find(holds).unwrap_or_else(|| panic!("{controller} is not mounted"));
+    mount.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The directories of `path` that stand in any hierarchy.
+pub fn standing(layout: &Layout, path: &Path) -> Vec<PathBuf> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    layout.mount_points().map(|mount| mount.join(relative)).filter(|dir| dir.exists()).collect()
+}
+
+/// Waits for something that the kernel or a child does in its own time; fails after ten seconds.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited ten seconds: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
