@@ -131,7 +131,10 @@ impl Cgroup {
     }
 
     fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {
-        plan::run(&devices::v1::plan(rules)?, |controller| self.dir(controller))
+        match &self.v2 {
+            Some(dir) => devices::v2::apply(dir, rules),
+            None => plan::run(&devices::v1::plan(rules)?, |controller| self.dir(controller)),
+        }
     }
 
     /// `checkBeforeUpdate`: a limit below what is in use would kill on v2.

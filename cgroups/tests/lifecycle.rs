@@ -76,7 +76,11 @@ fn a_create_that_fails_half_way_leaves_nothing_of_its_own() {
     for path in ["pids.max", "pids.max/below", "new/pids.max", "new/pids.max/below"] {
         let error = Cgroup::create(&layout, &parent.join(path)).unwrap_err();
         assert!(error.to_string().contains("/pids/"), "{error}");
-        assert_eq!(standing(&layout, &parent), [kept.clone()], "what was there before stays, nothing else");
+        assert_eq!(
+            standing(&layout, &parent),
+            std::slice::from_ref(&kept),
+            "what was there before stays, nothing else"
+        );
         assert_eq!(fs::read_dir(&kept).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 0);
     }
     fs::remove_dir(&kept).unwrap();

@@ -4,6 +4,8 @@
 //! that it names, so that the last rule for an access counts; a request is granted when all its accesses are. After
 //! the list come the devices that the specification promises to every container.
 
+#[cfg(test)]
+mod tests;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
