@@ -333,12 +333,10 @@ impl ContainerState {
             run.exit = Some(exit);
         }
         self.started = false;
-        self.owed = None;
         if !stopping && self.killed.is_none() && restart::again(&self.spec, self.pod_policy, code, oom) {
             self.attempt = self.attempt.saturating_add(1);
             self.delay = self.series.delay(&self.curve, at);
             self.not_before = at + self.delay;
-            self.asked = None;
             if !self.delay.is_zero() {
                 self.note(log, Moment::BackOff { until: self.not_before, delay: self.delay });
             }

@@ -1,0 +1,12 @@
+//! The lifecycle of a pod against its specification. Tests are named after the numbered statements of the project's
+//! page on pod semantics: I init containers, S sidecars, R restart rules, A app containers.
+
+mod apps;
+mod conditions;
+mod host;
+mod init;
+mod manifest;
+mod properties;
+mod sidecars;
+mod status;
+mod world;
