@@ -97,7 +97,8 @@ fn value_from(scope: Scope<'_>, container: &Container, source: &EnvVarSource) ->
             Some(name) => scope.pod.spec.iter().flat_map(super::containers).find(|other| other.name == name),
             None => Some(container),
         };
-        let of = of.ok_or_else(|| Missing(format!("container {:?}: resourceFieldRef: no such container", container.name)))?;
+        let of =
+            of.ok_or_else(|| Missing(format!("container {:?}: resourceFieldRef: no such container", container.name)))?;
         let divisor = field.divisor.as_ref().map(Amount::of).unwrap_or_default();
         return Ok(resources::field(of, &field.resource, divisor, scope.host).map(|value| value.to_string()));
     }
@@ -239,8 +240,10 @@ mod tests {
     #[test]
     fn later_values_win_and_see_only_what_came_before() {
         assert_eq!(
-            with_env("envFrom: [{prefix: X_, configMapRef: {name: c}}], env: [{name: A, value: $(LATE)}, {name: LATE, \
-                      value: $(X_A)}, {name: X_A, value: new}]"),
+            with_env(
+                "envFrom: [{prefix: X_, configMapRef: {name: c}}], env: [{name: A, value: $(LATE)}, {name: LATE, \
+                      value: $(X_A)}, {name: X_A, value: new}]"
+            ),
             pairs(&[("X_A", "new"), ("X_B", "$(A)"), ("A", "$(LATE)"), ("LATE", "one")])
         );
     }

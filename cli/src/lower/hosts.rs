@@ -83,8 +83,7 @@ mod tests {
         assert_eq!(hostname(&pod("web", named)), "db");
         let forced = PodSpec { hostname_override: Some("a.b".into()), ..PodSpec::default() };
         assert_eq!(hostname(&pod("web", forced)), "a.b");
-        let long =
-            PodSpec { subdomain: Some("sub".into()), set_hostname_as_fqdn: Some(true), ..PodSpec::default() };
+        let long = PodSpec { subdomain: Some("sub".into()), set_hostname_as_fqdn: Some(true), ..PodSpec::default() };
         assert_eq!(hostname(&pod("web", long)), "web.sub.default.svc.cluster.local");
     }
 
@@ -92,7 +91,10 @@ mod tests {
     fn the_hosts_file_names_the_pod_and_its_aliases() {
         let spec = PodSpec {
             subdomain: Some("sub".into()),
-            host_aliases: Some(vec![HostAlias { ip: "192.0.2.9".into(), hostnames: Some(vec!["a".into(), "b".into()]) }]),
+            host_aliases: Some(vec![HostAlias {
+                ip: "192.0.2.9".into(),
+                hostnames: Some(vec!["a".into(), "b".into()]),
+            }]),
             ..PodSpec::default()
         };
         let text = file(&pod("web", spec), &["10.0.0.2".into()], "");

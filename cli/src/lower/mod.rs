@@ -22,6 +22,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
 pub(crate) const MANIFEST: &str = "io.loment.pod.manifest";
 /// Annotation of a sandbox: the directory that holds the pod's volumes and files.
 pub(crate) const DIRECTORY: &str = "io.loment.pod.directory";
+/// Annotation of a sandbox: the directory that holds the logs of the pod's containers.
+pub(crate) const LOGS: &str = "io.loment.pod.logs";
 /// Annotation of a container: its name in the manifest.
 pub(crate) const CONTAINER_NAME: &str = "io.loment.container.name";
 

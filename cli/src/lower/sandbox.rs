@@ -6,14 +6,16 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use loment_cri::v1::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol};
 
 use super::layout::{Layout, text};
-use super::{DIRECTORY, Host, MANIFEST, dns, hosts, label, name, namespace, resources, security, uid};
+use super::{DIRECTORY, Host, LOGS, MANIFEST, dns, hosts, label, name, namespace, resources, security, uid};
 
 /// The sandbox of a completed pod.
 pub(crate) fn config(pod: &Pod, layout: &Layout, host: &Host) -> Result<PodSandboxConfig, serde_json::Error> {
     let spec = pod.spec.clone().unwrap_or_default();
-    let mut annotations: HashMap<String, String> = pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
+    let mut annotations: HashMap<String, String> =
+        pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
     annotations.insert(MANIFEST.to_owned(), serde_json::to_string(pod)?);
     annotations.insert(DIRECTORY.to_owned(), text(&layout.directory));
+    annotations.insert(LOGS.to_owned(), text(&layout.logs));
     Ok(PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: name(pod).to_owned(),

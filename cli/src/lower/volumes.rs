@@ -11,8 +11,8 @@ use super::{Missing, Sources};
 /// Something that must be there before the pod's containers are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Make {
-    /// An empty directory that every user may write to; with a group, files made in it belong to that group.
-    Empty { path: PathBuf, group: Option<u32> },
+    /// An empty directory with these permission bits; with a group, files made in it belong to that group.
+    Empty { path: PathBuf, mode: u32, group: Option<u32> },
     /// Files that are read only to containers, and that could be exchanged for others all at once.
     Files { path: PathBuf, files: Vec<FileOf>, group: Option<u32> },
     /// A path of the machine, of the type that the manifest says.
@@ -52,7 +52,8 @@ fn one(volume: &Volume, layout: &Layout, sources: &Sources, group: Option<u32>) 
         let name = source.secret_name.as_deref().unwrap_or_default();
         ("secret", name, sources.secret(name), &source.items, source.default_mode, source.optional)
     } else {
-        return Ok(Make::Empty { path, group });
+        let mode = volume.empty_dir.as_ref().and_then(|source| u32::try_from(source.mode?).ok()).unwrap_or(0o777);
+        return Ok(Make::Empty { path, mode, group });
     };
     let optional = optional == Some(true);
     let keys = match keys {

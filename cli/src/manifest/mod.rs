@@ -88,7 +88,10 @@ fn wrong_kind(document: &Node, version: &str, kind: &str) -> Mistake {
         return mistake(document.place, format!("{} not set", missing.join(" and ")));
     }
     if OTHERS.contains(&kind) {
-        return mistake(place("kind"), format!("kind {kind:?} is not supported yet by loment (Pod, ConfigMap, Secret are)"));
+        return mistake(
+            place("kind"),
+            format!("kind {kind:?} is not supported yet by loment (Pod, ConfigMap, Secret are)"),
+        );
     }
     let hint = match suggest::closest(kind, &KINDS) {
         Some(near) if near == kind => " (did you mean version \"v1\"?)".to_owned(),

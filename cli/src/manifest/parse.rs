@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn scalars_mean_what_their_authors_expect() {
-        let document = parse("mode: 0644\nword: yes\nquoted: \"0644\"\nnothing: null\nratio: 0.5\nnegative: -3\n").unwrap();
+        let document =
+            parse("mode: 0644\nword: yes\nquoted: \"0644\"\nnothing: null\nratio: 0.5\nnegative: -3\n").unwrap();
         let get = |key: &str| document[0].get(key).unwrap().value.clone();
         assert_eq!(get("mode"), Value::Int(0o644));
         assert_eq!(get("word"), Value::Text("yes".into()));

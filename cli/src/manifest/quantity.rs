@@ -11,7 +11,8 @@ const NANO: i128 = 1_000_000_000;
 impl Amount {
     /// Reads a quantity; the grammar is `<number><suffix>` with suffix `n u m "" k M G T P E`, `Ki .. Ei` or `e<n>`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let digits_end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+        let digits_end =
+            text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
         let (number, suffix) = text.split_at(digits_end);
         let (mantissa, decimals) = decimal(number)?;
         let (factor, exponent) = scale(suffix)?;

@@ -30,7 +30,13 @@ pub(super) fn check_all<'a>(errors: &mut Errors, spec: &'a PodSpec, volumes: &Vo
         // Init containers are gone before the others run, therefore each has the host's ports to itself.
         let mut own = host_ports.clone();
         let sidecar = container.restart_policy.is_some();
-        check_ports(errors, &format!("{path}.ports"), container, spec, if sidecar { &mut host_ports } else { &mut own });
+        check_ports(
+            errors,
+            &format!("{path}.ports"),
+            container,
+            spec,
+            if sidecar { &mut host_ports } else { &mut own },
+        );
     }
 }
 
@@ -166,11 +172,9 @@ fn check_port(errors: &mut Errors, path: &str, port: &ContainerPort, host_networ
     }
     match port.host_port.filter(|number| *number != 0) {
         Some(number) if !valid(number) => errors.invalid(&format!("{path}.hostPort"), number, RANGE),
-        Some(number) if host_network && number != port.container_port => errors.invalid(
-            &format!("{path}.hostPort"),
-            number,
-            "must match `containerPort` when `hostNetwork` is true",
-        ),
+        Some(number) if host_network && number != port.container_port => {
+            errors.invalid(&format!("{path}.hostPort"), number, "must match `containerPort` when `hostNetwork` is true")
+        }
         _ => {}
     }
     let protocol = port.protocol.as_deref().unwrap_or_default();
@@ -178,9 +182,14 @@ fn check_port(errors: &mut Errors, path: &str, port: &ContainerPort, host_networ
     if !PROTOCOLS.contains(&protocol) {
         errors.unsupported(&format!("{path}.protocol"), protocol, &PROTOCOLS);
     }
-    if let Some(address) = port.host_ip.as_deref().filter(|ip| !ip.is_empty() && ip.parse::<std::net::IpAddr>().is_err())
+    if let Some(address) =
+        port.host_ip.as_deref().filter(|ip| !ip.is_empty() && ip.parse::<std::net::IpAddr>().is_err())
     {
-        errors.invalid(&format!("{path}.hostIP"), quoted(address), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+        errors.invalid(
+            &format!("{path}.hostIP"),
+            quoted(address),
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        );
     }
 }
 
@@ -200,6 +209,7 @@ fn check_mounts(errors: &mut Errors, path: &str, mounts: &[VolumeMount], volumes
         }
         check_sub_path(errors, &path, mount);
         check_recursive_read_only(errors, &path, mount);
+        errors.not_yet(&format!("{path}.bindMountOptions"), mount.bind_mount_options.is_some());
         const MODES: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
         if let Some(mode) = mount.mount_propagation.as_deref().filter(|mode| !MODES.contains(mode)) {
             errors.unsupported(&format!("{path}.mountPropagation"), mode, &MODES);

@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
 use super::errors::{Errors, quoted};
 use super::names::check_subdomain;
 
-const ENV_NAME: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+const ENV_NAME: &str =
+    "a valid environment variable name must consist only of printable ASCII characters other than '='";
 
 /// Fields of a pod that a variable may take its value from, apart from single labels and annotations.
 pub(crate) const FIELDS: [&str; 9] = [
@@ -41,7 +42,9 @@ pub(super) fn check(errors: &mut Errors, path: &str, container: &Container) {
             errors.invalid(&format!("{path}.prefix"), quoted(prefix), ENV_NAME);
         }
         match (&source.config_map_ref, &source.secret_ref) {
-            (Some(_), Some(_)) => errors.invalid(&path, quoted(""), "may not have more than one field specified at a time"),
+            (Some(_), Some(_)) => {
+                errors.invalid(&path, quoted(""), "may not have more than one field specified at a time")
+            }
             (None, None) => errors.invalid(&path, quoted(""), "must specify one of: `configMapRef` or `secretRef`"),
             (Some(config), None) => require_name(errors, &format!("{path}.configMapRef.name"), &config.name),
             (None, Some(secret)) => require_name(errors, &format!("{path}.secretRef.name"), &secret.name),

@@ -18,8 +18,8 @@ mod tests;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::error::Said;
-use errors::Errors;
 pub(crate) use env::subscript;
+use errors::Errors;
 
 /// Refuses a pod with everything that is wrong with it; answers with the warnings for one that is right.
 pub(crate) fn validate(pod: &Pod, runtime_handler: &str) -> Result<Vec<String>, Said> {

@@ -27,7 +27,8 @@ pub(super) fn check(errors: &mut Errors, pod: &Pod, runtime_handler: &str) {
     refuse_unsupported(errors, spec);
     check_runtime_class(errors, spec, runtime_handler);
     if spec.image_pull_secrets.iter().flatten().next().is_some() {
-        errors.warn("spec.imagePullSecrets: images are pulled with the credentials of containerd's configuration".into());
+        errors
+            .warn("spec.imagePullSecrets: images are pulled with the credentials of containerd's configuration".into());
     }
 }
 
@@ -130,12 +131,13 @@ fn check_dns(errors: &mut Errors, spec: &PodSpec) {
     if !POLICIES.contains(&policy) {
         errors.unsupported("spec.dnsPolicy", policy, &POLICIES);
     }
-    let servers: Vec<&String> =
-        spec.dns_config.iter().flat_map(|config| config.nameservers.iter().flatten()).collect();
+    let servers: Vec<&String> = spec.dns_config.iter().flat_map(|config| config.nameservers.iter().flatten()).collect();
     if policy == "None" && servers.is_empty() {
         let (path, detail) = match spec.dns_config {
             None => ("spec.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None"),
-            Some(_) => ("spec.dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None"),
+            Some(_) => {
+                ("spec.dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None")
+            }
         };
         errors.required(path, detail);
     }

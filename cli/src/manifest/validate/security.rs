@@ -126,6 +126,8 @@ fn check_profile(errors: &mut Errors, path: &str, kind: &str, local: Option<&str
             &format!("can only be set when {what} type is Localhost"),
         ),
         ("", _) => errors.required(&format!("{path}.type"), "type is required"),
-        (other, _) => errors.unsupported(&format!("{path}.type"), other, &["Localhost", "RuntimeDefault", "Unconfined"]),
+        (other, _) => {
+            errors.unsupported(&format!("{path}.type"), other, &["Localhost", "RuntimeDefault", "Unconfined"])
+        }
     }
 }

@@ -31,7 +31,10 @@ const GOOD: &str = "{containers: [{name: a, image: b}]}";
 
 #[test]
 fn row_1_a_pod_needs_a_name() {
-    assert_eq!(said("{}", GOOD), ["The Pod \"\" is invalid: metadata.name: Required value: name or generateName is required"]);
+    assert_eq!(
+        said("{}", GOOD),
+        ["The Pod \"\" is invalid: metadata.name: Required value: name or generateName is required"]
+    );
     assert!(said("{generateName: web-}", GOOD).is_empty());
 }
 
@@ -69,7 +72,8 @@ fn row_6_a_container_name_is_a_label() {
     );
     let long = "a".repeat(64);
     assert!(
-        problem(&format!("{{containers: [{{name: {long}, image: b}}]}}")).ends_with("must be no more than 63 characters")
+        problem(&format!("{{containers: [{{name: {long}, image: b}}]}}"))
+            .ends_with("must be no more than 63 characters")
     );
 }
 
@@ -201,12 +205,10 @@ fn row_21_environment() {
         container_problem("env: [{name: A, value: x, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]"),
         "spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty"
     );
-    assert!(
-        container_problem("env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.labels}}}]").starts_with(
-            "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"metadata.labels\": supported \
+    assert!(container_problem("env: [{name: A, valueFrom: {fieldRef: {fieldPath: metadata.labels}}}]").starts_with(
+        "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: Unsupported value: \"metadata.labels\": supported \
              values: \"metadata.name\", "
-        )
-    );
+    ));
     assert!(said(
         "{name: n}",
         "{containers: [{name: a, image: b, env: [{name: A, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['x']\"}}}]}]}"
@@ -317,7 +319,8 @@ fn all_problems_are_reported_at_once_below_one_header() {
 #[test]
 fn what_would_change_the_pod_but_is_not_supported_is_refused_not_ignored() {
     let later = "Forbidden: not supported yet by loment";
-    let volume = |source: &str| problem(&format!("{{containers: [{{name: a, image: b}}], volumes: [{{name: v, {source}}}]}}"));
+    let volume =
+        |source: &str| problem(&format!("{{containers: [{{name: a, image: b}}], volumes: [{{name: v, {source}}}]}}"));
     assert_eq!(volume("projected: {}"), format!("spec.volumes[0].projected: {later}"));
     assert_eq!(volume("emptyDir: {medium: Memory}"), format!("spec.volumes[0].emptyDir.medium: {later}"));
     assert_eq!(

@@ -50,6 +50,7 @@ fn check_source(errors: &mut Errors, path: &str, volume: &Volume) {
         if source.name.is_empty() {
             errors.required(&format!("{path}.name"), "");
         }
+        errors.not_yet(&format!("{path}.defaultUser"), source.default_user.is_some());
         check_files(errors, &path, source.default_mode, source.items.as_deref());
     }
     if let Some(source) = &volume.secret {
@@ -57,6 +58,7 @@ fn check_source(errors: &mut Errors, path: &str, volume: &Volume) {
         if source.secret_name.as_deref().unwrap_or_default().is_empty() {
             errors.required(&format!("{path}.secretName"), "");
         }
+        errors.not_yet(&format!("{path}.defaultUser"), source.default_user.is_some());
         check_files(errors, &path, source.default_mode, source.items.as_deref());
     }
 }
@@ -79,6 +81,9 @@ fn check_empty_dir(errors: &mut Errors, path: &str, source: &EmptyDirVolumeSourc
         other => errors.unsupported(&format!("{path}.medium"), other, &["", "HugePages", "Memory"]),
     }
     errors.not_yet(&format!("{path}.sizeLimit"), source.size_limit.is_some());
+    if let Some(mode) = source.mode.filter(|mode| !(0..=0o1777).contains(mode)) {
+        errors.invalid(&format!("{path}.mode"), mode, "must be a number between 0 and 01777 (octal), both inclusive");
+    }
 }
 
 fn check_host_path(errors: &mut Errors, path: &str, source: &HostPathVolumeSource) {
@@ -113,6 +118,7 @@ fn check_files(errors: &mut Errors, path: &str, default_mode: Option<i32>, items
             errors.invalid(&relative, quoted(&item.path), "must not start with '..'");
         }
         check_mode(errors, &format!("{path}.mode"), item.mode);
+        errors.not_yet(&format!("{path}.user"), item.user.is_some());
     }
 }
 

@@ -1,0 +1,192 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs pods on one machine, through containerd.
+#[derive(Debug, Parser)]
+#[command(name = "loment", version, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// containerd's GRPC socket [default: $CONTAINER_RUNTIME_ENDPOINT or /run/containerd/containerd.sock]
+    #[arg(short, long, global = true, env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
+    pub(crate) address: Option<String>,
+    /// Namespace of the pod [default: the one that the manifest names, or "default"]
+    #[arg(short, long, global = true)]
+    pub(crate) namespace: Option<String>,
+    /// Name under which containerd's configuration knows the runtime that pods are made with
+    #[arg(long, global = true, default_value = "loment", value_name = "HANDLER")]
+    pub(crate) runtime_handler: String,
+    /// Where volumes and other files of pods are kept
+    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment", value_name = "DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// Where containers' logs are kept
+    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods", value_name = "DIR")]
+    pub(crate) log_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make pods from a manifest file
+    Create(Create),
+    /// Show pods
+    Get(Get),
+    /// Print what a container has written
+    Logs(Logs),
+    /// Stop and remove pods
+    Delete(Delete),
+    /// Run a command in a container
+    Exec(Exec),
+    /// Print what has happened to a pod, with times
+    Events(Events),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Manifest in YAML or JSON; "-" reads from standard input
+    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    /// How to print what was made
+    #[arg(short, long)]
+    pub(crate) output: Option<CreateOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CreateOutput {
+    Name,
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// "pods", "pod NAME ..." or "pod/NAME ..."
+    #[arg(value_name = "RESOURCE")]
+    pub(crate) what: Vec<String>,
+    /// How to print it
+    #[arg(short, long)]
+    pub(crate) output: Option<GetOutput>,
+    /// Pods of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Leave the line with the names of the columns out
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GetOutput {
+    Wide,
+    Yaml,
+    Json,
+    Name,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Pod, as in "web" or "pod/web"
+    pub(crate) pod: String,
+    /// Container [default: the first app container]
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) positional: Option<String>,
+    /// Container [default: the first app container]
+    #[arg(short, long)]
+    pub(crate) container: Option<String>,
+    /// Go on with what is written from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only so many lines, the last ones; -1 is all
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) tail: i64,
+    /// What was written before the container was started again
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// The time before each line
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    /// "pod NAME ..." or "pod/NAME ..."
+    #[arg(value_name = "RESOURCE")]
+    pub(crate) what: Vec<String>,
+    /// The pods of a manifest
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    /// All pods of the namespace
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Seconds that the containers have to end; negative is what the pod says
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) grace_period: i64,
+    /// The shortest grace: as --grace-period=1
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// With --grace-period=0: kill at once
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not complain about pods that do not exist
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Pod, as in "web" or "pod/web"
+    pub(crate) pod: String,
+    /// Container [default: the first app container]
+    #[arg(short, long)]
+    pub(crate) container: Option<String>,
+    /// Pass standard input on (not supported yet)
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// With a terminal (not supported yet)
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Program and its arguments, after "--"
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Pod, as in "web" or "pod/web"
+    pub(crate) pod: String,
+    /// Go on with what happens from now on, until the pod has finished
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_may_be_given_with_and_without_dashes() {
+        for words in [
+            ["loment", "exec", "web", "-c", "a", "--", "ls", "-l"].as_slice(),
+            &["loment", "exec", "web", "-c", "a", "ls", "-l"],
+        ] {
+            let Verb::Exec(exec) = Arguments::try_parse_from(words).unwrap().verb else { panic!() };
+            assert_eq!((exec.pod.as_str(), exec.container.as_deref()), ("web", Some("a")));
+            assert_eq!(exec.command, ["ls", "-l"]);
+        }
+    }
+}

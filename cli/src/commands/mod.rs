@@ -1,0 +1,79 @@
+//! One file for each verb.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod get;
+pub(crate) mod images;
+pub(crate) mod logs;
+
+use std::io::{Read as _, Write as _};
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::error::Said;
+use crate::lower;
+use crate::manifest::{self, Objects};
+
+/// Writes to standard output. A reader that has gone away (`| head`) is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output as they are.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.context("write to standard output"),
+    }
+}
+
+/// Tells the user something beside the result. That nobody can be told is no reason to stop.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Reads a manifest file, or standard input for `-`.
+pub(crate) fn read_manifest(file: &str) -> anyhow::Result<Objects> {
+    let (name, text) = if file == "-" {
+        let mut text = String::new();
+        std::io::stdin().lock().read_to_string(&mut text).context("read the manifest from standard input")?;
+        ("standard input", text)
+    } else {
+        let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Said::one(format!("error: the path {file:?} does not exist")),
+            _ => Said::one(format!("error: read {file}: {error}")),
+        })?;
+        (file, text)
+    };
+    Ok(manifest::load(name, &text)?)
+}
+
+/// The container that is meant: the one that is named, the one that the pod's annotation names, or the first app.
+pub(crate) fn choose_container(pod: &Pod, named: Option<&str>) -> anyhow::Result<String> {
+    let Some(spec) = &pod.spec else { return Err(Said::one("error: the pod has no containers").into()) };
+    let pod_name = lower::name(pod);
+    if let Some(name) = named {
+        if lower::containers(spec).any(|container| container.name == name) {
+            return Ok(name.to_owned());
+        }
+        return Err(Said::one(format!("error: container {name} is not valid for pod {pod_name}")).into());
+    }
+    let annotated =
+        pod.metadata.annotations.as_ref().and_then(|all| all.get("kubectl.kubernetes.io/default-container"));
+    if let Some(name) = annotated.filter(|name| lower::containers(spec).any(|container| container.name == **name)) {
+        return Ok(name.clone());
+    }
+    let Some(first) = spec.containers.first() else {
+        return Err(Said::one("error: the pod has no containers").into());
+    };
+    let inits = spec.init_containers.iter().flatten().map(|container| format!("{} (init)", container.name));
+    let all: Vec<String> = spec.containers.iter().map(|container| container.name.clone()).chain(inits).collect();
+    if all.len() > 1 {
+        note(&format!("Defaulted container {:?} out of: {}", first.name, all.join(", ")));
+    }
+    Ok(first.name.clone())
+}

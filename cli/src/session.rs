@@ -1,0 +1,135 @@
+//! The connection to containerd, and the pods that are found through it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
+use loment_cri::{Client, v1};
+
+use crate::args::Global;
+use crate::error::Said;
+use crate::lower::{DIRECTORY, LOGS, MANIFEST, label};
+
+const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// What a verb works with.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    /// Socket of containerd.
+    pub(crate) address: PathBuf,
+    /// Namespace whose pods are meant when nothing else is said.
+    pub(crate) namespace: String,
+    pub(crate) global: Global,
+}
+
+/// A pod that exists.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// As it was made: completed, without a status.
+    pub(crate) pod: Pod,
+    pub(crate) sandbox: v1::PodSandbox,
+}
+
+impl Session {
+    /// Connects to containerd.
+    pub(crate) async fn open(global: &Global) -> anyhow::Result<Self> {
+        let address = socket(global.address.as_deref(), std::env::var("CONTAINER_RUNTIME_ENDPOINT").ok().as_deref());
+        let client = Client::connect(&address)
+            .await
+            .context("another socket is given with --address, or in CONTAINERD_ADDRESS")?;
+        let namespace = global.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        Ok(Session { client, address, namespace, global: global.clone() })
+    }
+
+    /// The pods of a namespace, or of all, by name.
+    pub(crate) async fn pods(&self, namespace: Option<&str>) -> anyhow::Result<Vec<Found>> {
+        let selector = namespace.map(|name| (label::POD_NAMESPACE.to_owned(), name.to_owned()));
+        let mut pods = self.select(selector.into_iter().collect()).await?;
+        pods.sort_by(|a, b| key(a).cmp(&key(b)));
+        Ok(pods)
+    }
+
+    /// The pod with this name in the session's namespace.
+    pub(crate) async fn pod(&self, name: &str) -> anyhow::Result<Found> {
+        self.find(&self.namespace, name).await?.ok_or_else(|| Said::pod_not_found(name).into())
+    }
+
+    /// The pod with this name, if there is one.
+    pub(crate) async fn find(&self, namespace: &str, name: &str) -> anyhow::Result<Option<Found>> {
+        let selector = [(label::POD_NAMESPACE, namespace), (label::POD_NAME, name)];
+        let selector = selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Ok(self.select(selector).await?.into_iter().next())
+    }
+
+    /// Pods that carry a manifest; of several sandboxes of one pod, the latest.
+    async fn select(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
+        let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
+        let mut sandboxes = self.client.list_pod_sandboxes(Some(filter)).await?;
+        sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
+        let mut found: Vec<Found> = Vec::new();
+        for sandbox in sandboxes {
+            let Some(text) = sandbox.annotations.get(MANIFEST) else { continue };
+            let pod: Pod = serde_json::from_str(text)
+                .with_context(|| format!("read the manifest in annotation {MANIFEST} of sandbox {}", sandbox.id))?;
+            if !found.iter().any(|other| other.pod.metadata.uid == pod.metadata.uid) {
+                found.push(Found { pod, sandbox });
+            }
+        }
+        Ok(found)
+    }
+
+    /// A container of a pod, the latest one if it was made more than once.
+    pub(crate) async fn container(&self, found: &Found, name: &str) -> anyhow::Result<Option<v1::Container>> {
+        let filter = v1::ContainerFilter {
+            pod_sandbox_id: found.sandbox.id.clone(),
+            label_selector: HashMap::from([(label::CONTAINER_NAME.to_owned(), name.to_owned())]),
+            ..v1::ContainerFilter::default()
+        };
+        let containers = self.client.list_containers(Some(filter)).await?;
+        Ok(containers.into_iter().max_by_key(|container| container.created_at))
+    }
+}
+
+impl Found {
+    pub(crate) fn name(&self) -> &str {
+        crate::lower::name(&self.pod)
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        crate::lower::namespace(&self.pod)
+    }
+
+    /// The directory that holds the pod's files.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.sandbox.annotations.get(DIRECTORY).map(Path::new)
+    }
+
+    /// The directory that holds the logs of the pod's containers.
+    pub(crate) fn logs(&self) -> Option<&Path> {
+        self.sandbox.annotations.get(LOGS).map(Path::new)
+    }
+}
+
+fn key(found: &Found) -> (&str, &str) {
+    (found.namespace(), found.name())
+}
+
+/// The socket that the user named, in a flag or in the environment; CRI clients write it as a URL.
+fn socket(address: Option<&str>, endpoint: Option<&str>) -> PathBuf {
+    let named = [address, endpoint].into_iter().flatten().find(|name| !name.is_empty()).unwrap_or(DEFAULT_SOCKET);
+    PathBuf::from(named.strip_prefix("unix://").unwrap_or(named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_goes_before_the_environment_before_the_default() {
+        assert_eq!(socket(Some("/a"), Some("unix:///b")), Path::new("/a"));
+        assert_eq!(socket(None, Some("unix:///b")), Path::new("/b"));
+        assert_eq!(socket(Some(""), None), Path::new(DEFAULT_SOCKET));
+    }
+}
