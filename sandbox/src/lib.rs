@@ -1,10 +1,14 @@
 //! A pod without any RPC: sandbox, containers, lifecycle.
-#![allow(clippy::todo)]
 
+mod channel;
+mod child;
 pub mod container;
 pub mod error;
+pub mod layer;
 pub mod lifecycle;
+mod plan;
 pub mod process;
+pub mod record;
 pub mod seccomp;
 
 pub use error::{Error, Result};

@@ -1,0 +1,143 @@
+//! Between a parent and the child that becomes a container's process: the child reports, the parent opens the gate.
+//!
+//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error.
+//! After that its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
+//! sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use loment_sys::socket;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use crate::{
+    Error, Result,
+    error::Context,
+};
+
+const READY: u8 = b'R';
+const FAILED: u8 = b'E';
+const GO: u8 = b'G';
+
+/// Longest report: an error message that is longer is cut.
+const LONGEST: usize = 8 << 10;
+
+/// What a child has said.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// It is ready, and this is the other end of its terminal.
+    Ready(Option<OwnedFd>),
+    /// It failed.
+    Failed(Error),
+    /// It has closed its end: it has been executed, or it died.
+    Closed,
+}
+
+/// The parent's end, readable when there is a report.
+#[derive(Debug)]
+pub(crate) struct ParentEnd(OwnedFd);
+
+/// The child's end.
+#[derive(Debug)]
+pub(crate) struct ChildEnd(OwnedFd);
+
+/// A fresh channel.
+pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
+    let (parent, child) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .at("make a channel to", "the container's process")?;
+    Ok((ParentEnd(parent), ChildEnd(child)))
+}
+
+impl ParentEnd {
+    /// The next report; waits for it.
+    pub(crate) fn receive(&self) -> Result<Report> {
+        let mut buffer = vec![0; LONGEST];
+        let (length, descriptor) = match socket::receive(self.0.as_fd(), &mut buffer) {
+            Err(nix::errno::Errno::ECONNRESET) => return Ok(Report::Closed),
+            answer => answer.at("receive a report from", "the container's process")?,
+        };
+        Ok(match buffer.get(..length).and_then(<[u8]>::split_first) {
+            None => Report::Closed,
+            Some((&READY, _)) => Report::Ready(descriptor),
+            Some((_, text)) => Report::Failed(Error::from_bytes(text)),
+        })
+    }
+
+    /// The same end once more.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        self.0.try_clone().map(Self).at("copy", "the channel to the container's process")
+    }
+
+    /// Opens the gate. A child that has died in the meantime is no error here: its exit tells.
+    pub(crate) fn open_gate(&self) -> Result<()> {
+        match socket::send(self.0.as_fd(), &[GO], None) {
+            Err(nix::errno::Errno::EPIPE) => Ok(()),
+            answer => answer.at("open the gate of", "the container's process"),
+        }
+    }
+}
+
+impl AsFd for ParentEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl ChildEnd {
+    /// Says that this process is ready; hands over the other end of its terminal.
+    pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")
+    }
+
+    /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.
+    pub(crate) fn failed(&self, error: &Error) {
+        let mut message = vec![FAILED];
+        message.extend(error.to_bytes());
+        message.truncate(LONGEST);
+        let _ = socket::send(self.0.as_fd(), &message, None);
+    }
+
+    /// Waits until the gate is opened; false when the parent is gone.
+    pub(crate) fn wait_at_gate(&self) -> bool {
+        matches!(socket::receive(self.0.as_fd(), &mut [0; 8]), Ok((1.., _)))
+    }
+}
+
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_arrives_with_its_terminal() {
+        let (parent, child) = pair().unwrap();
+        child.ready(Some(child.as_fd())).unwrap();
+        assert!(matches!(parent.receive().unwrap(), Report::Ready(Some(_))));
+    }
+
+    #[test]
+    fn a_child_sees_that_its_parent_is_gone() {
+        let (parent, child) = pair().unwrap();
+        drop(parent);
+        assert!(!child.wait_at_gate());
+    }
+
+    #[test]
+    fn the_end_of_the_child_is_not_a_report() {
+        let (parent, child) = pair().unwrap();
+        drop(child);
+        assert!(matches!(parent.receive().unwrap(), Report::Closed));
+        parent.open_gate().unwrap();
+    }
+
+    #[test]
+    fn a_long_error_is_cut_and_still_an_error() {
+        let (parent, child) = pair().unwrap();
+        child.failed(&Error::invalid("field", "x".repeat(20_000), "is too long"));
+        assert!(matches!(parent.receive().unwrap(), Report::Failed(_)));
+    }
+}

@@ -1,0 +1,269 @@
+//! The parts of a container's file systems, made while the host's are still in sight and attached to nothing.
+//!
+//! Everything here is a detached mount that belongs to this process: nothing appears in any mount namespace, and if
+//! the process dies nothing is left.
+
+use std::{
+    ffi::{CStr, CString},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use loment_cgroups::Entry;
+use loment_sys::mount::{self, FsContext, Propagation, attr};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, open},
+    sys::stat::{Mode, SFlag, fstat, major, minor},
+};
+
+use crate::{
+    Error, Result,
+    error::Context,
+    plan::{
+        View,
+        mounts::{MountPlan, Source},
+        options::{Datum, Recursion},
+    },
+};
+
+/// The parts.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// What makes the root, in order.
+    pub(crate) root: Vec<Part>,
+    /// The spec's mounts, in order.
+    pub(crate) mounts: Vec<Part>,
+    /// The host's /dev/null, to cover files with.
+    pub(crate) null: OwnedFd,
+}
+
+/// A detached mount, ready to be attached.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) mount: OwnedFd,
+    /// Whether it goes on a directory or on a file.
+    pub(crate) is_directory: bool,
+    /// Mounts that go below this one, by name (the cgroup v1 hierarchies).
+    pub(crate) below: Vec<(PathBuf, OwnedFd)>,
+}
+
+/// Makes the parts of `view`.
+pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>) -> Result<Parts> {
+    let context = Gathering { view, cgroup };
+    Ok(Parts {
+        root: view.root.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
+        mounts: view.mounts.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
+        null: null()?,
+    })
+}
+
+/// What a container sees of its cgroups.
+#[derive(Debug)]
+pub(crate) struct Cgroups<'a> {
+    /// How the container's processes enter.
+    pub(crate) entry: &'a Entry,
+    /// The cgroup's path below every hierarchy.
+    pub(crate) path: &'a Path,
+    /// Whether the container has a cgroup namespace of its own.
+    pub(crate) has_namespace: bool,
+}
+
+struct Gathering<'a> {
+    view: &'a View,
+    cgroup: &'a Cgroups<'a>,
+}
+
+impl Gathering<'_> {
+    fn part(&self, plan: &MountPlan) -> Result<Part> {
+        let (mount, below) = match &plan.source {
+            Source::Bind { path, recursion } => (bind(path, *recursion)?, Vec::new()),
+            Source::Filesystem { kind, source, data } => {
+                (self.filesystem(kind, source, data, plan.mount.set)?, Vec::new())
+            }
+            Source::Overlay { source, lower, data } => (overlay(source, lower, data, plan.mount.set)?, Vec::new()),
+            Source::Cgroup => self.cgroups(plan.mount.set)?,
+        };
+        let name = || format!("mount for /{}", plan.target.display());
+        let fd = mount.as_fd();
+        if matches!(plan.source, Source::Bind { .. }) && !plan.mount.is_none() {
+            mount::set_attributes(fd, false, plan.mount.set, plan.mount.clear, None).at("set attributes of", name())?;
+        }
+        if !plan.tree.is_none() {
+            mount::set_attributes(fd, true, plan.tree.set, plan.tree.clear, None)
+                .at("set attributes of everything in", name())?;
+        }
+        for (propagation, recursion) in self.propagation(plan) {
+            let recursive = recursion == Recursion::All;
+            mount::set_attributes(fd, recursive, 0, 0, Some(propagation)).at("set propagation of", name())?;
+        }
+        let kind = fstat(&mount).at("examine", name())?.st_mode & SFlag::S_IFMT.bits();
+        Ok(Part { is_directory: kind == SFlag::S_IFDIR.bits(), mount, below })
+    }
+
+    /// A copy of a shared mount is its peer. Unless that is what was asked for, the container must see what the host
+    /// mounts and not the other way round.
+    fn propagation(&self, plan: &MountPlan) -> Vec<(Propagation, Recursion)> {
+        let is_shared = matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
+        if plan.propagation.is_empty() && !is_shared && matches!(plan.source, Source::Bind { .. }) {
+            return vec![(Propagation::Slave, Recursion::All)];
+        }
+        plan.propagation.clone()
+    }
+
+    fn filesystem(&self, kind: &CStr, source: &CStr, data: &[Datum], attributes: u64) -> Result<OwnedFd> {
+        let name = kind.to_string_lossy();
+        let context = FsContext::open(kind).map_err(|errno| {
+            Error::os("mount a file system of type", &name, errno).hint("this kernel does not know it")
+        })?;
+        let label = self.view.mount_label.iter().filter(|_| takes_a_label(kind));
+        let label = label.map(|label| (c"context".to_owned(), Some(label.clone())));
+        let result = configure(&context, source, &data.iter().cloned().chain(label).collect::<Vec<_>>())
+            .and_then(|()| read_only(&context, kind, attributes))
+            .and_then(|()| context.create())
+            .and_then(|()| context.mount(attributes));
+        result.map_err(|errno| explained(context, &format!("mount {name} from"), source, errno))
+    }
+
+    /// The cgroup file systems as the container may see them: on v2 its own cgroup, on v1 one directory for each
+    /// hierarchy in a tmpfs.
+    fn cgroups(&self, attributes: u64) -> Result<(OwnedFd, Vec<(PathBuf, OwnedFd)>)> {
+        let tasks = match self.cgroup.entry {
+            Entry::Into(directory) => return Ok((self.cgroup2(directory, attributes)?, Vec::new())),
+            Entry::Tasks(tasks) | Entry::Both(_, tasks) => tasks,
+        };
+        let data = [(c"mode".to_owned(), Some(c"755".to_owned())), (c"size".to_owned(), Some(c"64k".to_owned()))];
+        let tmpfs = self.filesystem(c"tmpfs", c"cgroup", &data, attributes)?;
+        let mut hierarchies = Vec::new();
+        for file in tasks {
+            let own = file.path.parent().unwrap_or(Path::new("/"));
+            let path = self.cgroup.path.strip_prefix("/").unwrap_or(self.cgroup.path);
+            // The mount point is the directory without the cgroup's own path.
+            let depth = path.components().count();
+            let Some(name) = own.ancestors().nth(depth).and_then(Path::file_name) else { continue };
+            let clone = mount::clone_tree(AT_FDCWD, &c_path(own)?, true).at("open cgroup", own.display())?;
+            mount::set_attributes(clone.as_fd(), true, attributes, 0, Some(Propagation::Private))
+                .at("set attributes of cgroup", own.display())?;
+            hierarchies.push((PathBuf::from(name), clone));
+        }
+        Ok((tmpfs, hierarchies))
+    }
+
+    fn cgroup2(&self, directory: &OwnedFd, attributes: u64) -> Result<OwnedFd> {
+        if self.cgroup.has_namespace {
+            return self.filesystem(c"cgroup2", c"cgroup", &[], attributes);
+        }
+        let clone = mount::clone_tree(directory.as_fd(), c"", true).at("open cgroup", self.cgroup.path.display())?;
+        mount::set_attributes(clone.as_fd(), true, attributes, 0, Some(Propagation::Private))
+            .at("set attributes of cgroup", self.cgroup.path.display())?;
+        Ok(clone)
+    }
+}
+
+/// SELinux labels go to file systems whose files the container owns.
+fn takes_a_label(kind: &CStr) -> bool {
+    ![c"proc", c"sysfs", c"mqueue", c"cgroup2"].contains(&kind)
+}
+
+fn bind(path: &CStr, recursion: Recursion) -> Result<OwnedFd> {
+    mount::clone_tree(AT_FDCWD, path, recursion == Recursion::All).map_err(|errno| {
+        let error = Error::os("bind mount", path.to_string_lossy(), errno);
+        match errno {
+            Errno::ENOENT => error.hint("the source of a bind mount must exist"),
+            Errno::EINVAL => error.hint("is the source an unbindable mount?"),
+            _ => error,
+        }
+    })
+}
+
+fn configure(context: &FsContext, source: &CStr, data: &[Datum]) -> nix::Result<()> {
+    if !source.is_empty() {
+        context.set_string(c"source", source)?;
+    }
+    for (key, value) in data {
+        match value {
+            Some(value) => context.set_string(key, value)?,
+            None => context.set_flag(key)?,
+        }
+    }
+    Ok(())
+}
+
+/// A disk must not be written to by a read-only mount (a journal would be replayed), so the file system itself is
+/// told. The kernel's own views are one instance for many mounts, of which others may be writable.
+fn read_only(context: &FsContext, kind: &CStr, attributes: u64) -> nix::Result<()> {
+    let views = [c"proc", c"sysfs", c"tmpfs", c"devpts", c"mqueue", c"cgroup2"];
+    match attributes & attr::RDONLY != 0 && !views.contains(&kind) {
+        true => context.set_flag(c"ro"),
+        false => Ok(()),
+    }
+}
+
+fn overlay(source: &CStr, lower: &[CString], data: &[Datum], attributes: u64) -> Result<OwnedFd> {
+    let context = FsContext::open(c"overlay").at("mount a file system of type", "overlay")?;
+    // Held until the overlay has been made: layers may be named through them.
+    let mut layers = Vec::new();
+    let result = lower_layers(&context, lower, &mut layers)
+        .and_then(|()| configure(&context, source, data))
+        .and_then(|()| read_only(&context, c"overlay", attributes))
+        .and_then(|()| context.create())
+        .and_then(|()| context.mount(attributes));
+    result.map_err(|errno| {
+        let first = lower.first().map(CString::as_c_str).unwrap_or_default();
+        let error = explained(context, "mount overlay of", first, errno);
+        match errno {
+            Errno::ENOENT if error.hint.is_none() => error.hint("was the snapshot removed?"),
+            _ => error,
+        }
+    })
+}
+
+/// Gives an overlay its lower layers. An option's value is at most 255 bytes long, which three of containerd's paths
+/// exceed; `lowerdir+` takes one layer at a time (Linux 6.7), and before that short names have to do.
+fn lower_layers(context: &FsContext, lower: &[CString], layers: &mut Vec<OwnedFd>) -> nix::Result<()> {
+    let mut appended = false;
+    for layer in lower {
+        match context.set_string(c"lowerdir+", layer) {
+            Ok(()) => appended = true,
+            Err(Errno::EINVAL) if !appended => return short_lower_layers(context, lower, layers),
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn short_lower_layers(context: &FsContext, lower: &[CString], layers: &mut Vec<OwnedFd>) -> nix::Result<()> {
+    let mut names = Vec::new();
+    for layer in lower {
+        let fd = open(layer.as_c_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        names.push(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        layers.push(fd);
+    }
+    let names = CString::new(names.join(":")).map_err(|_| Errno::EINVAL)?;
+    context.set_string(c"lowerdir", &names)
+}
+
+fn explained(context: FsContext, step: &str, object: &CStr, errno: Errno) -> Error {
+    let error = Error::os(step, object.to_string_lossy(), errno);
+    match context.messages() {
+        messages if messages.is_empty() => error,
+        messages => error.hint(messages),
+    }
+}
+
+/// The host's /dev/null as a detached mount. What covers secrets must be what it seems: an image's "null" could be
+/// anything (CVE-2025-31133).
+fn null() -> Result<OwnedFd> {
+    let null = mount::clone_tree(AT_FDCWD, c"/dev/null", false).at("open", "/dev/null")?;
+    let device = fstat(&null).at("examine", "/dev/null")?;
+    let is_device = device.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
+    match is_device && (major(device.st_rdev), minor(device.st_rdev)) == (1, 3) {
+        true => Ok(null),
+        false => Err(Error::invalid("/dev/null", "of the host", "is not the null device")),
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid("path", path.display(), "contains a NUL"))
+}

@@ -1,0 +1,135 @@
+//! Who a process is and what it may use: limits, ids, capabilities.
+
+use std::os::fd::AsFd;
+
+use loment_sys::{credentials, sched};
+use nix::{
+    errno::Errno,
+    sched::{CpuSet, sched_setaffinity},
+    sys::{
+        personality, prctl,
+        resource::setrlimit,
+        stat::{Mode, SFlag, fstat, umask},
+    },
+    unistd::{Pid, Uid, fchown},
+};
+
+use crate::{
+    Error, Result,
+    error::Context,
+    plan::{
+        Plan,
+        process::{ProcessPlan, Rlimit},
+    },
+};
+
+/// What has to be done with the privileges of the setting-up process.
+pub(crate) fn set_limits(process: &ProcessPlan, persona: Option<personality::Persona>) -> Result<()> {
+    for limit in &process.rlimits {
+        set_rlimit(limit)?;
+    }
+    set_processors(process.affinity.as_deref())?;
+    if let Some((class, level)) = process.io_priority {
+        sched::set_io_priority(class, level).at("set disk priority of class", format!("{class}, level {level}"))?;
+    }
+    if let Some(attributes) = process.scheduler {
+        sched::set_scheduler(attributes).map_err(|errno| {
+            let error = Error::os("set scheduling policy", attributes.policy, errno);
+            match errno {
+                // A v1 cpu cgroup gives real-time tasks no time by default.
+                Errno::EINVAL | Errno::EPERM => error.hint("does the cgroup have cpu.rt_runtime_us?"),
+                _ => error,
+            }
+        })?;
+    }
+    if let Some(persona) = persona {
+        personality::set(persona).at("set", "the personality")?;
+    }
+    Ok(())
+}
+
+fn set_rlimit(limit: &Rlimit) -> Result<()> {
+    setrlimit(limit.resource, limit.soft, limit.hard).map_err(|errno| {
+        let object = format!("{} to {}:{}", limit.name, limit.soft, limit.hard);
+        let error = Error::os("set limit", object, errno);
+        match errno {
+            Errno::EPERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+            _ => error,
+        }
+    })
+}
+
+/// Whoever started containerd may have bound it to some processors; a container gets all that its cgroup allows.
+fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
+    let mut set = CpuSet::new();
+    match affinity {
+        Some(cpus) => {
+            for cpu in cpus {
+                set.set(*cpu).at("choose processor", cpu)?;
+            }
+            sched_setaffinity(Pid::from_raw(0), &set).at("bind to processors", format!("{cpus:?}"))
+        }
+        None => {
+            for cpu in 0..CpuSet::count() {
+                set.set(cpu).at("choose processor", cpu)?;
+            }
+            // A seccomp policy of the host may forbid it; nothing depends on it.
+            let _ = sched_setaffinity(Pid::from_raw(0), &set);
+            Ok(())
+        }
+    }
+}
+
+/// A process that is not root must be able to open /dev/stdout again: what is a pipe or a terminal becomes its own.
+pub(crate) fn own_standard_streams(uid: u32) -> Result<()> {
+    for stream in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+        let Ok(status) = fstat(stream) else { continue };
+        let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+        // Never the null device: it is everybody's.
+        let is_null = kind == SFlag::S_IFCHR && status.st_rdev == nix::sys::stat::makedev(1, 3);
+        if status.st_uid == uid || is_null || !(kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR) {
+            continue;
+        }
+        match fchown(stream, Some(Uid::from_raw(uid)), None) {
+            // Not every pipe or terminal can have an owner; the stream works all the same.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS) => {}
+            Err(errno) => return Err(Error::os("give a standard stream to user", uid, errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Gives up every privilege that the plan does not grant. Order matters: the bounding set needs CAP_SETPCAP, groups
+/// need CAP_SETGID, and permitted capabilities survive the change of user only if the kernel is told so.
+pub(crate) fn assume(process: &ProcessPlan) -> Result<()> {
+    let capabilities = &process.capabilities;
+    credentials::limit_bounding_set(capabilities.bounding).at("limit", "the bounding capabilities")?;
+    prctl::set_keepcaps(true).at("keep", "capabilities while changing user")?;
+    credentials::set_groups(&process.groups).at("set additional groups", format!("{:?}", process.groups))?;
+    credentials::set_gid(process.gid).at("become group", process.gid)?;
+    credentials::set_uid(process.uid).at("become user", process.uid)?;
+    prctl::set_keepcaps(false).at("stop keeping", "capabilities")?;
+    credentials::capset(capabilities.sets).map_err(|errno| {
+        let object = format!("{:x?}", capabilities.sets);
+        Error::os("set capabilities", object, errno).hint("is one of them missing in containerd's own set?")
+    })?;
+    credentials::set_ambient(capabilities.ambient).map_err(|errno| {
+        let object = format!("{:x}", capabilities.ambient);
+        Error::os("set ambient capabilities", object, errno).hint("each must be permitted and inheritable too")
+    })?;
+    umask(Mode::from_bits_truncate(process.umask));
+    // A change of user makes a process dumpable again as the system's fs.suid_dumpable says; until execve(2) this one
+    // is a copy of the runtime, which nobody may look into (CVE-2016-9962).
+    prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")
+}
+
+/// Names that the rest of the world sees.
+pub(crate) fn set_names(plan: &Plan, proc: &super::procfs::ProcFs) -> Result<()> {
+    if let Some(hostname) = &plan.hostname {
+        nix::unistd::sethostname(hostname).at("set hostname", hostname)?;
+    }
+    if let Some(domainname) = &plan.domainname {
+        proc.write("sys/kernel/domainname", domainname).at("set domainname", domainname)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Finding the program and becoming it.
+
+use std::{
+    convert::Infallible,
+    ffi::{CStr, CString, OsStr},
+    io::{BufRead, BufReader, Read},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag},
+    sys::stat::{SFlag, stat},
+    unistd::{AccessFlags, execve, faccessat},
+};
+
+use super::{
+    procfs::ProcFs,
+    root::{Links, Root},
+};
+use crate::{
+    Error, Result,
+    error::Context,
+    plan::process::ProcessPlan,
+};
+
+/// Where programs are looked for when the environment does not say.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A script may name a script as its interpreter; the kernel goes this deep.
+const DEEPEST_INTERPRETER: usize = 5;
+
+/// Finds the program of `process` in this process's root, as execvp(3) would; a name with a slash is a path.
+pub(crate) fn find(process: &ProcessPlan, proc: &ProcFs) -> Result<CString> {
+    let name = process.args.first().ok_or_else(|| Error::invalid("process.args", "", "names no program"))?;
+    let path = match name.to_bytes().contains(&b'/') {
+        true => check(name).map(|()| name.clone()).map_err(|errno| {
+            let shown = name.to_string_lossy();
+            Error::exec(&shown, errno, reason(&shown, errno))
+        })?,
+        false => search(name, variable(&process.env, b"PATH").unwrap_or(DEFAULT_PATH))?,
+    };
+    refuse_ourselves(&path, proc)?;
+    Ok(path)
+}
+
+fn search(name: &CStr, path: &[u8]) -> Result<CString> {
+    let shown = name.to_string_lossy();
+    let mut failure = Error::exec(&shown, Errno::ENOENT, "executable file not found in $PATH");
+    // An empty element would be the working directory, which an image should not be able to slip in.
+    for directory in path.split(|byte| *byte == b':').filter(|directory| !directory.is_empty()) {
+        let candidate = [directory, b"/", name.to_bytes()].concat();
+        let Ok(candidate) = CString::new(candidate) else { continue };
+        match check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::EACCES) => failure = Error::exec(&shown, Errno::EACCES, "permission denied"),
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+/// Whether this file could be executed.
+fn check(path: &CStr) -> nix::Result<()> {
+    let kind = SFlag::from_bits_truncate(stat(path)?.st_mode) & SFlag::S_IFMT;
+    match kind {
+        SFlag::S_IFREG => faccessat(AT_FDCWD, path, AccessFlags::X_OK, nix::fcntl::AtFlags::empty()),
+        SFlag::S_IFDIR => Err(Errno::EISDIR),
+        _ => Err(Errno::EACCES),
+    }
+}
+
+/// The words of Go's os/exec, which engines and their users know.
+fn reason(path: &str, errno: Errno) -> String {
+    match errno {
+        Errno::ENOENT => format!("stat {path}: no such file or directory"),
+        Errno::EACCES => "permission denied".into(),
+        Errno::EISDIR => "is a directory".into(),
+        Errno::ENOTDIR => format!("stat {path}: not a directory"),
+        other => other.desc().to_lowercase(),
+    }
+}
+
+/// An image whose program, or whose program's interpreter, is `/proc/self/exe` would run this runtime inside the
+/// container and could then write to it on the host (CVE-2019-5736).
+fn refuse_ourselves(path: &CStr, proc: &ProcFs) -> Result<()> {
+    // The private procfs has no magic links to follow: its exe is read through the real one of this process.
+    let own = proc_exe(proc).at("examine", "the runtime's own program")?;
+    let mut path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
+    for _ in 0..DEEPEST_INTERPRETER {
+        let Ok(program) = std::fs::metadata(&path) else { return Ok(()) };
+        if (program.dev(), program.ino()) == own {
+            return Err(Error::exec(path.display(), Errno::EPERM, "is the runtime's own program"));
+        }
+        match interpreter(&path) {
+            Some(interpreter) => path = interpreter,
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Device and inode of the program that this process runs.
+fn proc_exe(proc: &ProcFs) -> nix::Result<(u64, u64)> {
+    let own = proc.file(Path::new("self"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let exe = nix::sys::stat::fstatat(&own, "exe", nix::fcntl::AtFlags::empty())?;
+    Ok((exe.st_dev, exe.st_ino))
+}
+
+/// The interpreter that the first line of a script names. execve(2)
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let mut line = [0; 256];
+    let length = std::fs::File::open(path).ok()?.read(&mut line).ok()?;
+    let line = line.get(..length)?.strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+    let name = line.split(u8::is_ascii_whitespace).next()?;
+    (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
+}
+
+/// Becomes the program. Answers only if it cannot.
+pub(crate) fn execute(path: &CStr, process: &ProcessPlan, env: &[CString]) -> Result<Infallible> {
+    execve(path, &process.args, env).map_err(|errno| {
+        let shown = path.to_string_lossy();
+        let error = Error::exec(&shown, errno, reason(&shown, errno));
+        match errno {
+            // It was there a moment ago.
+            Errno::ENOENT => error.hint("is the interpreter or loader that it names missing in the image?"),
+            Errno::ENOEXEC => error.hint("is it for another architecture, or a script without #! line?"),
+            _ => error,
+        }
+    })
+}
+
+/// The environment, with a HOME: as runc does, from the image's /etc/passwd.
+pub(crate) fn environment(process: &ProcessPlan, root: &Root) -> Vec<CString> {
+    let mut env = process.env.clone();
+    if variable(&env, b"HOME").is_none_or(<[u8]>::is_empty) {
+        let home = home(root, process.uid).unwrap_or_else(|| b"/".to_vec());
+        env.retain(|entry| !entry.to_bytes().starts_with(b"HOME="));
+        env.extend(CString::new([b"HOME=", home.as_slice()].concat()));
+    }
+    env
+}
+
+fn variable<'env>(env: &'env [CString], name: &[u8]) -> Option<&'env [u8]> {
+    // The last one wins, as for a shell.
+    env.iter().rev().find_map(|entry| entry.to_bytes().strip_prefix(name)?.strip_prefix(b"="))
+}
+
+/// The home of a user by the image's /etc/passwd: as much of it as a sane one has, and any nonsense is no home.
+fn home(root: &Root, uid: u32) -> Option<Vec<u8>> {
+    const LONGEST: u64 = 1 << 20;
+    // O_NONBLOCK: an image may make it a FIFO.
+    let passwd = root.open(Path::new("etc/passwd"), Links::Follow, OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok()?;
+    let lines = BufReader::new(std::fs::File::from(passwd).take(LONGEST)).split(b'\n');
+    lines.map_while(std::result::Result::ok).find_map(|line| home_in(&line, uid))
+}
+
+/// The home that a line of passwd(5) gives to `uid`.
+fn home_in(line: &[u8], uid: u32) -> Option<Vec<u8>> {
+    let mut fields = line.split(|byte| *byte == b':');
+    let id = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let home = fields.nth(2)?;
+    (id.parse() == Ok(uid) && home.starts_with(b"/")).then(|| home.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_found_only_in_a_sound_line() {
+        assert_eq!(home_in(b"app:x:1000:1000:An app:/home/app:/bin/sh", 1000), Some(b"/home/app".to_vec()));
+        for line in [&b""[..], b"#", b"app:x:1000", b"app:x:+1:1::relative:", b"app:x:99:1:::", b"a:b:1000:c:d"] {
+            assert_eq!(home_in(line, 1000), None);
+        }
+    }
+
+    #[test]
+    fn the_last_of_two_equal_variables_wins() {
+        let env = [c"PATH=/a", c"PATHS=/b", c"PATH=/c"].map(CString::from);
+        assert_eq!(variable(&env, b"PATH"), Some(&b"/c"[..]));
+        assert_eq!(variable(&env, b"HOME"), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! What a container sees: its parts put together in a mount namespace of its own, and the host's mounts gone.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use loment_sys::mount::{self, FsContext, Propagation, attr};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    mount::{MntFlags, umount2},
+    sched::{CloneFlags, unshare},
+    sys::{
+        stat::{Mode, SFlag, fstat},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
+    unistd::{chdir, fchdir, pivot_root},
+};
+
+use super::{
+    devices,
+    gather::{Part, Parts},
+    root::{Links, Root},
+};
+use crate::{
+    Error, Result,
+    error::Context,
+    plan::{
+        View,
+        mounts::MountPlan,
+        options::Recursion,
+    },
+};
+
+/// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
+/// could catch what the runtime writes there (CVE-2019-16884).
+const COVERABLE: &[&str] = &[
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/loadavg",
+    "proc/meminfo",
+    "proc/net/dev",
+    "proc/slabinfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/sys/crypto/fips_enabled",
+    "proc/sys/kernel/ns_last_pid",
+    "proc/uptime",
+];
+
+/// Puts the parts together and makes them this process's root. What it answers with is that root, writable still if
+/// the spec wants it read-only: see [`seal`].
+pub(crate) fn enter(view: &View, parts: Parts, cwd: &Path) -> Result<Root> {
+    let host = leave_host()?;
+    let root = make_root(view, parts.root, &host)?;
+    for (plan, part) in view.mounts.iter().zip(parts.mounts) {
+        attach(&root, plan, part)?;
+    }
+    if let Some(list) = &view.devices {
+        devices::make(&root, list)?;
+    }
+    cover(&root, view, parts.null)?;
+    // The specification leaves a missing working directory open; engines expect it to be made.
+    root.make_directory(cwd, Links::Follow)?;
+    pivot(&root, &host)?;
+    Ok(root)
+}
+
+/// Puts this process over an empty root on which nothing can be written: it needs no files, and whoever looks at its
+/// `/proc/PID/root` finds none of the host's.
+pub(crate) fn enter_nothing() -> Result<()> {
+    let host = leave_host()?;
+    let root = empty(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).at("make an", "empty root")?;
+    mount::attach(root.as_fd(), host.as_fd()).at("attach", "the empty root")?;
+    pivot(&Root::new(root), &host)
+}
+
+/// A mount namespace of our own. Its copy of the host's mounts neither sends nor receives anything, and it goes away
+/// as soon as the container's root has taken its place.
+fn leave_host() -> Result<OwnedFd> {
+    unshare(CloneFlags::CLONE_NEWNS).at("make", "a mount namespace")?;
+    let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/")?;
+    mount::set_attributes(host.as_fd(), true, 0, 0, Some(Propagation::Private))
+        .at("make private", "the container's copy of the host's mounts")?;
+    Ok(host)
+}
+
+/// The root goes on top of the host's in this namespace: no stub directory is needed, and mounts onto it work on
+/// kernels that cannot mount onto detached trees (before 6.15).
+fn make_root(view: &View, parts: Vec<Part>, host: &OwnedFd) -> Result<Root> {
+    let mut root: Option<Root> = None;
+    for (plan, part) in view.root.iter().zip(parts) {
+        if !part.is_directory {
+            return Err(Errno::ENOTDIR).at("make a root of", format!("{:?}", plan.source));
+        }
+        match &root {
+            Some(root) if !plan.target.as_os_str().is_empty() => attach(root, plan, part)?,
+            below => {
+                let place = below.as_ref().map_or(host.as_fd(), Root::as_fd);
+                mount::attach(part.mount.as_fd(), place).at("attach", "the root file system")?;
+                root = Some(Root::new(part.mount));
+            }
+        }
+    }
+    root.ok_or_else(|| Error::invalid("root", "", "is missing"))
+}
+
+fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
+    let links = if plan.needs_a_real_directory() { Links::Refuse } else { Links::Follow };
+    let place = match part.is_directory {
+        true => root.make_directory(&plan.target, links),
+        false => root.make_file(&plan.target, links),
+    };
+    let place = place.map_err(|error| match error.errno() {
+        Some(Errno::ELOOP | Errno::ENOTDIR) if links == Links::Refuse => {
+            error.hint(format!("/{} of the image must be a real directory", plan.target.display()))
+        }
+        _ => error,
+    })?;
+    check_place(plan, &place, &part)?;
+    if plan.copy_up {
+        super::copy_up::copy_up(&place, &part.mount).at("copy what is covered by the tmpfs on", place_name(plan))?;
+    }
+    mount::attach(part.mount.as_fd(), place.as_fd()).at("mount on", place_name(plan))?;
+    for (name, mount) in part.below {
+        attach_below(&part.mount, &name, &mount).at("mount on", format!("{}/{}", place_name(plan), name.display()))?;
+    }
+    Ok(())
+}
+
+fn place_name(plan: &MountPlan) -> String {
+    format!("/{}", plan.target.display())
+}
+
+/// Nothing covers procfs but a procfs and a few files that are known.
+fn check_place(plan: &MountPlan, place: &OwnedFd, part: &Part) -> Result<()> {
+    let is_procfs = |fd: &OwnedFd| fstatfs(fd).map(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC);
+    let refuse = || Err(Error::invalid("mounts", place_name(plan), "may not cover a part of procfs"));
+    if plan.target == Path::new("proc") {
+        return match is_procfs(&part.mount).at("examine", place_name(plan))? {
+            true => Ok(()),
+            false => refuse(),
+        };
+    }
+    let covers = is_procfs(place).at("examine", place_name(plan))?;
+    let is_known = || COVERABLE.iter().any(|known| plan.target == Path::new(known));
+    if covers && !is_known() { refuse() } else { Ok(()) }
+}
+
+/// Directories in a fresh tmpfs of ours: the cgroup v1 hierarchies. The tmpfs may be a read-only mount by now, which
+/// is lifted for the moment that it takes.
+fn attach_below(tmpfs: &OwnedFd, name: &Path, part: &OwnedFd) -> nix::Result<()> {
+    mount::set_attributes(tmpfs.as_fd(), false, 0, attr::RDONLY, None)?;
+    nix::sys::stat::mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))?;
+    let place = nix::fcntl::openat(tmpfs, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    mount::attach(part.as_fd(), place.as_fd())
+}
+
+/// Covers what the container must not read, and makes read-only what it must not write. A path that does not exist
+/// hides nothing.
+fn cover(root: &Root, view: &View, null: OwnedFd) -> Result<()> {
+    let mut nulls = Copies::new(null);
+    let mut empties: Option<Copies> = None;
+    for path in &view.masked {
+        let Some(place) = existing(root, path)? else { continue };
+        let kind = fstat(&place).at("examine", path.display())?.st_mode & SFlag::S_IFMT.bits();
+        let copies = match kind == SFlag::S_IFDIR.bits() {
+            false => &mut nulls,
+            true => match &mut empties {
+                Some(empties) => empties,
+                none => none.insert(Copies::new(empty(attr::RDONLY).at("make an empty", "tmpfs")?)),
+            },
+        };
+        copies.attach(&place).at("mask", path.display())?;
+    }
+    for path in &view.readonly {
+        let Some(place) = existing(root, path)? else { continue };
+        mount::clone_tree(place.as_fd(), c"", true)
+            .and_then(|copy| {
+                mount::set_attributes(copy.as_fd(), true, attr::RDONLY, 0, None)?;
+                mount::attach(copy.as_fd(), place.as_fd())
+            })
+            .at("make read-only", path.display())?;
+    }
+    Ok(())
+}
+
+fn existing(root: &Root, path: &PathBuf) -> Result<Option<OwnedFd>> {
+    match root.find(path, Links::Follow) {
+        // A container without access to a path needs no mask for it.
+        Err(Errno::EACCES) => Ok(None),
+        answer => answer.at("look in the root for", path.display()),
+    }
+}
+
+/// One mount, attached any number of times. Before Linux 6.15 only an attached mount can be copied, so the original
+/// goes first.
+struct Copies {
+    original: OwnedFd,
+    attached: bool,
+}
+
+impl Copies {
+    fn new(original: OwnedFd) -> Self {
+        Self { original, attached: false }
+    }
+
+    fn attach(&mut self, place: &OwnedFd) -> nix::Result<()> {
+        if self.attached {
+            let copy = mount::clone_tree(self.original.as_fd(), c"", false)?;
+            return mount::attach(copy.as_fd(), place.as_fd());
+        }
+        self.attached = true;
+        mount::attach(self.original.as_fd(), place.as_fd())
+    }
+}
+
+/// A tmpfs with nothing in it and no room for anything.
+fn empty(attributes: u64) -> nix::Result<OwnedFd> {
+    let context = FsContext::open(c"tmpfs")?;
+    context.set_string(c"nr_inodes", c"1")?;
+    context.set_string(c"size", c"4k")?;
+    context.set_string(c"mode", c"555")?;
+    context.create()?;
+    context.mount(attributes)
+}
+
+/// Makes `root` the root, and drops the host's mounts.
+fn pivot(root: &Root, host: &OwnedFd) -> Result<()> {
+    fchdir(root).at("enter", "the root file system")?;
+    // With both names ".", the old root ends up on top of the new one: no directory has to be made for it.
+    // pivot_root(2), "pivot_root(".", ".")"
+    pivot_root(".", ".").map_err(|errno| {
+        Error::os("switch to", "the root file system", errno).hint("is the host's root an initramfs?")
+    })?;
+    fchdir(host).at("enter", "the host's root to drop it")?;
+    umount2(".", MntFlags::MNT_DETACH).at("drop", "the container's copy of the host's mounts")?;
+    chdir("/").at("enter", "the root directory")
+}
+
+/// Last touch of the view, when nothing needs to be made in it any more.
+pub(crate) fn seal(root: &Root, view: &View) -> Result<()> {
+    if view.root_is_readonly {
+        mount::set_attributes(root.as_fd(), false, attr::RDONLY, 0, None).at("make read-only", "the root")?;
+    }
+    if let Some((propagation, recursion)) = view.root_propagation {
+        // What is below has a propagation of its own.
+        let _ = recursion == Recursion::All;
+        mount::set_attributes(root.as_fd(), false, 0, 0, Some(propagation)).at("set propagation of", "the root")?;
+    }
+    Ok(())
+}
+

@@ -1,0 +1,227 @@
+//! Cloning a child, and what becomes of it if it is not wanted after all.
+
+use std::{
+    ffi::CString,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use loment_cgroups::{Cgroup, Entry};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    sched::{CloneFlags, setns},
+    sys::stat::Mode,
+};
+
+use super::Io;
+use crate::{
+    Error, Result,
+    channel::{self, ParentEnd, Report},
+    child::{Birth, Join},
+    error::Context,
+    plan::{namespaces::Namespaces, process::ProcessPlan},
+    process::Process,
+    record,
+};
+
+/// A child that has not yet become what it was made for. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub(super) struct Nascent {
+    process: Option<Process>,
+    channel: ParentEnd,
+}
+
+impl Nascent {
+    fn new(process: Process, channel: ParentEnd) -> Self {
+        Self { process: Some(process), channel }
+    }
+
+    /// Waits until the child is ready; answers with the other end of its terminal.
+    pub(super) fn wait_until_ready(&mut self) -> Result<Option<OwnedFd>> {
+        match self.channel.receive()? {
+            Report::Ready(terminal) => Ok(terminal),
+            Report::Failed(error) => Err(error),
+            Report::Closed => Err(self.died_silently()),
+        }
+    }
+
+    /// Waits until the child has become its program.
+    pub(super) fn wait_until_executed(&mut self) -> Result<()> {
+        match self.channel.receive()? {
+            Report::Failed(error) => Err(error),
+            Report::Ready(_) | Report::Closed => Ok(()),
+        }
+    }
+
+    /// It is what it was made for: the process, which nothing kills any more.
+    pub(super) fn into_process(mut self) -> Result<(Process, ParentEnd)> {
+        let process = self.process.take().ok_or(Errno::ESRCH).at("take over", "the container's process")?;
+        let channel = self.channel.try_clone()?;
+        Ok((process, channel))
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.process.as_ref().map_or(0, Process::pid)
+    }
+
+    /// No report, so something killed it: say what the kernel says.
+    fn died_silently(&mut self) -> Error {
+        let Some(process) = &mut self.process else { return Error::invalid("process", "", "is gone") };
+        match process.wait() {
+            Ok(exit) => {
+                let reason = format!("ended with status {} before it was set up", exit.code);
+                let error = Error::invalid("process", process.pid(), reason);
+                if exit.code == 128 + nix::libc::SIGKILL as u32 {
+                    return error.hint("was the memory limit too low to begin in?");
+                }
+                error
+            }
+            Err(error) => error,
+        }
+    }
+}
+
+impl AsFd for Nascent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+}
+
+impl Drop for Nascent {
+    fn drop(&mut self) {
+        // An error means that it is gone.
+        if let Some(process) = &mut self.process {
+            let _ = process.end();
+        }
+    }
+}
+
+/// A cgroup that is removed unless it is kept, and the record of the container with it.
+#[derive(Debug)]
+pub(super) struct FreshCgroup {
+    cgroup: Option<Cgroup>,
+    bundle: PathBuf,
+}
+
+impl FreshCgroup {
+    pub(super) fn new(cgroup: Cgroup, bundle: PathBuf) -> Self {
+        Self { cgroup: Some(cgroup), bundle }
+    }
+
+    pub(super) fn get(&self) -> Result<&Cgroup> {
+        self.cgroup.as_ref().ok_or(Errno::ENOENT).at("use", "the container's cgroup")
+    }
+
+    pub(super) fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
+    /// The cgroup, which stays, and the bundle.
+    pub(super) fn keep(mut self) -> Result<(Cgroup, PathBuf)> {
+        let cgroup = self.cgroup.take().ok_or(Errno::ENOENT).at("use", "the container's cgroup")?;
+        Ok((cgroup, std::mem::take(&mut self.bundle)))
+    }
+}
+
+impl Drop for FreshCgroup {
+    fn drop(&mut self) {
+        if let Some(cgroup) = &self.cgroup {
+            // The error that brought us here is the one to be told.
+            let _ = cgroup.kill().and_then(|()| cgroup.remove());
+            let _ = record::forget(&self.bundle);
+        }
+    }
+}
+
+/// The two ends of a child that is about to be made.
+pub(super) fn prepare(id: &str, entry: Entry, io: Io) -> Result<(ParentEnd, Birth)> {
+    let (parent, child) = channel::pair()?;
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
+    let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
+    Ok((parent, Birth { channel: child, entry, io, null, keyring }))
+}
+
+/// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.
+pub(super) fn bear(
+    new: CloneFlags,
+    pids: Option<BorrowedFd<'_>>,
+    birth: &Birth,
+    channel: ParentEnd,
+    child: impl FnOnce() -> i32,
+) -> Result<Nascent> {
+    // Our own mount namespace is left after the parts have been gathered in it, a cgroup namespace is made when the
+    // child is in its cgroup.
+    let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
+    let cgroup = match &birth.entry {
+        Entry::Into(directory) | Entry::Both(directory, _) => Some(directory.as_fd()),
+        Entry::Tasks(_) => None,
+    };
+    let guest = pids.map(PidNamespaceGuest::enter).transpose()?;
+    let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child).map_err(|errno| {
+        let error = Error::os("clone", "the container's process", errno);
+        match errno {
+            Errno::EDEADLK => error.hint("the caller has more than one thread"),
+            Errno::EAGAIN => error.hint("is a limit of processes reached?"),
+            _ => error,
+        }
+    });
+    let nascent = born.map(|born| Nascent::new(Process::new(born), channel));
+    if let Some(guest) = guest {
+        guest.leave()?;
+    }
+    nascent
+}
+
+/// While this process's children are born in another pid namespace. Only they are concerned: a process never changes
+/// its own. This way a process that joins a pid namespace is still our own child, without one in between.
+struct PidNamespaceGuest {
+    home: OwnedFd,
+}
+
+impl PidNamespaceGuest {
+    fn enter(pids: BorrowedFd<'_>) -> Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let home = open("/proc/self/ns/pid", flags, Mode::empty()).at("open", "/proc/self/ns/pid")?;
+        setns(pids, CloneFlags::CLONE_NEWPID).map_err(|errno| {
+            Error::os("join", "the pid namespace", errno).hint("has its first process ended?")
+        })?;
+        Ok(Self { home })
+    }
+
+    fn leave(self) -> Result<()> {
+        setns(&self.home, CloneFlags::CLONE_NEWPID).at("come back to", "the runtime's own pid namespace")
+    }
+}
+
+/// Opens the namespaces to be joined; that of pids is the parent's business.
+pub(super) fn open_namespaces(namespaces: &Namespaces) -> Result<(Vec<Join>, Option<OwnedFd>)> {
+    let mut joins = Vec::with_capacity(namespaces.join.len());
+    let mut pids = None;
+    for (kind, path) in &namespaces.join {
+        // O_NONBLOCK: the path may be anything, a FIFO too.
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let namespace = open(path, flags, Mode::empty()).map_err(|errno| {
+            Error::os("open namespace", path.display(), errno).hint("has the sandbox that it belongs to ended?")
+        })?;
+        match *kind {
+            CloneFlags::CLONE_NEWPID => pids = Some(namespace),
+            kind => joins.push(Join { kind, namespace, path: path.clone() }),
+        }
+    }
+    Ok((joins, pids))
+}
+
+/// A label that nobody enforces is worse than an error.
+pub(super) fn check_labels(process: &ProcessPlan) -> Result<()> {
+    let has = |path: &str| Path::new(path).exists();
+    match (&process.apparmor, &process.selinux) {
+        (Some(profile), _) if !has("/sys/module/apparmor") => {
+            Err(Error::invalid("process.apparmorProfile", profile, "cannot be enforced: this kernel runs no AppArmor"))
+        }
+        (_, Some(label)) if !has("/sys/fs/selinux/enforce") => {
+            Err(Error::invalid("process.selinuxLabel", label, "cannot be enforced: this kernel runs no SELinux"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! Create: everything that can be done before Start.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+    rc::Rc,
+};
+
+use loment_cgroups::{Cgroup, Layout};
+use nix::sched::CloneFlags;
+use oci_spec::runtime::Spec;
+
+use super::{
+    Container, Defaults, Request, Role,
+    birth::{self, FreshCgroup, Nascent},
+};
+use crate::{
+    Error, Result,
+    child::{self, Join},
+    error::Context,
+    plan::{self, Plan},
+    record::{self, Record},
+    seccomp::Filter,
+};
+
+/// A container whose init has been cloned and is setting itself up. Readable (as a descriptor) when it has something
+/// to say. Dropping it undoes what was made.
+#[derive(Debug)]
+pub struct Creating {
+    // Dropped in this order: a cgroup with a process in it cannot be removed.
+    child: Nascent,
+    cgroup: FreshCgroup,
+    role: Role,
+    defaults: Defaults,
+}
+
+impl Creating {
+    /// Begins: makes the cgroup, clones init into its namespaces. Returns while init is still setting itself up.
+    ///
+    /// # Errors
+    /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
+    /// anything is made. On any error everything that was made is undone.
+    pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        let plan = plan::plan(&request)?;
+        birth::check_labels(&plan.process)?;
+        let filter = filter(&request.spec)?;
+        let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
+        refuse_parameters_of_the_host(&plan, &joins)?;
+        let Request { id, bundle, spec, io, role, .. } = request;
+        let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
+        let (channel, birth) = birth::prepare(&id, cgroup.get()?.entry()?, io)?;
+        let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
+            birth.run(|birth| match role {
+                Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),
+                Role::Holder => child::hold(birth, &plan, &joins),
+            })
+        })?;
+        // On disk before the gate can open; the child is busy meanwhile.
+        record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
+        let defaults = Defaults { process: Rc::new(plan.process), personality: plan.personality, filter };
+        Ok(Self { child, cgroup, role, defaults })
+    }
+
+    /// Waits until init stands at its gate. On error everything that was made is undone.
+    pub fn finish(self) -> Result<Container> {
+        let Self { mut child, cgroup, role, defaults } = self;
+        let ready = child.wait_until_ready();
+        // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
+        let terminal = match ready {
+            Ok(terminal) => terminal,
+            Err(error) => {
+                drop(child);
+                return Err(error);
+            }
+        };
+        let (init, gate) = child.into_process()?;
+        let (cgroup, bundle) = cgroup.keep()?;
+        Ok(Container { bundle, role, init, cgroup, gate: Some(gate), terminal, defaults })
+    }
+}
+
+impl AsFd for Creating {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child.as_fd()
+    }
+}
+
+fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
+    let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
+    if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
+        cgroup.get()?.apply(resources)?;
+    }
+    Ok(cgroup)
+}
+
+fn filter(spec: &Spec) -> Result<Option<Rc<Filter>>> {
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    match Filter::compile(profile)? {
+        Some(filter) if filter.wants_listener() => {
+            Err(Error::invalid("linux.seccomp.listenerPath", "", "is not supported yet: nobody would answer"))
+        }
+        filter => Ok(filter.map(Rc::new)),
+    }
+}
+
+/// A container that joins the host's network may not change the host's parameters.
+fn refuse_parameters_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
+    let Some(parameter) = plan.sysctls.iter().find(|sysctl| sysctl.is_network()) else { return Ok(()) };
+    let Some(join) = joins.iter().find(|join| join.kind == CloneFlags::CLONE_NEWNET) else { return Ok(()) };
+    let own = nix::sys::stat::stat("/proc/self/ns/net").at("examine", "/proc/self/ns/net")?;
+    let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
+    match (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+        true => Err(Error::invalid("linux.sysctl", &parameter.name, "would change the host's network namespace")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,75 @@
+//! Another process in a container that runs.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
+};
+
+use nix::sched::CloneFlags;
+use oci_spec::runtime::Process as ProcessSpec;
+
+use super::{
+    Container, Defaults, Io, Role,
+    birth::{self, Nascent},
+};
+use crate::{
+    Error, Result,
+    child,
+    plan::process::{self, ProcessPlan},
+    process::Process,
+};
+
+/// An exec under way: readable when there is news of it. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Executing {
+    child: Nascent,
+}
+
+impl Executing {
+    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io) -> Result<Self> {
+        if container.role == Role::Holder {
+            return Err(Error::invalid("exec", "", "is not possible in a holder of namespaces: it has no programs"));
+        }
+        let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
+        birth::check_labels(&plan)?;
+        let init = container.init.try_clone_pidfd()?;
+        let (channel, birth) = birth::prepare("exec", container.cgroup.entry()?, io)?;
+        let Defaults { personality, filter, .. } = &container.defaults;
+        let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
+            birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
+        })?;
+        Ok(Self { child })
+    }
+
+    /// Waits until the program has been executed; with a terminal, its other end comes with the process. When the
+    /// descriptor has been readable the rest takes microseconds.
+    pub fn finish(mut self) -> Result<(Process, Option<OwnedFd>)> {
+        let terminal = self.child.wait_until_ready()?;
+        self.child.wait_until_executed()?;
+        let (process, _) = self.child.into_process()?;
+        Ok((process, terminal))
+    }
+}
+
+impl AsFd for Executing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.child.as_fd()
+    }
+}
+
+/// What the process leaves open is as for the container's init.
+fn with_defaults(plan: ProcessPlan, spec: &ProcessSpec, defaults: &Defaults) -> ProcessPlan {
+    let container: &Rc<ProcessPlan> = &defaults.process;
+    ProcessPlan {
+        capabilities: if spec.capabilities().is_some() { plan.capabilities } else { container.capabilities },
+        no_new_privileges: spec.no_new_privileges().unwrap_or(container.no_new_privileges),
+        rlimits: if plan.rlimits.is_empty() { container.rlimits.clone() } else { plan.rlimits },
+        // Without a value of its own it would have the runtime's, which the kernel is told to spare.
+        oom_score_adj: plan.oom_score_adj.or(container.oom_score_adj),
+        apparmor: plan.apparmor.or_else(|| container.apparmor.clone()),
+        selinux: plan.selinux.or_else(|| container.selinux.clone()),
+        io_priority: plan.io_priority.or(container.io_priority),
+        scheduler: plan.scheduler.or(container.scheduler),
+        ..plan
+    }
+}

@@ -1,0 +1,261 @@
+//! What is to be done, decided before anything is done: a specification lowered once into checked values.
+//!
+//! Nothing here touches the system. Whatever cannot be honoured is refused here, by the name of its field, so that
+//! nothing half made is left behind by bad input.
+
+pub(crate) mod devices;
+pub(crate) mod mounts;
+pub(crate) mod namespaces;
+pub(crate) mod options;
+pub(crate) mod process;
+pub(crate) mod sysctl;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::CString,
+    path::{Path, PathBuf},
+};
+
+use loment_sys::mount::Propagation;
+use nix::sys::personality::Persona;
+use oci_spec::runtime::{Linux, LinuxPersonality, LinuxPersonalityDomain, Spec};
+
+use self::{
+    devices::Device,
+    mounts::{MountPlan, Source},
+    namespaces::Namespaces,
+    options::Recursion,
+    process::ProcessPlan,
+    sysctl::Sysctl,
+};
+use crate::{
+    Error, Result,
+    container::{Request, Role},
+};
+
+/// A container to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    pub(crate) sysctls: Vec<Sysctl>,
+    /// Below every v1 hierarchy, or in the one of v2.
+    pub(crate) cgroup: PathBuf,
+    pub(crate) process: ProcessPlan,
+    pub(crate) personality: Option<Persona>,
+    /// What the container sees; a holder sees nothing.
+    pub(crate) view: View,
+}
+
+/// The file systems of a container.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    /// What makes the root, in order.
+    pub(crate) root: Vec<MountPlan>,
+    pub(crate) root_is_readonly: bool,
+    pub(crate) root_propagation: Option<(Propagation, Recursion)>,
+    pub(crate) mounts: Vec<MountPlan>,
+    /// Nodes of /dev; `None` when /dev is somebody else's directory.
+    pub(crate) devices: Option<Vec<Device>>,
+    pub(crate) masked: Vec<PathBuf>,
+    pub(crate) readonly: Vec<PathBuf>,
+    /// The security label of files in mounts.
+    pub(crate) mount_label: Option<CString>,
+}
+
+/// Checks a request. Pure: nothing of the system is looked at.
+pub(crate) fn plan(request: &Request) -> Result<Plan> {
+    check_id(&request.id)?;
+    if !request.bundle.is_absolute() {
+        return Err(Error::invalid("bundle", request.bundle.display(), "is not an absolute path"));
+    }
+    let spec = request.spec.as_ref();
+    refuse_what_is_not_supported(spec)?;
+    let none = Linux::default_empty();
+    let linux = spec.linux().as_ref().unwrap_or(&none);
+    let namespaces = namespaces::namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
+    let process = spec.process().as_ref().ok_or_else(|| Error::invalid("process", "", "is missing"))?;
+    let (hostname, domainname) = names(spec, &namespaces)?;
+    let view = match request.role {
+        Role::Program => {
+            namespaces.require_mount()?;
+            view(request, linux)?
+        }
+        Role::Holder => View::default(),
+    };
+    Ok(Plan {
+        hostname,
+        domainname,
+        sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
+        cgroup: cgroup(linux, &request.id)?,
+        process: process::process(process)?,
+        personality: linux.personality().as_ref().map(personality).transpose()?,
+        namespaces,
+        view,
+    })
+}
+
+/// An empty `linux` section: that of the crate has namespaces and masked paths of its own.
+trait EmptyLinux {
+    fn default_empty() -> Self;
+}
+
+impl EmptyLinux for Linux {
+    fn default_empty() -> Self {
+        let mut linux = Self::default();
+        linux.set_resources(None).set_namespaces(None).set_masked_paths(None).set_readonly_paths(None);
+        linux
+    }
+}
+
+/// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes a part of paths.
+fn check_id(id: &str) -> Result<()> {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "_+-".contains(character);
+    let good = id.starts_with(is_plain) && id.chars().all(|character| is_plain(character) || character == '.');
+    if good { Ok(()) } else { Err(Error::invalid("id", format!("{id:?}"), "is not [A-Za-z0-9_+-][A-Za-z0-9_+.-]*")) }
+}
+
+/// A field that is ignored is worse than one that is refused: somebody relies on it.
+fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
+    let refuse = |field: &str| Err(Error::invalid(field, "", "is not supported yet"));
+    if let Some(hooks) = spec.hooks() {
+        #[allow(deprecated, reason = "a deprecated hook must not be ignored either")]
+        let prestart = hooks.prestart();
+        let all = [
+            prestart,
+            hooks.create_runtime(),
+            hooks.create_container(),
+            hooks.start_container(),
+            hooks.poststart(),
+            hooks.poststop(),
+        ];
+        if all.into_iter().flatten().any(|hooks| !hooks.is_empty()) {
+            return refuse("hooks");
+        }
+    }
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    if linux.intel_rdt().is_some() {
+        return refuse("linux.intelRdt");
+    }
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        return refuse("linux.netDevices");
+    }
+    if linux.memory_policy().is_some() {
+        return refuse("linux.memoryPolicy");
+    }
+    if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
+        return refuse("linux.timeOffsets");
+    }
+    let maps = [linux.uid_mappings(), linux.gid_mappings()];
+    if maps.into_iter().flatten().any(|maps| !maps.is_empty()) {
+        return refuse("linux.uidMappings");
+    }
+    Ok(())
+}
+
+fn names(spec: &Spec, namespaces: &Namespaces) -> Result<(Option<String>, Option<String>)> {
+    let name = |field: &str, name: &Option<String>| match name.as_deref() {
+        None | Some("") => Ok(None),
+        Some(name) if !namespaces.has(nix::sched::CloneFlags::CLONE_NEWUTS) => {
+            Err(Error::invalid(field, name, "needs a UTS namespace in linux.namespaces"))
+        }
+        // __NEW_UTS_LEN
+        Some(name) if name.len() > 64 || name.contains('\0') => {
+            Err(Error::invalid(field, format!("{name:?}"), "is not a name of at most 64 bytes"))
+        }
+        Some(name) => Ok(Some(name.to_owned())),
+    };
+    Ok((name("hostname", spec.hostname())?, name("domainname", spec.domainname())?))
+}
+
+/// `cgroupsPath` below the hierarchies, or `/loment/<id>`.
+fn cgroup(linux: &Linux, id: &str) -> Result<PathBuf> {
+    match linux.cgroups_path() {
+        Some(path) if !path.as_os_str().is_empty() => {
+            // How `slice:prefix:name` is meant is the business of the cgroup layer; a path is cleaned here.
+            if path.to_string_lossy().contains(':') {
+                return Ok(path.clone());
+            }
+            let clean = mounts::below_root("linux.cgroupsPath", path)?;
+            if clean.as_os_str().is_empty() {
+                return Err(Error::invalid("linux.cgroupsPath", path.display(), "is the root of the hierarchy"));
+            }
+            Ok(Path::new("/").join(clean))
+        }
+        _ => Ok(Path::new("/loment").join(id)),
+    }
+}
+
+fn personality(personality: &LinuxPersonality) -> Result<Persona> {
+    if let Some(flag) = personality.flags().iter().flatten().next() {
+        return Err(Error::invalid("linux.personality.flags", flag, "is not supported"));
+    }
+    // linux/personality.h: PER_LINUX and PER_LINUX32
+    Ok(Persona::from_bits_retain(match personality.domain() {
+        LinuxPersonalityDomain::PerLinux => 0x0000,
+        LinuxPersonalityDomain::PerLinux32 => 0x0008,
+    }))
+}
+
+fn view(request: &Request, linux: &Linux) -> Result<View> {
+    let spec = request.spec.as_ref();
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let mounts = mounts.iter().enumerate().map(|(index, mount)| mounts::spec_mount(index, mount, &request.bundle));
+    let mounts = mounts.collect::<Result<Vec<_>>>()?;
+    let dev_is_foreign = mounts
+        .iter()
+        .any(|mount| mount.target == Path::new("dev") && matches!(mount.source, Source::Bind { .. }));
+    let devices = match dev_is_foreign {
+        true => None,
+        false => Some(devices::devices(linux.devices().as_deref().unwrap_or_default())?),
+    };
+    let root_propagation = match linux.rootfs_propagation().as_deref() {
+        None | Some("") => None,
+        Some(name) => Some(
+            options::propagation(name)
+                .ok_or_else(|| Error::invalid("linux.rootfsPropagation", name, "is not a kind of propagation"))?,
+        ),
+    };
+    let mount_label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    Ok(View {
+        root: root(request)?,
+        root_is_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
+        root_propagation,
+        mounts,
+        devices,
+        masked: paths("linux.maskedPaths", linux.masked_paths())?,
+        readonly: paths("linux.readonlyPaths", linux.readonly_paths())?,
+        mount_label: mount_label.map(|label| mounts::c_string("linux.mountLabel", label.as_bytes())).transpose()?,
+    })
+}
+
+fn root(request: &Request) -> Result<Vec<MountPlan>> {
+    if request.rootfs.is_empty() {
+        let root = request.spec.root().as_ref();
+        let root = root.ok_or_else(|| Error::invalid("root", "", "is missing, and there are no rootfs mounts"))?;
+        return Ok(vec![mounts::root_path(root.path(), &request.bundle)?]);
+    }
+    let mounts = request.rootfs.iter().enumerate();
+    let mounts = mounts
+        .map(|(index, mount)| mounts::rootfs_mount(index, mount, &request.bundle))
+        .collect::<Result<Vec<MountPlan>>>()?;
+    match mounts.first() {
+        Some(first) if first.target.as_os_str().is_empty() => Ok(mounts),
+        _ => Err(Error::invalid("rootfs[0].target", "", "must be empty: the first mount is the root")),
+    }
+}
+
+fn paths(field: &str, paths: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
+    let paths = paths.iter().flatten();
+    paths
+        .map(|path| {
+            let clean = mounts::below_root(field, Path::new(path))?;
+            match path.starts_with('/') && !clean.as_os_str().is_empty() {
+                true => Ok(clean),
+                false => Err(Error::invalid(field, format!("{path:?}"), "is not an absolute path below the root")),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,211 @@
+//! What is mounted where: the spec's mounts and containerd's rootfs mounts, checked.
+
+use std::{
+    ffi::{CStr, CString},
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
+};
+
+use loment_sys::mount::Propagation;
+use oci_spec::runtime::Mount;
+
+use super::options::{self, Change, Datum, Options, Recursion};
+use crate::{Error, Result, container::RootfsMount};
+
+/// One mount.
+#[derive(Debug, Clone)]
+pub(crate) struct MountPlan {
+    /// Where it goes, below the root and without `..`; empty for the root itself.
+    pub(crate) target: PathBuf,
+    pub(crate) source: Source,
+    /// Attributes of the mount.
+    pub(crate) mount: Change,
+    /// Attributes of the mount and all below it.
+    pub(crate) tree: Change,
+    pub(crate) propagation: Vec<(Propagation, Recursion)>,
+    /// Fill it with what it covers.
+    pub(crate) copy_up: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A file or directory of the host, by absolute path.
+    Bind { path: CString, recursion: Recursion },
+    /// A new instance of a file system.
+    Filesystem { kind: CString, source: CString, data: Vec<Datum> },
+    /// An overlay; its lower layers are kept apart because they do not fit into one option.
+    Overlay { source: CString, lower: Vec<CString>, data: Vec<Datum> },
+    /// The container's own view of the cgroup hierarchies.
+    Cgroup,
+}
+
+impl MountPlan {
+    /// Whether this is one of the kernel's views that must not be reached through a link: an image could make `/proc`
+    /// a link to a directory that it controls (CVE-2019-19921).
+    pub(crate) fn needs_a_real_directory(&self) -> bool {
+        let kernels = [c"proc", c"sysfs"];
+        let is_kernels = matches!(&self.source, Source::Filesystem { kind, .. } if kernels.contains(&kind.as_c_str()));
+        is_kernels || self.target == Path::new("dev")
+    }
+}
+
+/// Lowers one mount of the spec; `index` is its place there.
+pub(crate) fn spec_mount(index: usize, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
+    let field = |name: &str| format!("mounts[{index}].{name}");
+    let target = below_root(&field("destination"), mount.destination())?;
+    if target.as_os_str().is_empty() {
+        return Err(Error::invalid(field("destination"), mount.destination().display(), "would cover the root"));
+    }
+    let mapped = |maps: &Option<Vec<_>>| maps.as_ref().is_some_and(|maps| !maps.is_empty());
+    if mapped(mount.uid_mappings()) || mapped(mount.gid_mappings()) {
+        return Err(Error::invalid(field("uidMappings"), "", "needs a user namespace, which is not supported yet"));
+    }
+    let options = options::lower(&field("options"), mount.options().as_deref().unwrap_or_default())?;
+    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    assemble(&field, mount.typ().as_deref(), source, target, options, bundle)
+}
+
+/// Lowers one of containerd's rootfs mounts.
+pub(crate) fn rootfs_mount(index: usize, mount: &RootfsMount, bundle: &Path) -> Result<MountPlan> {
+    let field = |name: &str| format!("rootfs[{index}].{name}");
+    let target = below_root(&field("target"), Path::new(&mount.target))?;
+    let options = options::lower(&field("options"), &mount.options)?;
+    if mount.kind.starts_with("fuse") {
+        return Err(Error::invalid(field("type"), &mount.kind, "needs a mount helper, which is not supported yet"));
+    }
+    assemble(&field, Some(&mount.kind), Path::new(&mount.source), target, options, bundle)
+}
+
+/// `root.path` of the spec as the root itself.
+pub(crate) fn root_path(path: &Path, bundle: &Path) -> Result<MountPlan> {
+    let source = Source::Bind { path: absolute("root.path", path, bundle)?, recursion: Recursion::All };
+    Ok(MountPlan {
+        target: PathBuf::new(),
+        source,
+        mount: Change::default(),
+        tree: Change::default(),
+        propagation: Vec::new(),
+        copy_up: false,
+    })
+}
+
+fn assemble(
+    field: &dyn Fn(&str) -> String,
+    kind: Option<&str>,
+    source: &Path,
+    target: PathBuf,
+    options: Options,
+    bundle: &Path,
+) -> Result<MountPlan> {
+    let Options { bind, mount, tree, propagation, copy_up, data } = options;
+    let source = match (kind.unwrap_or_default(), bind) {
+        (kind, Some(_)) | (kind @ ("bind" | "rbind"), None) => {
+            if let Some((key, _)) = data.first() {
+                let key = key.to_string_lossy();
+                return Err(Error::invalid(field("options"), format!("{key:?}"), "is not an option of a bind mount"));
+            }
+            let recursive = kind == "rbind" || bind == Some(Recursion::All);
+            let recursion = if recursive { Recursion::All } else { Recursion::One };
+            Source::Bind { path: absolute(&field("source"), source, bundle)?, recursion }
+        }
+        ("" | "none", None) => return Err(Error::invalid(field("type"), "", "is missing")),
+        ("cgroup" | "cgroup2", None) => Source::Cgroup,
+        ("overlay", None) => overlay(field, source, data)?,
+        (kind, None) => Source::Filesystem {
+            kind: c_string(&field("type"), kind.as_bytes())?,
+            source: c_string(&field("source"), source.as_os_str().as_bytes())?,
+            data,
+        },
+    };
+    if copy_up && !matches!(&source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
+        return Err(Error::invalid(field("options"), "\"tmpcopyup\"", "is for a tmpfs only"));
+    }
+    Ok(MountPlan { target, source, mount, tree, propagation, copy_up })
+}
+
+fn overlay(field: &dyn Fn(&str) -> String, source: &Path, data: Vec<Datum>) -> Result<Source> {
+    let is_lower = |datum: &Datum| datum.0.as_c_str() == c"lowerdir";
+    let (lower, data): (Vec<_>, Vec<_>) = data.into_iter().partition(is_lower);
+    let lower: Vec<CString> = lower.iter().filter_map(|(_, value)| value.as_deref()).flat_map(split_layers).collect();
+    if lower.is_empty() {
+        return Err(Error::invalid(field("options"), "\"lowerdir\"", "is missing for an overlay"));
+    }
+    Ok(Source::Overlay { source: c_string(&field("source"), source.as_os_str().as_bytes())?, lower, data })
+}
+
+/// Splits `lowerdir` at colons; a backslash takes the meaning from what follows it. overlayfs(5)
+fn split_layers(layers: &CStr) -> Vec<CString> {
+    let mut layer = Vec::new();
+    let mut all = Vec::new();
+    let mut bytes = layers.to_bytes().iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' => all.push(std::mem::take(&mut layer)),
+            b'\\' => layer.extend(bytes.next()),
+            byte => layer.push(*byte),
+        }
+    }
+    all.push(layer);
+    all.into_iter().filter(|layer| !layer.is_empty()).filter_map(|layer| CString::new(layer).ok()).collect()
+}
+
+/// A path inside the container as a path relative to its root: `..` is taken out by name, before any link is looked
+/// at, and cannot lead above the root. An older specification allowed relative destinations; they start at the root.
+pub(crate) fn below_root(field: &str, path: &Path) -> Result<PathBuf> {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(Error::invalid(field, format!("{path:?}"), "contains a NUL"));
+    }
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(clean)
+}
+
+/// A path of the host; a relative one starts in the bundle.
+fn absolute(field: &str, path: &Path, bundle: &Path) -> Result<CString> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid(field, "", "is missing"));
+    }
+    c_string(field, bundle.join(path).as_os_str().as_bytes())
+}
+
+/// A string that the kernel can be given.
+pub(crate) fn c_string(field: &str, bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes)
+        .map_err(|_| Error::invalid(field, format!("{:?}", String::from_utf8_lossy(bytes)), "contains a NUL"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_never_leads_above_the_root() {
+        for (path, clean) in [("/a/../../b", "b"), ("../../etc", "etc"), ("/", ""), ("//a/./b/", "a/b"), ("..", "")] {
+            assert_eq!(below_root("f", Path::new(path)).unwrap(), Path::new(clean));
+        }
+    }
+
+    #[test]
+    fn layers_are_split_at_bare_colons() {
+        assert_eq!(split_layers(c"/a:/b\\:c::/d"), [c"/a", c"/b:c", c"/d"].map(CString::from));
+    }
+
+    #[test]
+    fn an_unknown_option_of_a_bind_mount_is_named() {
+        let mount = RootfsMount {
+            kind: "bind".into(),
+            source: "/x".into(),
+            target: String::new(),
+            options: vec!["rbind".into(), "frobnicate".into()],
+        };
+        let error = rootfs_mount(0, &mount, Path::new("/bundle")).unwrap_err().to_string();
+        assert!(error.contains("rootfs[0].options") && error.contains("frobnicate"), "{error}");
+    }
+}

@@ -1,0 +1,230 @@
+//! What a process is: program, identity, capabilities, limits; checked.
+
+use std::{ffi::CString, os::unix::ffi::OsStrExt, path::PathBuf};
+
+use loment_sys::{credentials::CapabilitySets, sched};
+use nix::sys::resource::Resource;
+use oci_spec::runtime::{
+    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy,
+    PosixRlimit, PosixRlimitType, Process, Scheduler,
+};
+
+use super::mounts::{below_root, c_string};
+use crate::{Error, Result};
+
+/// A process to be.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessPlan {
+    pub(crate) args: Vec<CString>,
+    pub(crate) env: Vec<CString>,
+    /// Below the root and without `..`.
+    pub(crate) cwd: PathBuf,
+    /// Width and height in characters.
+    pub(crate) console_size: Option<(u16, u16)>,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) umask: u32,
+    pub(crate) capabilities: CapabilityPlan,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) apparmor: Option<String>,
+    pub(crate) selinux: Option<String>,
+    /// Class and level.
+    pub(crate) io_priority: Option<(u16, u16)>,
+    pub(crate) scheduler: Option<sched::Attributes>,
+    /// Processors that it may run on; `None` is all that its cgroup allows.
+    pub(crate) affinity: Option<Vec<usize>>,
+}
+
+/// The five capability sets; bit n is capability n.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CapabilityPlan {
+    pub(crate) sets: CapabilitySets,
+    pub(crate) bounding: u64,
+    pub(crate) ambient: u64,
+}
+
+/// A limit with its name in the spec.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rlimit {
+    pub(crate) name: PosixRlimitType,
+    pub(crate) resource: Resource,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+/// Checks a process of a spec.
+pub(crate) fn process(process: &Process) -> Result<ProcessPlan> {
+    let user = process.user();
+    for (field, id) in [("process.user.uid", user.uid()), ("process.user.gid", user.gid())] {
+        if id == u32::MAX {
+            return Err(Error::invalid(field, id, "is not an id (it means \"unchanged\" to the kernel)"));
+        }
+    }
+    if !process.cwd().is_absolute() {
+        return Err(Error::invalid("process.cwd", format!("{:?}", process.cwd()), "is not an absolute path"));
+    }
+    Ok(ProcessPlan {
+        args: arguments(process)?,
+        env: strings("process.env", process.env().as_deref().unwrap_or_default())?,
+        cwd: below_root("process.cwd", process.cwd())?,
+        console_size: process.console_size().map(|size| (cells(size.width()), cells(size.height()))),
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        umask: user.umask().unwrap_or(0o022) & 0o777,
+        capabilities: process.capabilities().as_ref().map(capabilities).unwrap_or_default(),
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
+        oom_score_adj: process.oom_score_adj().map(oom_score).transpose()?,
+        apparmor: label(process.apparmor_profile()).filter(|profile| profile != "unconfined"),
+        selinux: label(process.selinux_label()),
+        io_priority: process.io_priority().as_ref().map(io_priority).transpose()?,
+        scheduler: process.scheduler().as_ref().map(scheduler).transpose()?,
+        affinity: affinity(process)?,
+    })
+}
+
+fn arguments(process: &Process) -> Result<Vec<CString>> {
+    let args = strings("process.args", process.args().as_deref().unwrap_or_default())?;
+    match args.first() {
+        Some(program) if !program.is_empty() => Ok(args),
+        _ => Err(Error::invalid("process.args", "", "names no program")),
+    }
+}
+
+fn strings(field: &str, strings: &[String]) -> Result<Vec<CString>> {
+    strings.iter().map(|string| c_string(field, std::ffi::OsStr::new(string).as_bytes())).collect()
+}
+
+fn cells(count: u64) -> u16 {
+    count.try_into().unwrap_or(u16::MAX)
+}
+
+fn label(label: &Option<String>) -> Option<String> {
+    label.clone().filter(|label| !label.is_empty())
+}
+
+fn oom_score(score: i32) -> Result<i32> {
+    match score {
+        -1000..=1000 => Ok(score),
+        _ => Err(Error::invalid("process.oomScoreAdj", score, "is not between -1000 and 1000")),
+    }
+}
+
+fn capabilities(sets: &LinuxCapabilities) -> CapabilityPlan {
+    CapabilityPlan {
+        sets: CapabilitySets {
+            effective: mask(sets.effective()),
+            permitted: mask(sets.permitted()),
+            inheritable: mask(sets.inheritable()),
+        },
+        bounding: mask(sets.bounding()),
+        ambient: mask(sets.ambient()),
+    }
+}
+
+/// Names were checked when the spec was parsed; the numbers are the kernel's, as `caps` knows them.
+fn mask(set: &Option<Capabilities>) -> u64 {
+    let names = set.iter().flatten().map(|capability| format!("CAP_{capability}").replace("CAP_CAP_", "CAP_"));
+    names.filter_map(|name| name.parse::<caps::Capability>().ok()).fold(0, |mask, known| mask | known.bitmask())
+}
+
+fn rlimits(limits: &[PosixRlimit]) -> Result<Vec<Rlimit>> {
+    let mut lowered: Vec<Rlimit> = Vec::with_capacity(limits.len());
+    for limit in limits {
+        let name = limit.typ();
+        let resource = resource(name);
+        if lowered.iter().any(|other| other.resource == resource) {
+            return Err(Error::invalid("process.rlimits", name, "is given twice"));
+        }
+        if limit.soft() > limit.hard() {
+            return Err(Error::invalid("process.rlimits", name, "has a soft limit above its hard limit"));
+        }
+        lowered.push(Rlimit { name, resource, soft: limit.soft(), hard: limit.hard() });
+    }
+    Ok(lowered)
+}
+
+fn resource(name: PosixRlimitType) -> Resource {
+    match name {
+        PosixRlimitType::RlimitCpu => Resource::RLIMIT_CPU,
+        PosixRlimitType::RlimitFsize => Resource::RLIMIT_FSIZE,
+        PosixRlimitType::RlimitData => Resource::RLIMIT_DATA,
+        PosixRlimitType::RlimitStack => Resource::RLIMIT_STACK,
+        PosixRlimitType::RlimitCore => Resource::RLIMIT_CORE,
+        PosixRlimitType::RlimitRss => Resource::RLIMIT_RSS,
+        PosixRlimitType::RlimitNproc => Resource::RLIMIT_NPROC,
+        PosixRlimitType::RlimitNofile => Resource::RLIMIT_NOFILE,
+        PosixRlimitType::RlimitMemlock => Resource::RLIMIT_MEMLOCK,
+        PosixRlimitType::RlimitAs => Resource::RLIMIT_AS,
+        PosixRlimitType::RlimitLocks => Resource::RLIMIT_LOCKS,
+        PosixRlimitType::RlimitSigpending => Resource::RLIMIT_SIGPENDING,
+        PosixRlimitType::RlimitMsgqueue => Resource::RLIMIT_MSGQUEUE,
+        PosixRlimitType::RlimitNice => Resource::RLIMIT_NICE,
+        PosixRlimitType::RlimitRtprio => Resource::RLIMIT_RTPRIO,
+        PosixRlimitType::RlimitRttime => Resource::RLIMIT_RTTIME,
+    }
+}
+
+fn io_priority(priority: &LinuxIOPriority) -> Result<(u16, u16)> {
+    let class = match priority.class() {
+        IOPriorityClass::IoprioClassRt => 1,
+        IOPriorityClass::IoprioClassBe => 2,
+        IOPriorityClass::IoprioClassIdle => 3,
+    };
+    match u16::try_from(priority.priority()) {
+        Ok(level @ 0..=7) => Ok((class, level)),
+        _ => Err(Error::invalid("process.ioPriority.priority", priority.priority(), "is not between 0 and 7")),
+    }
+}
+
+fn scheduler(scheduler: &Scheduler) -> Result<sched::Attributes> {
+    // linux/sched.h
+    let policy = match scheduler.policy() {
+        LinuxSchedulerPolicy::SchedOther => 0,
+        LinuxSchedulerPolicy::SchedFifo => 1,
+        LinuxSchedulerPolicy::SchedRr => 2,
+        LinuxSchedulerPolicy::SchedBatch => 3,
+        LinuxSchedulerPolicy::SchedIso => 4,
+        LinuxSchedulerPolicy::SchedIdle => 5,
+        LinuxSchedulerPolicy::SchedDeadline => 6,
+    };
+    let flag = |flag: &LinuxSchedulerFlag| match flag {
+        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+    };
+    let priority = scheduler.priority().unwrap_or(0);
+    Ok(sched::Attributes {
+        policy,
+        flags: scheduler.flags().iter().flatten().map(flag).fold(0, |all, flag| all | flag),
+        nice: scheduler.nice().unwrap_or(0),
+        priority: u32::try_from(priority)
+            .map_err(|_| Error::invalid("process.scheduler.priority", priority, "is negative"))?,
+        runtime: scheduler.runtime().unwrap_or(0),
+        deadline: scheduler.deadline().unwrap_or(0),
+        period: scheduler.period().unwrap_or(0),
+    })
+}
+
+/// The processors that a process ends up on. `initial` concerns the time before it has its cgroup, which does not
+/// exist here: a child is in its cgroup before it does anything else.
+fn affinity(process: &Process) -> Result<Option<Vec<usize>>> {
+    let Some(affinity) = process.exec_cpu_affinity() else { return Ok(None) };
+    let Some(list) = affinity.cpu_affinity_final() else { return Ok(None) };
+    let refuse = || Error::invalid("process.execCPUAffinity.final", format!("{list:?}"), "is not a list of processors");
+    let mut cpus = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|cpu| *cpu < 8192).ok_or_else(refuse);
+        cpus.extend(number(first)?..=number(last)?);
+    }
+    Ok(Some(cpus))
+}

@@ -1,0 +1,110 @@
+//! Kernel parameters that belong to a namespace. Any other would be the host's.
+
+use std::path::PathBuf;
+
+use nix::sched::CloneFlags;
+
+use super::namespaces::Namespaces;
+use crate::{Error, Result};
+
+/// One parameter.
+#[derive(Debug, Clone)]
+pub(crate) struct Sysctl {
+    /// As the spec writes it, for messages.
+    pub(crate) name: String,
+    /// Below `/proc/sys`.
+    pub(crate) path: PathBuf,
+    pub(crate) value: String,
+}
+
+impl Sysctl {
+    /// Whether it belongs to the network namespace.
+    pub(crate) fn is_network(&self) -> bool {
+        self.path.starts_with("net")
+    }
+}
+
+/// Parameters of the IPC namespace. ipc_namespaces(7)
+const IPC: &[&str] = &[
+    "kernel/msgmax",
+    "kernel/msgmnb",
+    "kernel/msgmni",
+    "kernel/sem",
+    "kernel/shmall",
+    "kernel/shmmax",
+    "kernel/shmmni",
+    "kernel/shm_rmid_forced",
+];
+
+/// Checks `linux.sysctl`.
+pub(crate) fn sysctls<'a>(
+    parameters: impl Iterator<Item = (&'a String, &'a String)>,
+    namespaces: &Namespaces,
+) -> Result<Vec<Sysctl>> {
+    parameters.map(|(name, value)| sysctl(name, value, namespaces)).collect()
+}
+
+fn sysctl(name: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
+    let refuse = |reason: &str| Err(Error::invalid("linux.sysctl", format!("{name:?}"), reason));
+    let path = path(name);
+    let strange = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+    if path.split('/').any(strange) {
+        return refuse("is not the name of a kernel parameter");
+    }
+    let is_ipc = IPC.contains(&path.as_str()) || path.starts_with("fs/mqueue/");
+    let owner = match path.as_str() {
+        _ if is_ipc => CloneFlags::CLONE_NEWIPC,
+        "kernel/domainname" => CloneFlags::CLONE_NEWUTS,
+        "kernel/hostname" => return refuse("is set by the field hostname"),
+        path if path.starts_with("net/") => CloneFlags::CLONE_NEWNET,
+        _ => return refuse("belongs to no namespace: it would change the host"),
+    };
+    if !namespaces.has(owner) {
+        return refuse("needs its namespace in linux.namespaces: it would change the host");
+    }
+    Ok(Sysctl { name: name.to_owned(), path: path.into(), value: value.to_owned() })
+}
+
+/// sysctl(8): whichever of `.` and `/` comes first separates, and the other is then part of a name
+/// (`net.ipv4.conf.eth0/1.forwarding`).
+fn path(name: &str) -> String {
+    match name.find(['.', '/']).and_then(|first| name.as_bytes().get(first)) {
+        Some(b'.') => {
+            let swap = |character| match character {
+                '.' => '/',
+                '/' => '.',
+                other => other,
+            };
+            name.chars().map(swap).collect()
+        }
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, new: CloneFlags) -> Result<Sysctl> {
+        sysctl(name, "1", &Namespaces { new, join: Vec::new() })
+    }
+
+    #[test]
+    fn both_spellings_of_a_name_are_understood() {
+        for name in ["net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"] {
+            let sysctl = check(name, CloneFlags::CLONE_NEWNET).unwrap();
+            assert_eq!(sysctl.path, PathBuf::from("net/ipv4/conf/eth0.1/forwarding"));
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_the_host_is_refused() {
+        let all = CloneFlags::all();
+        for name in ["kernel.panic", "vm.swappiness", "kernel.hostname", "net..x", "net.ipv4//../x", "", "net"] {
+            assert!(check(name, all).is_err(), "{name}");
+        }
+        assert!(check("net.ipv4.ip_forward", CloneFlags::empty()).is_err());
+        assert!(check("kernel.shmmax", CloneFlags::CLONE_NEWNET).is_err());
+        assert!(check("fs.mqueue.msg_max", CloneFlags::CLONE_NEWIPC).is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Whatever a specification says, planning answers.

@@ -1,0 +1,117 @@
+//! What must be known of a container to clean up after a shim that was killed: in the bundle, before the gate opens.
+
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use loment_cgroups::{Cgroup, Layout};
+use loment_sys::pidfd;
+use nix::{
+    errno::Errno,
+    libc::SIGKILL,
+    poll::{PollFd, PollFlags, poll},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, error::Context, process::start_time};
+
+/// Name of the file in the bundle.
+const NAME: &str = "loment.json";
+
+/// How long a killed process may take to be gone. It may be writing back what it had written.
+const DYING: Duration = Duration::from_secs(3);
+
+/// A container, as far as it has to be found again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Name of the container.
+    pub id: String,
+    /// Its init.
+    pub pid: i32,
+    /// When init started, in clock ticks since boot: the pid may belong to another process by now.
+    pub start_time: u64,
+    /// Its cgroup, below every hierarchy.
+    pub cgroup: PathBuf,
+}
+
+/// What [`sweep`] has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// The record, if there was one: without it there was nothing to do.
+    pub record: Option<Record>,
+    /// Whether init was still alive, and was killed.
+    pub killed: bool,
+}
+
+impl Record {
+    pub(crate) fn of(id: String, pid: i32, cgroup: &Path) -> Result<Self> {
+        Ok(Self { id, pid, start_time: start_time(pid)?, cgroup: cgroup.to_owned() })
+    }
+}
+
+/// Writes the record: whoever reads it sees all of it or none. It is not synced to disk, because no process that it
+/// names survives what would lose it.
+pub(crate) fn write(bundle: &Path, record: &Record) -> Result<()> {
+    let path = bundle.join(NAME);
+    let unfinished = bundle.join(format!(".{NAME}"));
+    let text = serde_json::to_vec(record)
+        .map_err(|error| Error::invalid("record", path.display(), format!("cannot be written: {error}")))?;
+    std::fs::write(&unfinished, text).at("write", unfinished.display())?;
+    std::fs::rename(&unfinished, &path).at("write", path.display())
+}
+
+/// The record of a bundle, if there is one.
+pub fn read(bundle: &Path) -> Result<Option<Record>> {
+    let path = bundle.join(NAME);
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| Error::invalid("record", path.display(), format!("cannot be understood: {error}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path.display(), &error)),
+    }
+}
+
+/// Removes the record; one that is gone is removed.
+pub(crate) fn forget(bundle: &Path) -> Result<()> {
+    let path = bundle.join(NAME);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path.display(), &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Ends whatever is left of the container of `bundle`, and no other: kills its init and its cgroup, removes the
+/// cgroup. For a container that was deleted in the ordinary way there is no record, and nothing to do.
+pub fn sweep(bundle: &Path) -> Result<Swept> {
+    let Some(record) = read(bundle)? else { return Ok(Swept::default()) };
+    let killed = kill(&record)?;
+    let cgroup = Cgroup::open(&Layout::detect()?, &record.cgroup)?;
+    cgroup.kill()?;
+    cgroup.remove()?;
+    forget(bundle)?;
+    Ok(Swept { record: Some(record), killed })
+}
+
+/// Kills init if it is still the process that the record means.
+fn kill(record: &Record) -> Result<bool> {
+    let process = match pidfd::open(record.pid) {
+        Err(Errno::ESRCH | Errno::EINVAL) => return Ok(false),
+        answer => answer.at("find process", record.pid)?,
+    };
+    // Read after the pidfd was opened: if this is our process then so is the one behind the pidfd.
+    if start_time(record.pid).ok() != Some(record.start_time) {
+        return Ok(false);
+    }
+    match pidfd::send_signal(process.as_fd(), SIGKILL) {
+        Ok(()) => {}
+        Err(Errno::ESRCH) => return Ok(false),
+        Err(errno) => return Err(Error::os("kill process", record.pid, errno)),
+    }
+    let mut gone = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    let timeout = u16::try_from(DYING.as_millis()).unwrap_or(u16::MAX);
+    poll(&mut gone, timeout).at("wait for process", record.pid)?;
+    Ok(true)
+}

@@ -1,0 +1,98 @@
+//! What a process may do: capabilities. capabilities(7)
+
+use crate::{Errno, Result, check};
+
+/// The three capability sets that capset(2) sets at once; bit n is capability n.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapabilitySets {
+    /// What counts now.
+    pub effective: u64,
+    /// What may become effective.
+    pub permitted: u64,
+    /// What execve(2) may keep.
+    pub inheritable: u64,
+}
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Sets effective, permitted and inheritable capabilities of this thread. capset(2), version 3 of its interface.
+pub fn capset(sets: CapabilitySets) -> Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let half = |shift: u32| Data {
+        effective: (sets.effective >> shift) as u32,
+        permitted: (sets.permitted >> shift) as u32,
+        inheritable: (sets.inheritable >> shift) as u32,
+    };
+    let data = [half(0), half(32)];
+    // SAFETY: version 3 reads one header and exactly two data records; both outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+}
+
+/// Takes every capability that is not in `keep` out of the bounding set, those too that are younger than this
+/// program: the kernel says `EINVAL` after its last one. PR_CAPBSET_DROP(2const)
+pub fn limit_bounding_set(keep: u64) -> Result<()> {
+    for capability in 0..64 {
+        if keep & (1 << capability) != 0 {
+            continue;
+        }
+        // SAFETY: takes a number and touches no memory.
+        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }) {
+            Err(Errno::EINVAL) => return Ok(()),
+            answer => answer?,
+        };
+    }
+    Ok(())
+}
+
+/// Makes `set` the ambient set. PR_CAP_AMBIENT(2const)
+pub fn set_ambient(set: u64) -> Result<()> {
+    let ambient = |operation: libc::c_int, capability: u32| {
+        // SAFETY: takes numbers and touches no memory.
+        Errno::result(unsafe {
+            libc::prctl(libc::PR_CAP_AMBIENT, operation as libc::c_ulong, libc::c_ulong::from(capability), 0, 0)
+        })
+    };
+    ambient(libc::PR_CAP_AMBIENT_CLEAR_ALL, 0)?;
+    for capability in (0..64).filter(|capability| set & (1 << capability) != 0) {
+        ambient(libc::PR_CAP_AMBIENT_RAISE, capability)?;
+    }
+    Ok(())
+}
+
+/// Sets user ids (real, effective, saved) of the calling thread only, which is all of a process with one thread.
+pub fn set_uid(uid: u32) -> Result<()> {
+    // SAFETY: takes numbers and touches no memory.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+}
+
+/// Sets group ids (real, effective, saved) of the calling thread only, which is all of a process with one thread.
+pub fn set_gid(gid: u32) -> Result<()> {
+    // SAFETY: takes numbers and touches no memory.
+    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
+}
+
+/// Sets the supplementary groups of the calling thread only. setgroups(2)
+pub fn set_groups(groups: &[u32]) -> Result<()> {
+    // SAFETY: the kernel reads `len` ids from a slice that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// Joins a fresh anonymous session keyring, so that the keys of whoever started this process are out of reach.
+/// KEYCTL_JOIN_SESSION_KEYRING(2const)
+pub fn new_session_keyring(name: &std::ffi::CStr) -> Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: the kernel reads a C string that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+}

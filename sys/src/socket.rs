@@ -1,0 +1,46 @@
+//! Messages that carry a descriptor: unix(7), `SCM_RIGHTS`.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use nix::{
+    cmsg_space,
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+};
+
+use crate::{Errno, Result};
+
+/// Sends one message, with a descriptor if there is one. A peer that is gone is `EPIPE`, never a signal.
+pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+    let raw = descriptor.map(|fd| [fd.as_raw_fd()]);
+    let rights: Vec<_> = raw.iter().map(|raw| ControlMessage::ScmRights(raw)).collect();
+    let parts = [IoSlice::new(message)];
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.map(drop),
+        }
+    }
+}
+
+/// Receives one message into `buffer`; answers with its length, 0 when the peer is gone, and its descriptor
+/// (close-on-exec) if it has one.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    loop {
+        let mut space = cmsg_space!([std::os::fd::RawFd; 1]);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Err(Errno::EINTR) => continue,
+            answer => answer?,
+        };
+        let descriptor = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::ScmRights(raw) => raw.first().copied(),
+            _ => None,
+        });
+        // SAFETY: the kernel has just made this descriptor for us; there is room for one only.
+        return Ok((message.bytes, descriptor.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })));
+    }
+}
