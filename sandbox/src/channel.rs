@@ -9,10 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use loment_sys::socket;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::{
-    Error, Result,
-    error::Context,
-};
+use crate::{Error, Result, error::Context};
 
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';

@@ -69,7 +69,8 @@ fn remove_contents(directory: &OwnedFd) -> nix::Result<()> {
 
 /// Removes what is not a directory with something in it; answers with the first one that is.
 fn remove_files(directory: &OwnedFd) -> nix::Result<Option<std::ffi::CString>> {
-    let mut listing = Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut listing =
+        Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     for entry in listing.iter() {
         let entry = entry?;
         let name = entry.file_name();
@@ -103,4 +104,3 @@ fn forget_overlay(directory: &OwnedFd) {
         let _ = loment_sys::fd::remove_attribute(directory.as_fd(), name);
     }
 }
-

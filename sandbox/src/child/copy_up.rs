@@ -1,10 +1,6 @@
 //! `tmpcopyup`: a tmpfs that begins with what it covers.
 
-use std::{
-    ffi::CStr,
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{ffi::CStr, os::fd::OwnedFd, path::Path};
 
 use nix::{
     dir::Dir,
@@ -75,4 +71,3 @@ fn copy_file(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> nix::Result<()> {
 fn permissions(status: &FileStat) -> Mode {
     Mode::from_bits_truncate(status.st_mode & 0o7777)
 }
-

@@ -137,14 +137,16 @@ impl Gathering<'_> {
         let mut hierarchies = Vec::new();
         for file in tasks {
             let own = file.path.parent().unwrap_or(Path::new("/"));
-            let path = self.cgroup.path.strip_prefix("/").unwrap_or(self.cgroup.path);
             // The mount point is the directory without the cgroup's own path.
-            let depth = path.components().count();
+            let depth = self.cgroup.path.components().count();
             let Some(name) = own.ancestors().nth(depth).and_then(Path::file_name) else { continue };
             let clone = mount::clone_tree(AT_FDCWD, &c_path(own)?, true).at("open cgroup", own.display())?;
             mount::set_attributes(clone.as_fd(), true, attributes, 0, Some(Propagation::Private))
                 .at("set attributes of cgroup", own.display())?;
             hierarchies.push((PathBuf::from(name), clone));
+        }
+        if let Entry::Both(directory, _) = self.cgroup.entry {
+            hierarchies.push((PathBuf::from("unified"), self.cgroup2(directory, attributes)?));
         }
         Ok((tmpfs, hierarchies))
     }

@@ -1,11 +1,9 @@
 //! What a holder does for the rest of its life: nothing, and as pid 1 of a shared pid namespace it reaps.
 
-use nix::{
-    sys::{
-        prctl,
-        signal::{SigSet, Signal},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+use nix::sys::{
+    prctl,
+    signal::{SigSet, Signal},
+    wait::{WaitPidFlag, WaitStatus, waitpid},
 };
 
 /// Waits for SIGTERM or SIGINT, and answers with its exit status.

@@ -65,6 +65,8 @@ pub(crate) struct Join {
 pub(crate) struct Birth {
     pub(crate) channel: ChildEnd,
     pub(crate) entry: Entry,
+    /// The cgroup's path below every hierarchy.
+    pub(crate) cgroup: PathBuf,
     pub(crate) io: Io,
     /// The host's /dev/null, for standard streams that nobody cares about.
     pub(crate) null: OwnedFd,
@@ -151,7 +153,7 @@ pub(crate) fn init(birth: &Birth, plan: &Plan, joins: &[Join], filter: Option<&F
     let proc = settle(birth, plan, joins)?;
     let cgroup = Cgroups {
         entry: &birth.entry,
-        path: &plan.cgroup,
+        path: &birth.cgroup,
         has_namespace: plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP),
     };
     let parts = gather::gather(&plan.view, &cgroup)?;

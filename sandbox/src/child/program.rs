@@ -19,11 +19,7 @@ use super::{
     procfs::ProcFs,
     root::{Links, Root},
 };
-use crate::{
-    Error, Result,
-    error::Context,
-    plan::process::ProcessPlan,
-};
+use crate::{Error, Result, error::Context, plan::process::ProcessPlan};
 
 /// Where programs are looked for when the environment does not say.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

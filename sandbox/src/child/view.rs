@@ -26,11 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{
-        View,
-        mounts::MountPlan,
-        options::Recursion,
-    },
+    plan::{View, mounts::MountPlan, options::Recursion},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -123,10 +119,16 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
         super::copy_up::copy_up(&place, &part.mount).at("copy what is covered by the tmpfs on", place_name(plan))?;
     }
     mount::attach(part.mount.as_fd(), place.as_fd()).at("mount on", place_name(plan))?;
-    for (name, mount) in part.below {
-        attach_below(&part.mount, &name, &mount).at("mount on", format!("{}/{}", place_name(plan), name.display()))?;
+    if part.below.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    // A tmpfs of our own, which may be a read-only mount by now: that is lifted while its directories are made.
+    let attributes = |set, clear| mount::set_attributes(part.mount.as_fd(), false, set, clear, None);
+    attributes(0, attr::RDONLY).at("make writable", place_name(plan))?;
+    for (name, mount) in &part.below {
+        attach_below(&part.mount, name, mount).at("mount on", format!("{}/{}", place_name(plan), name.display()))?;
+    }
+    attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
 }
 
 fn place_name(plan: &MountPlan) -> String {
@@ -148,10 +150,8 @@ fn check_place(plan: &MountPlan, place: &OwnedFd, part: &Part) -> Result<()> {
     if covers && !is_known() { refuse() } else { Ok(()) }
 }
 
-/// Directories in a fresh tmpfs of ours: the cgroup v1 hierarchies. The tmpfs may be a read-only mount by now, which
-/// is lifted for the moment that it takes.
+/// Makes a directory in a fresh tmpfs and mounts on it: the cgroup v1 hierarchies.
 fn attach_below(tmpfs: &OwnedFd, name: &Path, part: &OwnedFd) -> nix::Result<()> {
-    mount::set_attributes(tmpfs.as_fd(), false, 0, attr::RDONLY, None)?;
     nix::sys::stat::mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))?;
     let place = nix::fcntl::openat(tmpfs, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     mount::attach(part.as_fd(), place.as_fd())
@@ -251,4 +251,3 @@ pub(crate) fn seal(root: &Root, view: &View) -> Result<()> {
     }
     Ok(())
 }
-

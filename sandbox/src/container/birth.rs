@@ -135,11 +135,12 @@ impl Drop for FreshCgroup {
 }
 
 /// The two ends of a child that is about to be made.
-pub(super) fn prepare(id: &str, entry: Entry, io: Io) -> Result<(ParentEnd, Birth)> {
+pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
+    let entry = cgroup.entry()?;
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
-    Ok((parent, Birth { channel: child, entry, io, null, keyring }))
+    Ok((parent, Birth { channel: child, entry, cgroup: cgroup.path().to_owned(), io, null, keyring }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.
@@ -183,9 +184,8 @@ impl PidNamespaceGuest {
     fn enter(pids: BorrowedFd<'_>) -> Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let home = open("/proc/self/ns/pid", flags, Mode::empty()).at("open", "/proc/self/ns/pid")?;
-        setns(pids, CloneFlags::CLONE_NEWPID).map_err(|errno| {
-            Error::os("join", "the pid namespace", errno).hint("has its first process ended?")
-        })?;
+        setns(pids, CloneFlags::CLONE_NEWPID)
+            .map_err(|errno| Error::os("join", "the pid namespace", errno).hint("has its first process ended?"))?;
         Ok(Self { home })
     }
 

@@ -48,7 +48,7 @@ impl Creating {
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, .. } = request;
         let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
-        let (channel, birth) = birth::prepare(&id, cgroup.get()?.entry()?, io)?;
+        let (channel, birth) = birth::prepare(&id, cgroup.get()?, io)?;
         let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
             birth.run(|birth| match role {
                 Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),

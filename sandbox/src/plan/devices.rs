@@ -53,9 +53,10 @@ fn device(index: usize, device: &LinuxDevice) -> Result<Device> {
     let number = |name: &str, number: i64| {
         // A FIFO has no numbers; engines write -1.
         let number = if kind == SFlag::S_IFIFO { 0 } else { number };
-        u64::try_from(number).ok().filter(|number| *number < 1 << 32).ok_or_else(|| {
-            Error::invalid(field(name), number, "is not a device number")
-        })
+        u64::try_from(number)
+            .ok()
+            .filter(|number| *number < 1 << 32)
+            .ok_or_else(|| Error::invalid(field(name), number, "is not a device number"))
     };
     let path = below_root(&field("path"), device.path())?;
     if path.as_os_str().is_empty() || !device.path().is_absolute() {

@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
-    /// Below every v1 hierarchy, or in the one of v2.
+    /// As the spec gives it.
     pub(crate) cgroup: PathBuf,
     pub(crate) process: ProcessPlan,
     pub(crate) personality: Option<Persona>,
@@ -89,7 +89,7 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
-        cgroup: cgroup(linux, &request.id)?,
+        cgroup: cgroup(linux, &request.id),
         process: process::process(process)?,
         personality: linux.personality().as_ref().map(personality).transpose()?,
         namespaces,
@@ -170,21 +170,11 @@ fn names(spec: &Spec, namespaces: &Namespaces) -> Result<(Option<String>, Option
     Ok((name("hostname", spec.hostname())?, name("domainname", spec.domainname())?))
 }
 
-/// `cgroupsPath` below the hierarchies, or `/loment/<id>`.
-fn cgroup(linux: &Linux, id: &str) -> Result<PathBuf> {
+/// `cgroupsPath`, whose form the cgroup layer checks, or `/loment/<id>`.
+fn cgroup(linux: &Linux, id: &str) -> PathBuf {
     match linux.cgroups_path() {
-        Some(path) if !path.as_os_str().is_empty() => {
-            // How `slice:prefix:name` is meant is the business of the cgroup layer; a path is cleaned here.
-            if path.to_string_lossy().contains(':') {
-                return Ok(path.clone());
-            }
-            let clean = mounts::below_root("linux.cgroupsPath", path)?;
-            if clean.as_os_str().is_empty() {
-                return Err(Error::invalid("linux.cgroupsPath", path.display(), "is the root of the hierarchy"));
-            }
-            Ok(Path::new("/").join(clean))
-        }
-        _ => Ok(Path::new("/loment").join(id)),
+        Some(path) if !path.as_os_str().is_empty() => path.clone(),
+        _ => Path::new("/loment").join(id),
     }
 }
 
@@ -204,9 +194,8 @@ fn view(request: &Request, linux: &Linux) -> Result<View> {
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let mounts = mounts.iter().enumerate().map(|(index, mount)| mounts::spec_mount(index, mount, &request.bundle));
     let mounts = mounts.collect::<Result<Vec<_>>>()?;
-    let dev_is_foreign = mounts
-        .iter()
-        .any(|mount| mount.target == Path::new("dev") && matches!(mount.source, Source::Bind { .. }));
+    let dev_is_foreign =
+        mounts.iter().any(|mount| mount.target == Path::new("dev") && matches!(mount.source, Source::Bind { .. }));
     let devices = match dev_is_foreign {
         true => None,
         false => Some(devices::devices(linux.devices().as_deref().unwrap_or_default())?),

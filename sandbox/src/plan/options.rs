@@ -172,10 +172,7 @@ mod tests {
         assert_eq!(options.bind, Some(Recursion::All));
         assert_eq!(options.tree, set(attr::RDONLY));
         assert_eq!(options.mount, set(attr::NOSUID));
-        assert_eq!(
-            options.propagation,
-            [(Propagation::Slave, Recursion::All), (Propagation::Private, Recursion::All)]
-        );
+        assert_eq!(options.propagation, [(Propagation::Slave, Recursion::All), (Propagation::Private, Recursion::All)]);
         assert!(options.data.is_empty());
     }
 

@@ -1,0 +1,19 @@
+//! Containers on the real kernel, looked at from inside. Needs root and busybox-static.
+//!
+//! The tests run one after the other in the only thread, as the runtime does: see `loment_sys::clone`.
+
+mod create;
+mod support;
+
+fn main() {
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let tests = create::TESTS.iter();
+    let trials = tests.map(|(name, test)| {
+        libtest_mimic::Trial::test(*name, move || {
+            support::leaves_the_machine_as_found(*test);
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
