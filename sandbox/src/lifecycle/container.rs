@@ -6,6 +6,7 @@ use super::{
     backoff::Series,
     machine::Action,
     restart,
+    run::{Exit, Run},
     spec::{Backoff, ContainerId, ContainerSpec, Kind, RestartPolicy},
     stage::{Input, Stage},
     time::Time,
@@ -17,30 +18,6 @@ const KILL: i32 = 9;
 
 /// Exit code of what was killed, and of what was thrown away before it ran.
 const KILLED: u32 = 128 + 9;
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
-    /// Exit code, or 128 + signal.
-    pub code: u32,
-    /// Whether a process in the container was killed for memory.
-    pub oom: bool,
-    /// Why the program could not be executed, if that is so.
-    pub start_error: Option<String>,
-    /// When.
-    pub at: Time,
-}
-
-/// A time in which the program ran, or an attempt at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Number of the attempt, counted from 0.
-    pub attempt: u32,
-    /// When the program was executed.
-    pub started: Time,
-    /// How it ended; `None` while it runs.
-    pub exit: Option<Exit>,
-}
 
 /// Where a container stands.
 #[derive(Debug, Clone)]
@@ -274,7 +251,6 @@ impl ContainerState {
 
     fn begin_run(&mut self, now: Time) {
         self.previous = self.run.replace(Run { attempt: self.attempt, started: now, exit: None });
-        self.delay = Duration::ZERO;
     }
 
     pub(super) fn ready(&mut self, log: &mut Log) {
@@ -387,11 +363,13 @@ impl ContainerState {
         self.send_when_running(signal, log);
     }
 
-    /// The pod is being stopped and it is this container's turn. It is asked once.
+    /// The pod is being stopped and it is this container's turn. It is asked once, and not after it was killed.
     pub(super) fn ask_to_end(&mut self, log: &mut Log) {
         if self.asked.is_none() {
             self.asked = Some(log.now);
-            self.send_when_running(self.spec.stop_signal, log);
+            if !self.forced {
+                self.send_when_running(self.spec.stop_signal, log);
+            }
         }
     }
 

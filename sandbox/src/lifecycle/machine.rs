@@ -228,11 +228,15 @@ impl Machine {
 
     fn begin_stop(&mut self, cause: Cause, grace: Option<Duration>) {
         let (now, grace) = (self.log.now, grace.unwrap_or(self.spec.grace));
-        let begun = match &mut self.stop {
+        let news = match &mut self.stop {
             Some(stop) => stop.shorten(now, grace),
-            none => none.insert(Stop::begin(cause, now, grace)).deadline > now,
+            none => {
+                *none = Some(Stop::begin(cause, now, grace));
+                true
+            }
         };
-        if begun {
+        // Nobody needs to be told that nothing had to be stopped.
+        if news && !self.finished() {
             self.log.note(None, 0, Moment::Stopping { cause, grace });
         }
     }

@@ -10,7 +10,7 @@
 //! | `spec` | the same, checked |
 //! | `machine` | events in, actions out |
 //! | `stage` | the stages of a container, as one table |
-//! | `container` | one container: what has happened to it, what is owed to it |
+//! | `container`, `run` | one container: what has happened to it, what is owed to it |
 //! | `restart`, `backoff` | whether and when a container is started again |
 //! | `stop` | the order and the deadlines of stopping |
 //! | `phase`, `conditions`, `status`, `qos`, `column` | what is told about the pod |
@@ -26,6 +26,7 @@ pub mod phase;
 pub mod qos;
 pub mod restart;
 pub mod rfc3339;
+pub mod run;
 pub mod spec;
 pub mod stage;
 pub mod status;

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     conditions,
-    container::{ContainerState, Run},
+    container::ContainerState,
     duration::Shown,
     machine::Machine,
     phase::Phase,
     qos::QosClass,
     restart,
     rfc3339::Timestamp,
+    run::Run,
     spec::{Kind, PodSpec},
     stage::Stage,
     stop::Cause,

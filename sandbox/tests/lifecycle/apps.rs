@@ -68,8 +68,8 @@ fn a4_stopping_again_may_shorten_the_grace_period_and_never_lengthens_it() {
     let mut world = World::started(pod(Always, &[("web", App)]));
     world.terminate(Some(secs(30)));
     world.secs(5);
-    world.terminate(Some(secs(300)));
     world.terminate(Some(secs(3)));
+    world.terminate(Some(secs(300)));
     world.secs(60);
     assert_eq!(world.signals(), [(0, "web", TERM), (8, "web", KILL)], "and the stop signal is sent once");
 }
@@ -137,6 +137,25 @@ fn a_container_that_its_client_ends_at_its_gate_never_runs() {
         assert_eq!(world.json()["containerStatuses"][1]["state"]["terminated"]["exitCode"], code);
         assert_eq!(world.phase(), Phase::Running);
     }
+}
+
+#[test]
+fn what_a_client_has_killed_is_not_killed_again() {
+    let mut world = World::started(pod(Always, &[("web", App)]));
+    world.kill("web", KILL);
+    world.terminate(None);
+    world.secs(60);
+    assert_eq!(world.signals(), [(0, "web", KILL)]);
+    assert_eq!(world.machine.next_deadline(), None);
+}
+
+#[test]
+fn the_null_signal_is_no_wish_to_end_a_container() {
+    let mut world = World::started(pod(Always, &[("web", App)]));
+    world.event(Event::KillRequested { container: world.id("web"), signal: 0 });
+    world.exit("web", 1);
+    assert_eq!(world.running(), ["web"]);
+    assert!(world.signals().is_empty());
 }
 
 #[test]

@@ -124,7 +124,6 @@ fn the_timeline_tells_a_pods_life_in_order() {
             "02 web Started",
             "02 - PhaseChanged",
             "03 web Exited",
-            "03 - Stopping",
             "03 - PhaseChanged",
         ]
     );

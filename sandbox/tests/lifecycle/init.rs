@@ -158,6 +158,11 @@ fn i6_an_attempt_that_cannot_be_made_is_no_exit_and_is_tried_again_for_ever() {
     world.reply(setup, true);
     assert_eq!(world.machine.container("setup").unwrap().stage(), Stage::Opening);
     assert_eq!(world.machine.container("setup").unwrap().attempt(), 1, "a failed preparation is no attempt");
+    world.reply(setup, true);
+    world.exit("setup", 1);
+    world.reply(setup, false);
+    world.secs(10);
+    assert_eq!(world.seen(setup).process, Process::Preparing, "one that succeeded starts the delays over");
 }
 
 #[test]
@@ -267,12 +272,12 @@ fn i11_a_finished_init_container_is_completed_and_ready() {
 
 #[test]
 fn i11_init_statuses_keep_the_order_of_the_pod_and_app_statuses_are_sorted_by_name() {
-    let world = World::new(pod(Always, &[("z", Init), ("a", Sidecar), ("web", App), ("cache", App)]));
+    let world = World::new(pod(Always, &[("z", Init), ("a", Sidecar), ("web", App), ("admin", App), ("cache", App)]));
     let names = |list: Vec<_>| {
         list.into_iter().map(|c: loment_sandbox::lifecycle::status::ContainerStatus| c.name).collect::<Vec<_>>()
     };
     assert_eq!(names(world.status().init_container_statuses), ["z", "a"]);
-    assert_eq!(names(world.status().container_statuses), ["cache", "web"]);
+    assert_eq!(names(world.status().container_statuses), ["admin", "cache", "web"]);
 }
 
 #[test]

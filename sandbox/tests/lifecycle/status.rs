@@ -119,6 +119,22 @@ fn a_container_whose_image_cannot_be_pulled_hides_the_ones_that_run() {
 }
 
 #[test]
+fn of_two_containers_that_do_not_run_the_first_by_name_is_shown() {
+    let world = lives(Never, &[("b", App), ("c", App), ("a", App)], &[("b", 137), ("c", 1)]);
+    assert_eq!(row(&world), "1/3 Error");
+    let mut world = lives(Always, &[("b", App), ("a", App)], &[("a", 1), ("a", 1)]);
+    world.kill("b", KILL);
+    world.exit("b", 137);
+    assert_eq!(row(&world), "0/2 CrashLoopBackOff");
+}
+
+#[test]
+fn a_sidecar_that_is_ready_is_counted_while_a_later_init_container_runs() {
+    let world = lives(Always, &[("proxy", Sidecar), ("setup", Init), ("web", App)], &[]);
+    assert_eq!(row(&world), "1/2 Init:1/2");
+}
+
+#[test]
 fn a_deadline_is_hidden_by_the_container_that_it_ended() {
     let mut spec = pod(Never, &[("web", App)]);
     spec.active_deadline = Some(std::time::Duration::from_secs(1));

@@ -262,6 +262,7 @@ impl World {
         match action {
             Action::Open { container, attempt } => self.open(*container, *attempt),
             Action::Prepare { container, attempt } => {
+                assert_eq!(self.stop_deadline, None, "prepared in a pod that is being stopped");
                 let seen = self.seen_mut(*container);
                 assert_eq!(seen.process, Process::None, "two attempts of one container");
                 assert_eq!(*attempt, seen.attempts, "attempts are counted");
