@@ -62,7 +62,7 @@ const X32_OWN: [&str; 36] = [
 const X32_OWN_FIRST: u16 = 512;
 
 /// Calls of x86_64 that x32 does not have at all.
-const X32_ABSENT: [&str; 11] = [
+const X32_ABSENT: [&str; 14] = [
     "uselib",
     "_sysctl",
     "create_module",
@@ -74,11 +74,19 @@ const X32_ABSENT: [&str; 11] = [
     "epoll_ctl_old",
     "epoll_wait_old",
     "vserver",
+    "uretprobe",
+    "uprobe",
+    "map_shadow_stack",
 ];
+
+/// The calls with 64-bit times of the 32-bit ABIs. The generic table has them, a 64-bit machine does not.
+const TIME64: std::ops::RangeInclusive<u16> = 403..=423;
 
 type Table = BTreeMap<&'static str, [u16; COLUMNS]>;
 
 fn set(table: &mut Table, name: &'static str, column: usize, number: u16) {
+    // A name that is a word of Rust is written raw.
+    let name = name.strip_prefix("r#").unwrap_or(name);
     if let Some(cell) = table.entry(name).or_insert([NONE; COLUMNS]).get_mut(column) {
         *cell = number;
     }
@@ -103,8 +111,10 @@ fn table() -> Table {
         if let Some(call) = x86::Sysno::new(id) {
             set(&mut table, call.name(), 1, number);
         }
-        if let Some(call) = aarch64::Sysno::new(id) {
-            set(&mut table, call.name(), 3, number);
+        if let Some(call) = aarch64::Sysno::new(id).filter(|_| !TIME64.contains(&number)) {
+            // The kernel's name for it on 64-bit machines, and the one that profiles use.
+            let name = if call == aarch64::Sysno::fstatat { "newfstatat" } else { call.name() };
+            set(&mut table, name, 3, number);
         }
         if let Some(call) = arm::Sysno::new(id) {
             set(&mut table, call.name(), 4, number);

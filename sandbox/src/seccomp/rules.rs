@@ -236,11 +236,12 @@ impl Rules {
         let mut chain = Vec::new();
         for entry in group {
             let Some(rule) = self.rules.get(entry.rule as usize) else { continue };
+            let rule = entry.specialise(rule, abi);
             // A rule without conditions is the whole verdict, whatever was listed before: so in libseccomp.
-            if rule.conditions.is_empty() && entry.selector.is_none() {
+            if rule.conditions.is_empty() {
                 return Verdict::Always(rule.action);
             }
-            chain.push(entry.specialise(rule, abi));
+            chain.push(rule);
         }
         chain.sort_by(Rule::order);
         Verdict::Chain(chain)
@@ -267,6 +268,7 @@ impl Entry {
         if !abi.is_wide() {
             conditions.iter_mut().for_each(|condition| *condition = condition.narrow());
         }
+        conditions.retain(|condition| condition.mask != 0);
         Rule { action: rule.action, conditions }
     }
 }

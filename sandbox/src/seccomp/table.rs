@@ -121,3 +121,69 @@ pub(super) fn multiplexed_on_i386(name: &str) -> Option<(u32, u64)> {
     };
     Some((carrier, selector))
 }
+
+#[cfg(test)]
+mod tests {
+    use libseccomp::{ScmpArch, ScmpSyscall};
+
+    use super::{Abi, Call, NUMBERS, multiplexed_on_i386};
+
+    fn oracle(abi: Abi) -> ScmpArch {
+        match abi {
+            Abi::X86_64 => ScmpArch::X8664,
+            Abi::I386 => ScmpArch::X86,
+            Abi::X32 => ScmpArch::X32,
+            Abi::Aarch64 => ScmpArch::Aarch64,
+            Abi::Arm => ScmpArch::Arm,
+        }
+    }
+
+    fn calls() -> impl Iterator<Item = Call> {
+        (0..NUMBERS.len() as u16).map(Call)
+    }
+
+    #[test]
+    fn a_name_finds_its_own_row() {
+        assert!(NUMBERS.len() > 450);
+        for call in calls() {
+            assert_eq!(Call::named(call.name()), Some(call));
+        }
+        for unknown in ["", "a", "rea", "readd", "zzz", "write\0"] {
+            assert_eq!(Call::named(unknown), None, "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_libseccomp() {
+        for abi in Abi::ALL {
+            let mut compared = 0;
+            for call in calls() {
+                // Calls that are newer than the library are unknown to it.
+                let Ok(theirs) = ScmpSyscall::from_name_by_arch(call.name(), oracle(abi)) else { continue };
+                if abi == Abi::I386 && multiplexed_on_i386(call.name()).is_some() {
+                    continue;
+                }
+                let theirs = u32::try_from(theirs.as_raw_syscall()).ok();
+                assert_eq!(call.number(abi), theirs, "{} on {abi:?}", call.name());
+                compared += 1;
+            }
+            assert!(compared > 400, "{compared} on {abi:?}");
+        }
+    }
+
+    #[test]
+    fn no_number_of_libseccomp_is_missing() {
+        for abi in Abi::ALL {
+            for number in (0..1024).chain(0x4000_0000..0x4000_0400).chain(0xf_0000..0xf_0010) {
+                let theirs = ScmpSyscall::from_raw_syscall(number);
+                // libseccomp also takes a number of x32 without its bit.
+                if abi == Abi::X32 && number < 0x4000_0000 {
+                    continue;
+                }
+                let Ok(name) = theirs.get_name_by_arch(oracle(abi)) else { continue };
+                let ours = Call::named(&name).and_then(|call| call.number(abi));
+                assert_eq!(ours, u32::try_from(number).ok(), "{name} on {abi:?}");
+            }
+        }
+    }
+}

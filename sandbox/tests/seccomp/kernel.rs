@@ -2,6 +2,12 @@
 
 use loment_sys::seccomp::Instruction;
 
+// AUDIT_ARCH_* (linux/audit.h)
+pub(crate) const X86_64: u32 = 0xc000_003e;
+pub(crate) const I386: u32 = 0x4000_0003;
+pub(crate) const AARCH64: u32 = 0xc000_00b7;
+pub(crate) const ARM: u32 = 0x4000_0028;
+
 /// What a filter sees of a call: `struct seccomp_data`, without the instruction pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {

@@ -39,8 +39,10 @@ pub(crate) fn filter(profile: &LinuxSeccomp, machine: Machine) -> Option<ScmpFil
     for arch in profile.architectures().iter().flatten() {
         filter.add_arch(architecture(*arch)).expect("architecture");
     }
-    // As runc does for long profiles; the verdicts do not depend on it.
-    if profile.syscalls().iter().flatten().map(|rule| rule.names().len()).sum::<usize>() > 32 {
+    // runc asks for a binary tree for long profiles. Without one, libseccomp 2.5 loses the load of the number if x86_64
+    // and x32 are there together and a call that neither has is named: then it kills every call.
+    let x32 = profile.architectures().iter().flatten().any(|arch| *arch == Arch::ScmpArchX32);
+    if x32 || profile.syscalls().iter().flatten().map(|rule| rule.names().len()).sum::<usize>() > 32 {
         filter.set_ctl_optimize(2).expect("optimize");
     }
     for rule in profile.syscalls().iter().flatten() {
