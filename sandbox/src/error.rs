@@ -33,7 +33,7 @@ pub enum Cause {
     /// The input cannot be honoured: which field, and why.
     Invalid(String),
     /// A cgroup operation failed.
-    Cgroup(loment_cgroups::Error),
+    Cgroup(Box<loment_cgroups::Error>),
 }
 
 impl Error {
@@ -129,7 +129,7 @@ impl std::error::Error for Error {}
 
 impl From<loment_cgroups::Error> for Error {
     fn from(cause: loment_cgroups::Error) -> Self {
-        Self { step: String::new(), object: String::new(), cause: Cause::Cgroup(cause), hint: None }
+        Self { step: String::new(), object: String::new(), cause: Cause::Cgroup(Box::new(cause)), hint: None }
     }
 }
 
