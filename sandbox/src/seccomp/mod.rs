@@ -10,7 +10,8 @@
 //!   arguments first, equality (`EQ`, `NE`, `MASKED_EQ`) before `LT` and `LE` before `GT` and `GE`, then the tighter
 //!   bound (for equality: the higher value), then as listed. It only matters where two rules with different actions
 //!   hold at once. Two rules with one condition and different actions, which libseccomp refuses, are taken as listed.
-//! - `MASKED_EQ` ignores the bits of its second value that the mask (its first) hides.
+//!   Where libseccomp 2.5 forgets a rule (several with `NE` or bounds for one call), it is not forgotten here.
+//! - `MASKED_EQ` ignores the bits of its second value that the mask (its first) hides; without a mask it is no condition.
 //! - ABIs with arguments of 32 bits (i386, x32, arm) compare the low halves only.
 //! - On i386 a rule for a socket or System V IPC call also holds for it inside `socketcall` and `ipc`, without the
 //!   condition on its first argument, which cannot be seen there.
