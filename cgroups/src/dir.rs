@@ -130,27 +130,18 @@ pub(crate) fn read_at<Fd: AsFd, P: NixPath + ?Sized>(dir: Fd, file: &P, text: &m
 
 fn read_all(fd: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<bool> {
     // Most files are one number; the longest, memory.stat, is below 4 KiB.
-    const CHUNK: usize = 4096;
+    let mut chunk = [0; 4096];
     loop {
-        let start = bytes.len();
-        bytes.resize(start + CHUNK, 0);
-        let room = bytes.get_mut(start..).unwrap_or_default();
-        let n = match read(fd, room) {
-            Ok(n) => n,
-            Err(Errno::EINTR) => {
-                bytes.truncate(start);
-                continue;
-            }
+        match read(fd, &mut chunk) {
+            Ok(0) => return Ok(true),
+            Ok(n) => bytes.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(Errno::EINTR) => {}
             // The cgroup was removed between open and read; or the controller was turned off.
             Err(Errno::ENODEV) => {
                 bytes.clear();
                 return Ok(false);
             }
             Err(e) => return Err(e.into()),
-        };
-        bytes.truncate(start + n);
-        if n == 0 {
-            return Ok(true);
         }
     }
 }

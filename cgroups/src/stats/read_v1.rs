@@ -2,11 +2,15 @@
 
 use std::io;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 use super::{
     Stats, parse,
     v1::{Blkio, BlkioEntry, Cpu, CpuUsage, Hugetlb, Memory, MemoryEntry, MemoryOomControl, Pids, Rdma, Throttling},
 };
 use crate::{controller::Controller, dir::Dir};
+
+const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Reads everything of the controllers that `dir_of` has a directory for.
 pub(crate) fn read<'a>(dir_of: impl Fn(Controller) -> Option<&'a Dir>) -> io::Result<Stats> {
@@ -54,9 +58,12 @@ fn pids(dir: &Dir, text: &mut String) -> io::Result<Pids> {
 }
 
 fn cpu_usage(dir: &Dir, text: &mut String) -> io::Result<CpuUsage> {
+    let tick = NANOSECONDS / sysconf(SysconfVar::CLK_TCK)?.and_then(|n| u64::try_from(n).ok()).unwrap_or(100).max(1);
     let mut usage = CpuUsage { total: number(dir, "cpuacct.usage", text)?.unwrap_or(0), ..CpuUsage::default() };
-    usage.kernel = number(dir, "cpuacct.usage_sys", text)?.unwrap_or(0);
-    usage.user = number(dir, "cpuacct.usage_user", text)?.unwrap_or(0);
+    // Not usage_user and usage_sys: those are samples, these are scaled to the total (kernel's cputime_adjust).
+    dir.read("cpuacct.stat", text)?;
+    usage.kernel = parse::keyed(text, "system").saturating_mul(tick);
+    usage.user = parse::keyed(text, "user").saturating_mul(tick);
     dir.read("cpuacct.usage_percpu", text)?;
     usage.per_cpu = text.split_whitespace().map(parse::number).collect();
     Ok(usage)

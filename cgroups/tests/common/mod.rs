@@ -74,7 +74,7 @@ impl TestCgroup {
         let inherited: Vec<_> = tasks.iter().map(|t| clear_close_on_exec(&t.fd)).collect();
         let child = command.spawn().expect("spawn");
         drop(inherited);
-        Process(child)
+        Process(child, directory(&self.layout, "freezer", &self.path).join("freezer.state"))
     }
 }
 
@@ -105,7 +105,7 @@ impl Drop for TestCgroup {
 }
 
 /// A child that is ended and reaped with the test.
-pub struct Process(pub Child);
+pub struct Process(pub Child, PathBuf);
 
 impl Process {
     pub fn pid(&self) -> i32 {
@@ -128,6 +128,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // A test that fails while it is frozen must not wait for it for ever.
+        let _ = std::fs::write(&self.1, "THAWED");
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
