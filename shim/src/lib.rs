@@ -1,1 +1,61 @@
-//! containerd-shim-loment-v2, the containerd shim.
+//! `containerd-shim-loment-v2`, the containerd shim of loment.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `args`, `bootstrap`, `address`, `start` | how containerd starts a shim and finds it again |
+//! | `server`, `rpc` | one thread that serves Task (v2 and v3) and Pod |
+//! | `shim`, `task` | the containers of one pod and their processes |
+//! | `stdio`, `relay` | their standard streams |
+//! | `events` | what containerd is told |
+//! | [`pod`] | a pod that the shim runs itself |
+//! | `delete`, `info` | the other two ways in which containerd runs this program |
+
+mod address;
+mod args;
+mod bootstrap;
+mod delete;
+mod events;
+mod failure;
+mod info;
+mod logger;
+pub mod pod;
+mod relay;
+mod rpc;
+mod server;
+mod shim;
+mod spec;
+mod start;
+mod stdio;
+mod task;
+mod time;
+
+pub use failure::Failure;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The program: does what the command line says. `arguments` are without the program's name.
+///
+/// Errors: what the caller should print before it exits with status 1.
+pub fn run(arguments: &[String]) -> Result<(), Failure> {
+    let flags = args::parse(arguments)?;
+    if flags.version {
+        return info::version();
+    }
+    if flags.info {
+        return info::print();
+    }
+    match flags.action.as_str() {
+        "start" => start::run(&flags),
+        "delete" => delete::run(&flags),
+        "" => Err(Failure::invalid(
+            "this is a containerd shim, run by containerd (runtime_type = \"io.containerd.loment.v2\"); by hand: -v, -info",
+        )),
+        other => Err(Failure::invalid(format!("there is no action {other:?} (start, delete)"))),
+    }
+}
+
+/// Locks. One thread never holds a lock across an await, so this never waits; and with `panic = "abort"` a lock is
+/// never poisoned.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

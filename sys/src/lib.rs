@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
+pub mod fork;
 pub mod mount;
 pub mod net;
 pub mod pidfd;

@@ -3,7 +3,7 @@
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
-    rc::Rc,
+    sync::Arc,
 };
 
 use loment_cgroups::{Cgroup, Layout};
@@ -57,8 +57,13 @@ impl Creating {
         })?;
         // On disk before the gate can open; the child is busy meanwhile.
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
-        let defaults = Defaults { process: Rc::new(plan.process), personality: plan.personality, filter };
+        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter };
         Ok(Self { child, cgroup, role, defaults })
+    }
+
+    /// Pid of init.
+    pub fn pid(&self) -> i32 {
+        self.child.pid()
     }
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
@@ -93,13 +98,13 @@ fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Re
     Ok(cgroup)
 }
 
-fn filter(spec: &Spec) -> Result<Option<Rc<Filter>>> {
+fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     match Filter::compile(profile)? {
         Some(filter) if filter.wants_listener() => {
             Err(Error::invalid("linux.seccomp.listenerPath", "", "is not supported yet: nobody would answer"))
         }
-        filter => Ok(filter.map(Rc::new)),
+        filter => Ok(filter.map(Arc::new)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    rc::Rc,
+    sync::Arc,
 };
 
 use nix::sched::CloneFlags;
@@ -40,6 +40,11 @@ impl Executing {
         Ok(Self { child })
     }
 
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.child.pid()
+    }
+
     /// Waits until the program has been executed; with a terminal, its other end comes with the process. When the
     /// descriptor has been readable the rest takes microseconds.
     pub fn finish(mut self) -> Result<(Process, Option<OwnedFd>)> {
@@ -58,7 +63,7 @@ impl AsFd for Executing {
 
 /// What the process leaves open is as for the container's init.
 fn with_defaults(plan: ProcessPlan, spec: &ProcessSpec, defaults: &Defaults) -> ProcessPlan {
-    let container: &Rc<ProcessPlan> = &defaults.process;
+    let container: &Arc<ProcessPlan> = &defaults.process;
     ProcessPlan {
         capabilities: if spec.capabilities().is_some() { plan.capabilities } else { container.capabilities },
         no_new_privileges: spec.no_new_privileges().unwrap_or(container.no_new_privileges),

@@ -7,7 +7,6 @@ mod exec;
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
-    rc::Rc,
     sync::Arc,
 };
 
@@ -101,9 +100,9 @@ pub struct Container {
 /// What a process of the container has unless it says otherwise.
 #[derive(Debug, Clone)]
 struct Defaults {
-    process: Rc<ProcessPlan>,
+    process: Arc<ProcessPlan>,
     personality: Option<Persona>,
-    filter: Option<Rc<Filter>>,
+    filter: Option<Arc<Filter>>,
 }
 
 impl Container {
@@ -188,7 +187,7 @@ impl Container {
 
     /// Ends this attempt at running the container: kills what is left, and keeps the cgroup with what it has counted
     /// for the next [`Creating::begin`] of the same container.
-    pub fn end_attempt(mut self) -> Result<()> {
+    pub fn end_attempt(&mut self) -> Result<()> {
         self.kill()
     }
 

@@ -1,0 +1,49 @@
+//! Asking a pod's shim.
+
+use std::{path::Path, time::Duration};
+
+use ttrpc::{r#async::Client, context};
+
+use super::{
+    api::{StatusRequest, StatusResponse, TerminateRequest, TimelineRequest, TimelineResponse},
+    rpc::PodClient,
+};
+
+/// Added to what a call may take by itself.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// A connection to the shim of one pod.
+pub struct PodShim {
+    client: PodClient,
+}
+
+impl PodShim {
+    /// Connects to the shim of the sandbox `sandbox` in containerd's `namespace`. `containerd` is the socket that
+    /// containerd itself was told to listen on: it is part of the name of the shim's socket.
+    ///
+    /// Errors: nobody listens there (the shim has ended, or the pod belongs to another containerd).
+    pub async fn connect(containerd: &Path, namespace: &str, sandbox: &str) -> ttrpc::Result<Self> {
+        let containerd = containerd.display().to_string();
+        let address = containerd_shim::socket_address(&containerd, namespace, sandbox);
+        let client = Client::connect(&address).await?;
+        Ok(Self { client: PodClient::new(client) })
+    }
+
+    /// The pod's status: `v1.PodStatus` in JSON, and the ids of its containers.
+    pub async fn status(&self) -> ttrpc::Result<StatusResponse> {
+        self.client.status(context::with_duration(SLACK), &StatusRequest::default()).await
+    }
+
+    /// What happened from entry `since` on. Waits up to `wait` (at most a minute) for something to happen.
+    pub async fn timeline(&self, since: u64, wait: Duration) -> ttrpc::Result<TimelineResponse> {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let request = TimelineRequest { since, wait_ms, ..TimelineRequest::default() };
+        self.client.timeline(context::with_duration(wait.saturating_add(SLACK)), &request).await
+    }
+
+    /// Stops the pod within `grace` (what the pod says, if `None`) and returns when every container has ended.
+    pub async fn terminate(&self, grace: Option<Duration>) -> ttrpc::Result<()> {
+        let request = TerminateRequest { grace_seconds: grace.map(|grace| grace.as_secs()), ..Default::default() };
+        self.client.terminate(context::Context::default(), &request).await.map(drop)
+    }
+}

@@ -1,0 +1,163 @@
+//! Create: from containerd's request to a task.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use containerd_shim_protos::{
+    api::{CreateTaskRequest, Mount},
+    events::task::{TaskCreate, TaskIO},
+};
+use loment_sandbox::container::{Role, RootfsMount};
+use oci_spec::runtime::Spec;
+use protobuf::MessageField;
+
+use crate::{
+    events::Event,
+    failure::{Failure, Result},
+    pod::host::Host,
+    shim::Shim,
+    spec,
+    stdio::{Paths, Stdio},
+    task::{Plan, Task},
+};
+
+/// What a container is in its pod, by CRI's annotation.
+const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+
+/// Creates a container and answers the pid of its init, which waits at its gate.
+pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Result<i32> {
+    check(&request)?;
+    let reservation = shim.reserve(&request.id)?;
+    let bundle = PathBuf::from(&request.bundle);
+    let spec = Arc::new(spec::read(&bundle)?);
+    let is_sandbox = is_sandbox(&spec);
+    let host = if is_sandbox { Host::from_annotations(&spec)? } else { None };
+    let member = shim.host.get().filter(|_| !is_sandbox).and_then(|host| host.member(&spec));
+    let paths = Paths {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+        terminal: request.terminal,
+    };
+    let plan = Plan {
+        id: request.id.clone(),
+        rootfs: request.rootfs.iter().map(mount).collect(),
+        role: if is_sandbox { Role::Holder } else { Role::Program },
+        stdio: Stdio::open(paths, member.is_some(), spec::owner(spec.process().as_ref()))?,
+        member,
+        bundle,
+    };
+    let task = Task::create(Arc::clone(&shim), plan, spec).await?;
+    reservation.fill(Arc::clone(&task));
+    let pid = task.pid();
+    shim.events.send(&created(&request, pid));
+    if let Some(host) = host {
+        adopt(&shim, host);
+    }
+    if let Some(member) = task.member() {
+        member.created(&task);
+    }
+    Ok(pid)
+}
+
+/// From now on the shim runs the pod.
+fn adopt(shim: &Shim, host: Arc<Host>) {
+    if shim.host.set(Arc::clone(&host)).is_ok() {
+        tokio::spawn(host.run());
+    }
+}
+
+fn check(request: &CreateTaskRequest) -> Result<()> {
+    if !valid_id(&request.id) {
+        return Err(Failure::invalid(format!(
+            "create container {:?}: an id is letters, digits, '_', '+', '-' and '.', and does not begin with '.'",
+            request.id
+        )));
+    }
+    if !Path::new(&request.bundle).is_absolute() {
+        return Err(Failure::invalid(format!(
+            "create container {}: bundle {:?} is no absolute path",
+            request.id, request.bundle
+        )));
+    }
+    if !request.checkpoint.is_empty() {
+        return Err(Failure {
+            code: ttrpc::Code::UNIMPLEMENTED,
+            message: format!("create container {}: restoring a checkpoint is not supported", request.id),
+        });
+    }
+    Ok(())
+}
+
+/// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes part of paths.
+fn valid_id(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-');
+    id.starts_with(plain) && id.chars().all(|c| plain(c) || c == '.')
+}
+
+fn mount(mount: &Mount) -> RootfsMount {
+    RootfsMount {
+        kind: mount.type_.clone(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        options: mount.options.clone(),
+    }
+}
+
+fn created(request: &CreateTaskRequest, pid: i32) -> Event {
+    Event::Create(TaskCreate {
+        container_id: request.id.clone(),
+        bundle: request.bundle.clone(),
+        rootfs: request.rootfs.clone(),
+        io: MessageField::some(TaskIO {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            terminal: request.terminal,
+            ..TaskIO::default()
+        }),
+        checkpoint: request.checkpoint.clone(),
+        pid: pid.unsigned_abs(),
+        ..TaskCreate::default()
+    })
+}
+
+/// Reads the process of an Exec: JSON in an `Any`.
+pub(crate) fn process(value: &[u8]) -> Result<oci_spec::runtime::Process> {
+    serde_json::from_slice(value).map_err(|error| Failure::invalid(format!("exec: parse the process: {error}")))
+}
+
+/// Reads the limits of an Update: JSON in an `Any`.
+pub(crate) fn resources(value: &[u8]) -> Result<oci_spec::runtime::LinuxResources> {
+    serde_json::from_slice(value).map_err(|error| Failure::invalid(format!("update: parse the resources: {error}")))
+}
+
+/// Whether a spec is a pod's sandbox.
+fn is_sandbox(spec: &Spec) -> bool {
+    spec::annotation(spec, CONTAINER_TYPE) == Some("sandbox")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_could_leave_a_directory_are_refused() {
+        for id in ["", ".", "..", "../x", "a/b", "-\n", "a b", ".hidden"] {
+            assert!(!valid_id(id), "{id:?}");
+        }
+        for id in ["a", "web-1", "A_b+c.d", "-x", "9f"] {
+            assert!(valid_id(id), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_pods_sandbox_is_known_by_its_annotation() {
+        let of = |text: &str| is_sandbox(&serde_json::from_str(text).unwrap());
+        assert!(of(r#"{"ociVersion":"1.0.2","annotations":{"io.kubernetes.cri.container-type":"sandbox"}}"#));
+        assert!(!of(r#"{"ociVersion":"1.0.2","annotations":{"io.kubernetes.cri.container-type":"container"}}"#));
+        assert!(!of(r#"{"ociVersion":"1.0.2"}"#));
+    }
+}

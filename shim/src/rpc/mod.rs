@@ -1,0 +1,24 @@
+//! The services on the shim's socket.
+
+mod create;
+mod metrics;
+mod task;
+
+use std::{collections::HashMap, sync::Arc};
+
+use containerd_shim_protos::shim_async::create_task;
+use ttrpc::r#async::Service;
+
+use crate::{pod, shim::Shim};
+
+/// Task, under both of its names, and Pod.
+pub(crate) fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
+    let mut services = HashMap::new();
+    // Versions 2 and 3 differ in nothing but the name of the package.
+    for name in ["containerd.task.v2.Task", "containerd.task.v3.Task"] {
+        let made = create_task(Arc::new(task::TaskService::new(Arc::clone(shim))));
+        services.extend(made.into_values().map(|service| (name.to_owned(), service)));
+    }
+    services.extend(pod::service::create(Arc::clone(shim)));
+    services
+}

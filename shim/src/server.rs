@@ -1,0 +1,134 @@
+//! The shim's one thread: accepts, serves, reaps, and leaves when it is no longer wanted.
+
+use std::{
+    io,
+    os::unix::net::UnixListener,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use loment_cgroups::Layout;
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+use tokio::net::UnixStream;
+use ttrpc::r#async::{Server, transport::Listener};
+
+use crate::{
+    address,
+    bootstrap::Start,
+    events::Events,
+    failure::{Failure, Result},
+    rpc,
+    shim::Shim,
+    task::ready::readable,
+};
+
+/// How long the last events may take to be sent before the shim leaves.
+const FLUSH: Duration = Duration::from_secs(5);
+/// For the answer to Shutdown to reach its client.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// Serves until the shim is no longer wanted.
+pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Result<()> {
+    // Nothing that this runtime does spawns a thread: the process may fork at any moment.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| Failure::io("make", "the event loop", &error))?;
+    let served = runtime.block_on(serve(start, listener));
+    // First the name, then the process: a new shim of the same group must not find a socket that nobody answers.
+    address::remove(address::path(address)).map_err(|error| Failure::io("remove", address, &error))?;
+    served
+}
+
+async fn serve(start: &Start, listener: UnixListener) -> Result<()> {
+    let signals = signals()?;
+    let shim = Arc::new(Shim::new(Events::new(&start.namespace, &start.ttrpc_address), Layout::detect()?));
+    let sender = Arc::clone(&shim);
+    tokio::spawn(async move { sender.events.run().await });
+    let sweeper = Arc::clone(&shim);
+    tokio::spawn(async move {
+        loop {
+            sweeper.pids.reaped.notified().await;
+            sweeper.pids.sweep();
+        }
+    });
+    let mut server = Server::new().add_listener(accept(listener)?).register_service(rpc::services(&shim));
+    server.start().await.map_err(|error| Failure::unknown(format!("serve: {error}")))?;
+    loop {
+        tokio::select! {
+            ready = readable(&signals) => {
+                ready?;
+                if terminated(&signals, &shim) {
+                    break;
+                }
+            }
+            () = shim.leave.notified() => break,
+        }
+    }
+    shim.events.flush(FLUSH).await;
+    tokio::time::sleep(LINGER).await;
+    Ok(())
+}
+
+/// SIGCHLD and those that ask the shim to leave, as a descriptor. (SIGPIPE is ignored: Rust's runtime sees to that.) A
+/// child gets the signals of a fresh process back before it executes its program.
+fn signals() -> Result<SignalFd> {
+    let failed = |errno: nix::Error| Failure::io("prepare", "signals", &errno.into());
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGCHLD);
+    set.add(Signal::SIGTERM);
+    set.add(Signal::SIGINT);
+    set.thread_block().map_err(failed)?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed)
+}
+
+/// Takes the signals that have come. Whether one of them asks the shim to leave.
+fn terminated(signals: &SignalFd, shim: &Shim) -> bool {
+    let mut leave = false;
+    while let Ok(Some(signal)) = signals.read_signal() {
+        if signal.ssi_signo == Signal::SIGCHLD as u32 {
+            shim.pids.sweep();
+        } else {
+            leave = true;
+        }
+    }
+    leave
+}
+
+/// Connections from processes of our own user; others are closed unheard.
+fn accept(listener: UnixListener) -> Result<Listener> {
+    let failed = |error: io::Error| Failure::io("listen on", "the shim's socket", &error);
+    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
+    Ok(Listener::new(Trusted { listener, user: nix::unistd::geteuid().as_raw() }))
+}
+
+struct Trusted {
+    listener: tokio::net::UnixListener,
+    user: u32,
+}
+
+impl Stream for Trusted {
+    type Item = io::Result<UnixStream>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let Poll::Ready(accepted) = self.listener.poll_accept(context) else { return Poll::Pending };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == self.user => return Poll::Ready(Some(Ok(stream))),
+                peer => log::warn!("refuse a connection from {peer:?}"),
+            }
+        }
+    }
+}

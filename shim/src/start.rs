@@ -1,0 +1,104 @@
+//! `start`: answers with the address of the group's shim, and becomes that shim if there is none.
+//!
+//! No second exec and no runtime in this process: it binds, forks, answers and leaves. What stays behind is the fork.
+
+use std::{
+    io::{self, IsTerminal, Read, Write},
+    os::unix::net::UnixListener,
+    path::PathBuf,
+};
+
+use containerd_shim::Flags;
+use loment_sys::fork::{Fork, fork};
+use nix::{
+    libc,
+    sys::prctl,
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid},
+};
+
+use crate::{
+    address::{self, Listening},
+    bootstrap::{self, Environment, MAX_INPUT, Start},
+    failure::{Failure, Result},
+    logger, server,
+};
+
+/// Runs the action.
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    let start = bootstrap::read(flags, &input()?, &Environment::current())?;
+    let bundle = bundle(flags)?;
+    let address = address::of_group(&start, &address::group(&bundle, &start.id));
+    if let Listening::Here(listener) = address::listen(&address)? {
+        match fork().map_err(|errno| Failure::io("fork", "the shim", &errno.into()))? {
+            Fork::Child => serve(&start, listener, &address),
+            Fork::Parent(_) => drop(listener),
+        }
+    }
+    address::record(&bundle, &address)?;
+    let reply = bootstrap::reply(start.reply, &address)?;
+    io::stdout().write_all(&reply).map_err(|error| Failure::io("answer on", "standard output", &error))
+}
+
+/// The bundle: containerd runs us in it.
+fn bundle(flags: &Flags) -> Result<PathBuf> {
+    if flags.bundle.is_empty() {
+        std::env::current_dir().map_err(|error| Failure::io("find", "the bundle", &error))
+    } else {
+        Ok(PathBuf::from(&flags.bundle))
+    }
+}
+
+/// What containerd says on standard input. A person at a terminal says nothing.
+fn input() -> Result<Vec<u8>> {
+    let stdin = io::stdin();
+    let mut input = Vec::new();
+    if !stdin.is_terminal() {
+        let read = stdin.lock().take(MAX_INPUT).read_to_end(&mut input);
+        read.map_err(|error| Failure::io("read", "standard input", &error))?;
+    }
+    Ok(input)
+}
+
+/// The fork: becomes the shim and never returns.
+fn serve(start: &Start, listener: UnixListener, address: &str) -> ! {
+    logger::init(start.debug);
+    let outcome = detach().and_then(|()| server::run(start, listener, address));
+    if let Err(failure) = &outcome {
+        log::error!("{failure}");
+    }
+    std::process::exit(i32::from(outcome.is_err()))
+}
+
+/// Leaves containerd's session and streams, and takes charge of orphans.
+fn detach() -> Result<()> {
+    let failed = |step: &'static str| move |errno: nix::Error| Failure::io(step, "the shim", &errno.into());
+    setsid().map_err(failed("make a session for"))?;
+    prctl::set_child_subreaper(true).map_err(failed("make a subreaper of"))?;
+    // A process of a container must not read the shim's memory, nor that of a child which is still being set up.
+    prctl::set_dumpable(false).map_err(failed("protect"))?;
+    // Transparent huge pages would make 2 MiB resident for a heap of a few hundred KiB.
+    prctl::set_thp_disable(true).map_err(failed("forbid huge pages for"))?;
+    raise_oom_score();
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|error| Failure::io("open", "/dev/null", &error))?;
+    std::env::set_current_dir("/").map_err(|error| Failure::io("enter", "/", &error))?;
+    // Last: containerd reads our output until every copy of these is closed.
+    dup2_stdin(&null).map_err(failed("close the input of"))?;
+    dup2_stdout(&null).map_err(failed("close the output of"))?;
+    dup2_stderr(&null).map_err(failed("close the error output of"))
+}
+
+/// The kernel shall prefer the shim to containerd when memory runs out, as containerd's own shims ask for.
+fn raise_oom_score() {
+    let raised = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id()))
+        .ok()
+        .and_then(|text| text.trim().parse::<i32>().ok())
+        .map(|score| std::fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string()));
+    // Only a preference: without it the shim works all the same.
+    if !matches!(raised, Some(Ok(()))) {
+        log::debug!(
+            "oom_score_adj stays as it is (errno {})",
+            io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+        );
+    }
+}

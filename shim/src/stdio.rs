@@ -1,0 +1,274 @@
+//! Standard input, output and error of a process, as containerd names them: fifos, files, or nothing.
+//!
+//! A process without a terminal gets the fifo itself: no copying, no buffer that could lose output, no memory. The
+//! shim holds the other ends open, so that containerd may come and go: a read end of each output, without which the
+//! application would be killed by SIGPIPE while containerd restarts, and a write end of the input until CloseIO.
+
+use std::{
+    fs::File,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use loment_sandbox::container::Io;
+use nix::{libc, unistd};
+
+use crate::failure::{Failure, Result};
+
+/// Where containerd wants the three streams; empty is nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Paths {
+    /// Fifo that a client writes into.
+    pub(crate) stdin: String,
+    /// Fifo or URI.
+    pub(crate) stdout: String,
+    /// Fifo or URI; not used with a terminal.
+    pub(crate) stderr: String,
+    /// Whether the process gets a terminal.
+    pub(crate) terminal: bool,
+}
+
+/// One output stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Output {
+    Nothing,
+    Fifo(PathBuf),
+    File(PathBuf),
+}
+
+impl Output {
+    /// Reads what containerd gave: no scheme is a fifo; see containerd's `core/runtime/v2` and `pkg/cio`.
+    fn parse(stream: &str) -> Result<Self> {
+        match stream.split_once("://") {
+            _ if stream.is_empty() => Ok(Self::Nothing),
+            None | Some(("fifo", _)) => Ok(Self::Fifo(PathBuf::from(stream.trim_start_matches("fifo://")))),
+            Some(("file", path)) => Ok(Self::File(PathBuf::from(path.split('?').next().unwrap_or(path)))),
+            Some((scheme, _)) => Err(Failure::invalid(format!(
+                "open output {stream}: scheme {scheme} is not supported (use a fifo or file://)"
+            ))),
+        }
+    }
+}
+
+/// The open streams of one process, and of its later attempts if it is restarted in place.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    paths: Paths,
+    outputs: [Output; 2],
+    held: Mutex<Held>,
+}
+
+/// Ends held open on the process's behalf.
+#[derive(Debug, Default)]
+struct Held {
+    /// Write end of the input fifo.
+    stdin: Option<File>,
+    /// Read ends of the output fifos.
+    readers: Vec<File>,
+    /// Write ends of the output fifos, for a process that may be run again: the reader must not see an end between
+    /// two attempts.
+    writers: Vec<File>,
+}
+
+impl Stdio {
+    /// Opens the ends that are held. `restartable`: see [`Held::writers`]. `owner`: user and group of the process,
+    /// who must be able to open `/dev/stdout` again.
+    pub(crate) fn open(paths: Paths, restartable: bool, owner: (u32, u32)) -> Result<Self> {
+        let stderr = if paths.terminal { "" } else { paths.stderr.as_str() };
+        let outputs = [Output::parse(&paths.stdout)?, Output::parse(stderr)?];
+        let mut held = Held::default();
+        for output in &outputs {
+            let Output::Fifo(path) = output else { continue };
+            held.readers.push(open(path, File::options().read(true), libc::O_NONBLOCK)?);
+            if restartable {
+                held.writers.push(open(path, File::options().write(true), libc::O_NONBLOCK)?);
+            }
+        }
+        if !paths.stdin.is_empty() && !paths.terminal {
+            let path = Path::new(&paths.stdin);
+            // A fifo opened for writing alone waits for a reader; this one is a reader for that moment.
+            let _reader = open(path, File::options().read(true), libc::O_NONBLOCK)?;
+            held.stdin = Some(open(path, File::options().write(true), libc::O_NONBLOCK)?);
+        }
+        if owner != (0, 0) {
+            give_to(owner, held.readers.iter().chain(&held.stdin))?;
+        }
+        Ok(Self { paths, outputs, held: Mutex::new(held) })
+    }
+
+    /// As containerd named them.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// Descriptors for one attempt of the process.
+    pub(crate) fn for_process(&self) -> Result<Io> {
+        if self.paths.terminal {
+            return Ok(Io::Terminal);
+        }
+        let stdin = if self.paths.stdin.is_empty() {
+            None
+        } else {
+            Some(for_child(open(Path::new(&self.paths.stdin), File::options().read(true), libc::O_NONBLOCK)?)?)
+        };
+        let [stdout, stderr] = &self.outputs;
+        let stdout = output(stdout)?;
+        let stderr = output(stderr)?;
+        Ok(Io::Plain { stdin, stdout, stderr })
+    }
+
+    /// The client will write no more: the process sees the end once the client, too, has closed.
+    pub(crate) fn close_stdin(&self) {
+        crate::lock(&self.held).stdin = None;
+    }
+
+    /// Lets go of every end: the process will not run again.
+    pub(crate) fn release(&self) {
+        *crate::lock(&self.held) = Held::default();
+    }
+}
+
+/// Opens one output for a process.
+fn output(output: &Output) -> Result<Option<OwnedFd>> {
+    match output {
+        Output::Nothing => Ok(None),
+        Output::Fifo(path) => {
+            let file = open(path, File::options().write(true), libc::O_NONBLOCK)?;
+            for_child(file).map(Some)
+        }
+        Output::File(path) => {
+            if let Some(parent) = path.parent() {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o755)
+                    .create(parent)
+                    .map_err(|error| Failure::io("make directory", parent.display(), &error))?;
+            }
+            open(path, File::options().append(true).create(true).mode(0o644), 0).map(|file| Some(file.into()))
+        }
+    }
+}
+
+fn open(path: &Path, options: &mut std::fs::OpenOptions, flags: i32) -> Result<File> {
+    options
+        .custom_flags(flags | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(|error| Failure::io("open standard stream", path.display(), &error))
+}
+
+/// Takes away O_NONBLOCK, which was only wanted for the opening: a program does not expect it.
+fn for_child(file: File) -> Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))
+        .map_err(|errno| Failure::io("prepare standard stream", "", &errno.into()))?;
+    Ok(file.into())
+}
+
+/// Makes `owner` the owner of the fifos among `files`.
+fn give_to<'a>(owner: (u32, u32), files: impl Iterator<Item = &'a File>) -> Result<()> {
+    for file in files {
+        let is_fifo = file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        if is_fifo {
+            unistd::fchown(file.as_fd(), Some(owner.0.into()), Some(owner.1.into())).map_err(|errno| {
+                Failure::io("give standard stream to the user of the process", owner.0, &errno.into())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+    use std::io::{Read, Write};
+
+    struct Fifos(PathBuf);
+
+    impl Fifos {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("loment-stdio-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            for stream in ["in", "out", "err"] {
+                mkfifo(&dir.join(stream), Mode::from_bits_truncate(0o700)).unwrap();
+            }
+            Self(dir)
+        }
+
+        fn paths(&self) -> Paths {
+            let of = |stream: &str| self.0.join(stream).display().to_string();
+            Paths { stdin: of("in"), stdout: of("out"), stderr: of("err"), terminal: false }
+        }
+    }
+
+    impl Drop for Fifos {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn plain(io: Io) -> [Option<File>; 3] {
+        let Io::Plain { stdin, stdout, stderr } = io else { panic!("no terminal was asked for") };
+        [stdin, stdout, stderr].map(|fd| fd.map(File::from))
+    }
+
+    #[test]
+    fn the_application_may_write_while_no_client_reads() {
+        let fifos = Fifos::new("write");
+        let stdio = Stdio::open(fifos.paths(), false, (0, 0)).unwrap();
+        let [_, stdout, _] = plain(stdio.for_process().unwrap());
+        stdout.unwrap().write_all(b"hello").unwrap();
+    }
+
+    #[test]
+    fn a_reader_sees_no_end_between_two_attempts_and_sees_it_after_the_last() {
+        let fifos = Fifos::new("attempts");
+        let stdio = Stdio::open(fifos.paths(), true, (0, 0)).unwrap();
+        let mut client = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fifos.0.join("out")).unwrap();
+        for text in ["one", "two"] {
+            plain(stdio.for_process().unwrap())[1].as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+            let mut buffer = [0; 8];
+            assert_eq!(client.read(&mut buffer).unwrap(), 3);
+            assert_eq!(client.read(&mut buffer).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        }
+        stdio.release();
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn input_ends_after_close_io() {
+        let fifos = Fifos::new("input");
+        let stdio = Stdio::open(fifos.paths(), false, (0, 0)).unwrap();
+        let [stdin, ..] = plain(stdio.for_process().unwrap());
+        let mut client = File::options().write(true).open(fifos.0.join("in")).unwrap();
+        client.write_all(b"x").unwrap();
+        drop(client);
+        stdio.close_stdin();
+        let mut all = String::new();
+        stdin.unwrap().read_to_string(&mut all).unwrap();
+        assert_eq!(all, "x");
+    }
+
+    #[test]
+    fn output_may_be_appended_to_a_file() {
+        let fifos = Fifos::new("file");
+        let target = fifos.0.join("logs/out.log");
+        let paths = Paths { stdout: format!("file://{}", target.display()), ..Paths::default() };
+        let stdio = Stdio::open(paths, false, (0, 0)).unwrap();
+        for _ in 0..2 {
+            plain(stdio.for_process().unwrap())[1].as_mut().unwrap().write_all(b"line\n").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(target).unwrap(), "line\nline\n");
+    }
+
+    #[test]
+    fn an_unknown_scheme_or_a_missing_fifo_is_refused_by_name() {
+        let of = |stdout: &str| Stdio::open(Paths { stdout: stdout.into(), ..Paths::default() }, false, (0, 0));
+        assert!(of("carrier://pigeon").unwrap_err().message.contains("carrier"));
+        assert!(of("/nonexistent/fifo").unwrap_err().message.contains("/nonexistent/fifo"));
+    }
+}

@@ -1,0 +1,478 @@
+//! A container as containerd knows it: a task, with its processes and their streams.
+
+pub(crate) mod exec;
+pub(crate) mod exit;
+pub(crate) mod ready;
+pub(crate) mod stage;
+mod supervised;
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use containerd_shim_protos::events::task::{TaskExit, TaskOOM, TaskStart};
+use loment_sandbox::{
+    container::{Container, Creating, Request, Role, RootfsMount},
+    process::Exit,
+};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use protobuf::MessageField;
+use tokio::sync::Mutex as Turn;
+
+use self::{
+    exec::Exec,
+    exit::ExitCell,
+    ready::readable,
+    stage::{Stage, Step},
+};
+use crate::{
+    events::Event,
+    failure::{Failure, Result},
+    pod::host::Member,
+    relay::Relay,
+    shim::Shim,
+    stdio::Stdio,
+    time::timestamp,
+};
+
+/// How long a Delete waits for a reader of the terminal's last output.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A task.
+pub(crate) struct Task {
+    id: String,
+    bundle: PathBuf,
+    rootfs: Vec<RootfsMount>,
+    role: Role,
+    stdio: Stdio,
+    /// Set when the shim runs the pod itself; then starts and ends are the pod's to decide.
+    member: Option<Member>,
+    /// Whether the kernel kills the rest of the container with its init.
+    private_pids: bool,
+    shim: Arc<Shim>,
+    /// Start, the publication of the end, and Delete, one after the other. Never held by State or Kill.
+    turn: Turn<()>,
+    live: Mutex<Live>,
+    exit: ExitCell,
+}
+
+struct Live {
+    stage: Stage,
+    container: Container,
+    relay: Option<Arc<Relay>>,
+    execs: BTreeMap<String, Arc<Exec>>,
+    /// Memory kills that have been told.
+    oom_kills: u64,
+    /// Whether the gate of the present attempt has been opened.
+    opened: bool,
+    /// Whether the process of the present attempt has been reaped.
+    reaped: bool,
+}
+
+/// What a task is made of.
+pub(crate) struct Plan {
+    /// containerd's id.
+    pub(crate) id: String,
+    /// Absolute path of the bundle.
+    pub(crate) bundle: PathBuf,
+    /// containerd's mounts.
+    pub(crate) rootfs: Vec<RootfsMount>,
+    /// A program or a holder.
+    pub(crate) role: Role,
+    /// Streams, open.
+    pub(crate) stdio: Stdio,
+    /// Place in a pod that the shim runs.
+    pub(crate) member: Option<Member>,
+}
+
+impl Task {
+    /// Creates the container; its init waits at the gate.
+    pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>) -> Result<Arc<Self>> {
+        let private_pids = has_private_pids(&spec);
+        let (container, relay) = attempt(&shim, &plan, spec).await?;
+        let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
+        let live = Live {
+            stage: Stage::Created,
+            container,
+            relay,
+            execs: BTreeMap::new(),
+            oom_kills,
+            opened: false,
+            reaped: false,
+        };
+        let Plan { id, bundle, rootfs, role, stdio, member } = plan;
+        let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
+        let task = Arc::new(Self { id, bundle, rootfs, role, stdio, member, private_pids, shim, turn, live, exit });
+        tokio::spawn(Arc::clone(&task).watch());
+        if task.member.is_none() {
+            tokio::spawn(Arc::clone(&task).watch_memory());
+        }
+        Ok(task)
+    }
+
+    /// containerd's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its bundle.
+    pub(crate) fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
+    /// Its streams.
+    pub(crate) fn stdio(&self) -> &Stdio {
+        &self.stdio
+    }
+
+    /// Its shim.
+    pub(crate) fn shim(&self) -> &Shim {
+        &self.shim
+    }
+
+    /// Its place in a pod that the shim runs.
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.as_ref()
+    }
+
+    /// The end of its init.
+    pub(crate) fn exit(&self) -> &ExitCell {
+        &self.exit
+    }
+
+    /// Pid of its init, also after the end.
+    pub(crate) fn pid(&self) -> i32 {
+        crate::lock(&self.live).container.init().pid()
+    }
+
+    /// Where it stands.
+    pub(crate) fn stage(&self) -> Stage {
+        crate::lock(&self.live).stage
+    }
+
+    /// Its terminal, if it has one.
+    pub(crate) fn relay(&self) -> Option<Arc<Relay>> {
+        crate::lock(&self.live).relay.clone()
+    }
+
+    /// Does something with the container. Nothing may wait in there.
+    pub(crate) fn with_container<T>(&self, work: impl FnOnce(&mut Container) -> Result<T>) -> Result<T> {
+        work(&mut crate::lock(&self.live).container)
+    }
+
+    /// Lets the container run. In a pod that the shim runs this arms it: it runs when its turn comes.
+    pub(crate) async fn start(self: Arc<Self>) -> Result<i32> {
+        let _turn = self.turn.lock().await;
+        let next = self.stage().take(Step::Start, &format!("container {}", self.id))?;
+        if self.member.is_none() {
+            self.open().await?;
+        }
+        let mut live = crate::lock(&self.live);
+        live.stage = next;
+        let pid = live.container.init().pid();
+        drop(live);
+        self.shim.events.send(&Event::Start(TaskStart {
+            container_id: self.id.clone(),
+            pid: pid.unsigned_abs(),
+            ..TaskStart::default()
+        }));
+        if let Some(member) = &self.member {
+            member.armed();
+        }
+        Ok(pid)
+    }
+
+    /// Opens the gate and waits until the program has been executed.
+    async fn open(&self) -> Result<()> {
+        let starting = self.with_container(|container| Ok(container.start()?))?;
+        readable(&starting).await?;
+        starting.finish()?;
+        crate::lock(&self.live).opened = true;
+        Ok(())
+    }
+
+    /// Waits for the end of the present attempt and tells it.
+    async fn watch(self: Arc<Self>) {
+        let Some(pidfd) = self.pidfd() else {
+            log::error!("watch container {}: its pidfd cannot be had", self.id);
+            return;
+        };
+        if let Err(failure) = readable(&pidfd).await {
+            log::error!("watch container {}: {failure}", self.id);
+        }
+        let exit = self.reap();
+        if let Some(member) = self.member.clone() {
+            let oom_killed = self.count_oom_kills() > 0;
+            let _turn = self.turn.lock().await;
+            member.exited(exit, oom_killed);
+            return;
+        }
+        self.end_others().await;
+        // After the event of a Start that is still under way.
+        let _turn = self.turn.lock().await;
+        self.publish_oom();
+        self.finish(exit);
+    }
+
+    fn reap(&self) -> Exit {
+        let mut live = crate::lock(&self.live);
+        let ended = live.container.init_mut().try_wait();
+        live.reaped = true;
+        let pid = live.container.init().pid();
+        drop(live);
+        self.shim.pids.remove(pid);
+        match ended {
+            Ok(Some(exit)) => exit,
+            other => {
+                log::error!("reap container {}: {other:?}", self.id);
+                Exit { code: 255, at: std::time::SystemTime::now() }
+            }
+        }
+    }
+
+    /// The init's end is the last of its container: kills what the kernel has not killed and waits for every exec.
+    async fn end_others(&self) {
+        if !self.private_pids
+            && let Err(failure) = self.with_container(|container| Ok(container.cgroup().kill()?))
+        {
+            log::warn!("end what is left of container {}: {failure}", self.id);
+        }
+        let execs: Vec<_> = crate::lock(&self.live).execs.values().cloned().collect();
+        for exec in execs.iter().filter(|exec| exec.running()) {
+            exec.exit().wait().await;
+        }
+    }
+
+    /// Tells everyone that the container has ended and will not run again.
+    fn finish(&self, exit: Exit) {
+        let mut live = crate::lock(&self.live);
+        live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
+        let pid = live.container.init().pid();
+        drop(live);
+        self.stdio.release();
+        self.exit.set(exit);
+        self.shim.events.send(&Event::Exit(TaskExit {
+            container_id: self.id.clone(),
+            id: self.id.clone(),
+            pid: pid.unsigned_abs(),
+            exit_status: exit.code,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..TaskExit::default()
+        }));
+    }
+
+    /// Tells of memory kills as long as the cgroup lives.
+    async fn watch_memory(self: Arc<Self>) {
+        let watch = match self.with_container(|container| Ok(container.cgroup().watch_oom()?)) {
+            Ok(watch) => watch,
+            Err(failure) => return log::warn!("watch memory of container {}: {failure}", self.id),
+        };
+        while self.exit.get().is_none() {
+            tokio::select! {
+                ready = readable(&watch) => if ready.is_err() { return },
+                _ended = self.exit.wait() => return,
+            }
+            watch.acknowledge();
+            self.publish_oom();
+        }
+    }
+
+    /// Publishes memory kills that have not been told yet.
+    fn publish_oom(&self) {
+        for _ in 0..self.count_oom_kills().min(1) {
+            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() }));
+        }
+    }
+
+    /// Memory kills since this was last asked.
+    fn count_oom_kills(&self) -> u64 {
+        let mut live = crate::lock(&self.live);
+        // Without a memory controller nothing is killed for memory on the container's account.
+        let kills = live.container.cgroup().oom_kills().unwrap_or(live.oom_kills);
+        kills.saturating_sub(std::mem::replace(&mut live.oom_kills, kills))
+    }
+
+    fn pidfd(&self) -> Option<OwnedFd> {
+        crate::lock(&self.live).container.init().as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Sends a signal to init, or to every process of the container.
+    pub(crate) fn kill(&self, signal: i32, all: bool) -> Result<()> {
+        if !self.stage().alive() {
+            return Err(exec::finished(&self.id));
+        }
+        if let Some(member) = &self.member {
+            member.kill_requested(signal);
+            return Ok(());
+        }
+        let sent = self.with_container(|container| {
+            Ok(if all { container.signal_all(signal)? } else { container.init().signal(signal)? })
+        });
+        match sent? {
+            true => Ok(()),
+            false => Err(exec::finished(&self.id)),
+        }
+    }
+
+    /// Freezes or thaws the container.
+    pub(crate) async fn freeze(&self, step: Step) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let next = self.stage().take(step, &format!("container {}", self.id))?;
+        self.with_container(|container| {
+            let cgroup = container.cgroup();
+            let done = if step == Step::Pause { cgroup.freeze() } else { cgroup.thaw() };
+            Ok(done?)
+        })?;
+        crate::lock(&self.live).stage = next;
+        Ok(())
+    }
+
+    /// Registers a further process.
+    pub(crate) fn add_exec(&self, id: &str, exec: Exec) -> Result<()> {
+        let mut live = crate::lock(&self.live);
+        if !live.stage.alive() {
+            return Err(Failure::precondition(format!("exec in container {}: it has ended", self.id)));
+        }
+        match live.execs.entry(id.to_owned()) {
+            std::collections::btree_map::Entry::Occupied(_) => {
+                Err(Failure::exists(format!("exec {id} in container {}: the id is taken", self.id)))
+            }
+            std::collections::btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(Arc::new(exec));
+                Ok(())
+            }
+        }
+    }
+
+    /// A further process.
+    pub(crate) fn exec(&self, id: &str) -> Result<Arc<Exec>> {
+        let found = crate::lock(&self.live).execs.get(id).cloned();
+        found.ok_or_else(|| Failure::not_found(format!("exec {id} in container {}: no such process", self.id)))
+    }
+
+    /// Execs with their pids.
+    pub(crate) fn execs(&self) -> Vec<(String, i32)> {
+        crate::lock(&self.live).execs.iter().map(|(id, exec)| (id.clone(), exec.pid())).collect()
+    }
+
+    /// Starts a further process; refused when init has ended or has not begun.
+    pub(crate) async fn start_exec(self: Arc<Self>, id: &str) -> Result<i32> {
+        let exec = self.exec(id)?;
+        let (alive, opened) = {
+            let live = crate::lock(&self.live);
+            (live.stage.alive() && !live.reaped, live.opened || self.member.is_none())
+        };
+        if !alive || !opened {
+            let why = if alive { "waits for its turn in the pod" } else { "has ended" };
+            return Err(Failure::precondition(format!("exec in container {}: it {why}", self.id)));
+        }
+        exec.start(self).await
+    }
+
+    /// Forgets a further process.
+    pub(crate) async fn delete_exec(&self, id: &str) -> Result<(i32, Option<Exit>)> {
+        let exec = self.exec(id)?;
+        exec.delete().await?;
+        crate::lock(&self.live).execs.remove(id);
+        Ok((exec.pid(), exec.exit().get()))
+    }
+
+    /// Removes everything that belongs to the container. May be asked again after a failure.
+    pub(crate) async fn delete(&self) -> Result<Exit> {
+        self.discard().await?;
+        let _turn = self.turn.lock().await;
+        self.stage().take(Step::Delete, &format!("container {}", self.id))?;
+        if let Some(relay) = self.relay() {
+            drain(&relay).await;
+        }
+        self.with_container(|container| Ok(container.delete()?))?;
+        Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
+    }
+
+    /// Ends a container that was never started and waits for its end.
+    async fn discard(&self) -> Result<()> {
+        {
+            let mut live = crate::lock(&self.live);
+            let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
+            if self.member.is_none() {
+                live.stage = next;
+                live.container.init().signal(nix::libc::SIGKILL)?;
+            }
+        }
+        if let Some(member) = &self.member {
+            member.kill_requested(nix::libc::SIGKILL);
+        }
+        self.exit.wait().await;
+        Ok(())
+    }
+}
+
+/// Waits, not for ever, until the client has read what a terminal still had to say.
+async fn drain(relay: &Relay) {
+    if tokio::time::timeout(DRAIN, relay.drained()).await.is_err() {
+        log::warn!("the client of a terminal did not read its last output within {DRAIN:?}");
+    }
+}
+
+/// A terminal's size in characters; one beyond what the kernel can say is cut.
+pub(crate) fn characters(size: u64) -> u16 {
+    u16::try_from(size).unwrap_or(u16::MAX)
+}
+
+/// Makes one attempt: a container with its init at the gate, and the copying for its terminal.
+async fn attempt(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(Container, Option<Arc<Relay>>)> {
+    make(shim, &plan.id, &plan.bundle, &plan.rootfs, plan.role, &plan.stdio, spec).await
+}
+
+async fn make(
+    shim: &Shim,
+    id: &str,
+    bundle: &Path,
+    rootfs: &[RootfsMount],
+    role: Role,
+    stdio: &Stdio,
+    spec: Arc<Spec>,
+) -> Result<(Container, Option<Arc<Relay>>)> {
+    let size = spec.process().as_ref().and_then(oci_spec::runtime::Process::console_size);
+    let request = Request {
+        id: id.to_owned(),
+        bundle: bundle.to_owned(),
+        spec,
+        rootfs: rootfs.to_vec(),
+        io: stdio.for_process()?,
+        role,
+    };
+    let creating = Creating::begin(request, &shim.layout)?;
+    let pid = creating.pid();
+    shim.pids.add(pid);
+    let watched = readable(&creating).await;
+    let finished = creating.finish().inspect_err(|_| shim.pids.remove(pid));
+    watched?;
+    let mut container = finished?;
+    let Some(terminal) = container.take_terminal() else { return Ok((container, None)) };
+    let relay = Relay::start(terminal, stdio.paths()).and_then(|relay| {
+        if let Some(size) = size {
+            relay.resize(characters(size.width()), characters(size.height()))?;
+        }
+        Ok(relay)
+    });
+    match relay {
+        Ok(relay) => Ok((container, Some(Arc::new(relay)))),
+        Err(failure) => {
+            container.delete()?;
+            Err(failure)
+        }
+    }
+}
+
+/// Whether the spec gives the container a pid namespace of its own.
+fn has_private_pids(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.is_some_and(|namespaces| {
+        namespaces.iter().any(|one| one.typ() == LinuxNamespaceType::Pid && one.path().is_none())
+    })
+}

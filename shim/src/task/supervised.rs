@@ -1,0 +1,62 @@
+//! A container of a pod that the shim runs: many attempts, one task.
+
+use std::{sync::Arc, time::SystemTime};
+
+use containerd_shim_protos::events::task::TaskOOM;
+use loment_sandbox::{layer, process::Exit};
+
+use super::{Task, exit::ExitCell, stage::Stage};
+use crate::{
+    events::Event,
+    failure::{Failure, Result},
+    spec,
+};
+
+impl Task {
+    /// Opens the gate of the present attempt.
+    pub(crate) async fn open_attempt(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        self.open().await
+    }
+
+    /// Replaces an attempt that has ended by a fresh one: a new process at its gate, over a clean writable layer, in
+    /// the same cgroup and with the same streams.
+    pub(crate) async fn renew(self: &Arc<Self>) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        if !crate::lock(&self.live).reaped {
+            return Err(Failure::precondition(format!("run container {} again: it has not ended", self.id)));
+        }
+        self.end_others().await;
+        self.with_container(|container| Ok(container.end_attempt()?))?;
+        // The terminal's last lines belong before those of the next attempt.
+        if let Some(relay) = self.relay() {
+            super::drain(&relay).await;
+        }
+        layer::fresh_writable_layer(&self.rootfs)?;
+        let spec = Arc::new(spec::read(&self.bundle)?);
+        let made = super::make(&self.shim, &self.id, &self.bundle, &self.rootfs, self.role, &self.stdio, spec).await;
+        let (container, relay) = made?;
+        let mut live = crate::lock(&self.live);
+        live.container = container;
+        (live.relay, live.opened, live.reaped) = (relay, false, false);
+        live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
+        drop(live);
+        tokio::spawn(Arc::clone(self).watch());
+        Ok(())
+    }
+
+    /// Sends a signal to the present attempt. One that has ended needs none.
+    pub(crate) fn signal_attempt(&self, signal: i32) -> Result<()> {
+        self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
+    }
+
+    /// Tells containerd that the container will not run again.
+    pub(crate) fn report(&self, code: u32, oom_killed: bool) {
+        if oom_killed {
+            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() }));
+        }
+        if ExitCell::get(&self.exit).is_none() {
+            self.finish(Exit { code, at: SystemTime::now() });
+        }
+    }
+}
