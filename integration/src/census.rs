@@ -24,6 +24,7 @@ pub struct Census(BTreeSet<String>);
 impl Census {
     /// Counts what exists below the calling process and in its namespaces, without the processes `own`.
     pub fn take(own: &[u32]) -> Self {
+        process::reap_adopted(own);
         let mut found = BTreeSet::new();
         found.extend(processes(own));
         found.extend(mounts());

@@ -156,6 +156,65 @@ impl LabCgroups {
     }
 }
 
+/// Makes a cgroup with its parents in every hierarchy, as a kubelet does for a pod. `path` is absolute.
+pub fn create_everywhere(path: &str) -> Result<()> {
+    for hierarchy in mounted()? {
+        let mut directory = hierarchy.mountpoint.clone();
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            directory.push(name);
+            if !directory.is_dir() {
+                fs::create_dir(&directory).with_context(|| format!("create cgroup {}", directory.display()))?;
+                inherit_cpuset(&directory)?;
+            }
+            if hierarchy.v2 {
+                enable_controllers(&directory)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes an empty cgroup, and its parents as far as they are empty, from every hierarchy.
+pub fn remove_everywhere(path: &str) -> Result<()> {
+    for hierarchy in mounted()? {
+        let directory = hierarchy.mountpoint.join(path.trim_start_matches('/'));
+        match fs::remove_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.with_context(|| format!("remove cgroup {}", directory.display()))?,
+        }
+        let mut parents = directory.ancestors().skip(1).take_while(|parent| **parent != *hierarchy.mountpoint);
+        while parents.next().is_some_and(|parent| fs::remove_dir(parent).is_ok()) {}
+    }
+    Ok(())
+}
+
+/// Removes the empty cgroups right below `path`, and `path` itself when that empties it, as a kubelet's housekeeping does.
+pub fn prune_everywhere(path: &str) -> Result<()> {
+    for hierarchy in mounted()? {
+        let parent = hierarchy.mountpoint.join(path.trim_start_matches('/'));
+        for directory in crate::files::subdirectories(&parent).into_iter().chain([parent]) {
+            // One that is in use stays, and shows in a census.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+    Ok(())
+}
+
+/// The cgroup directory of a process in the hierarchy that has this controller.
+pub fn of_process(pid: i32, controller: &str) -> Result<PathBuf> {
+    let file = format!("/proc/{pid}/cgroup");
+    let cgroup = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+    let mounted = mounted()?;
+    let v1 = mounted.iter().find(|one| one.options.split(',').any(|name| name == controller));
+    let hierarchy = v1.or_else(|| mounted.iter().find(|one| one.v2)).context("a mounted cgroup hierarchy")?;
+    let path = own_path(&cgroup, hierarchy).with_context(|| format!("find {controller} in {file}"))?;
+    Ok(hierarchy.mountpoint.join(path.trim_start_matches('/')))
+}
+
+fn mounted() -> Result<Vec<Hierarchy>> {
+    Ok(parse_mountinfo(&fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")?))
+}
+
 /// Turns on what runtimes ask for, where it exists: on a hybrid machine v2 has nearly nothing.
 fn enable_controllers(cgroup: &Path) -> Result<()> {
     let read = |name: &str| fs::read_to_string(cgroup.join(name)).unwrap_or_default();

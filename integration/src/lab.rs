@@ -21,13 +21,16 @@ use nix::{
 
 use crate::{
     census::Census,
-    config, images,
+    config, hierarchy, images,
     isolate::LAB_DIR,
     requirements::{self, Machine},
 };
 
 /// The containerd namespace of everything that CRI makes.
 const NAMESPACE: &str = "k8s.io";
+
+/// Parent of the cgroups of pods, as a kubelet has one.
+pub const POD_CGROUPS: &str = "/pods";
 
 /// How long containerd may take to become ready, or to end. Generous: it only matters when something is broken.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,7 +74,7 @@ impl Lab {
         let path = search_path(bin)?;
         let containerd = Mutex::new(start(machine, &path)?);
         let mut lab = Self { machine: machine.clone(), path, containerd, before: Census::default() };
-        lab.wait_until_ready()?;
+        block_on(lab.wait_until_ready())??;
         lab.import_images(bin)?;
         lab.before = lab.census();
         Ok(lab)
@@ -132,26 +135,30 @@ impl Lab {
     }
 
     /// Ends containerd as a package upgrade does, pods staying, and starts it again.
-    pub fn restart_containerd(&self) -> Result<()> {
+    pub async fn restart_containerd(&self) -> Result<()> {
+        self.replace_containerd()?;
+        self.wait_until_ready().await
+    }
+
+    fn replace_containerd(&self) -> Result<()> {
         let mut containerd = self.containerd();
         stop(&mut containerd)?;
         *containerd = start(&self.machine, &self.path)?;
-        drop(containerd);
-        self.wait_until_ready()
+        Ok(())
     }
 
-    /// Removes every pod, with its containers.
+    /// Removes every pod, with its containers and its cgroup.
     pub async fn remove_pods(&self) -> Result<()> {
         let client = self.connect().await?;
         for pod in client.list_pod_sandboxes(None).await? {
             client.stop_pod_sandbox(&pod.id).await?;
             client.remove_pod_sandbox(&pod.id).await?;
         }
-        Ok(())
+        hierarchy::prune_everywhere(POD_CGROUPS)
     }
 
     /// Removes the pods, ends containerd and tells whether anything was left behind by them.
-    pub(crate) fn down(self) -> Result<()> {
+    pub(crate) fn down(&self) -> Result<()> {
         block_on(self.remove_pods())??;
         let left = self.left_since(&self.before);
         let mut containerd = self.containerd();
@@ -168,10 +175,10 @@ impl Lab {
         self.containerd.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_until_ready(&self) -> Result<()> {
+    async fn wait_until_ready(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let reason = match block_on(self.unready())? {
+            let reason = match self.unready().await {
                 Ok(conditions) if conditions.is_empty() => return Ok(()),
                 Ok(conditions) => conditions.join("; "),
                 Err(error) => format!("{error:#}"),
@@ -181,7 +188,7 @@ impl Lab {
                 let state = ended.map_or_else(|| "not ready".to_owned(), |status| format!("ended with {status}"));
                 bail!("start containerd: {state}: {reason}\nits log ends:\n{}", self.end_of_log());
             }
-            thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -224,11 +231,21 @@ impl Lab {
         }
     }
 
-    /// The last lines of containerd's log.
-    pub fn end_of_log(&self) -> String {
+    /// How many lines containerd has logged.
+    pub fn log_lines(&self) -> usize {
+        fs::read_to_string(self.log()).unwrap_or_default().lines().count()
+    }
+
+    /// The last lines that containerd has logged after `line`.
+    pub fn log_since(&self, line: usize) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(15)..].join("\n")
+        let lines: Vec<&str> = log.lines().skip(line).collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// The last lines of containerd's log.
+    fn end_of_log(&self) -> String {
+        self.log_since(0)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's id.
     pub parent: i32,
+    /// Its process group.
+    pub group: i32,
     /// `Z` when it has ended and waits to be reaped.
     pub state: char,
     /// Its name, as in `ps -o comm`.
@@ -39,7 +41,8 @@ fn parse_stat(stat: &str) -> Option<Process> {
     let name = stat.get(before + 1..after)?.to_owned();
     let mut rest = stat.get(after + 1..)?.split_whitespace();
     let (state, parent) = (rest.next()?.chars().next()?, rest.next()?.parse().ok()?);
-    Some(Process { pid, parent, state, name })
+    let group = rest.next()?.parse().ok()?;
+    Some(Process { pid, parent, group, state, name })
 }
 
 /// Every process below `ancestor`, without itself.
@@ -105,14 +108,27 @@ pub fn reap() -> usize {
     }
 }
 
+/// Reaps what has ended of the processes that the calling one has adopted, as a subreaper. Its own children, which are
+/// in its process group, or in `own`, are awaited by those who started them.
+pub fn reap_adopted(own: &[u32]) {
+    let (itself, group) = (nix::unistd::getpid().as_raw(), nix::unistd::getpgrp().as_raw());
+    let is_own = |process: &Process| own.iter().any(|pid| i32::try_from(*pid) == Ok(process.pid));
+    for process in descendants(itself) {
+        if process.state == 'Z' && process.parent == itself && process.group != group && !is_own(&process) {
+            // Cannot fail but for a child that is gone, and there is none to take it.
+            let _ = waitpid(Pid::from_raw(process.pid), Some(WaitPidFlag::WNOHANG));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let process = parse_stat("42 (a) (b c) S 7 42 42 0");
-        assert_eq!(process, Some(Process { pid: 42, parent: 7, state: 'S', name: "a) (b c".into() }));
+        let process = parse_stat("42 (a) (b c) S 7 41 40 0");
+        assert_eq!(process, Some(Process { pid: 42, parent: 7, group: 41, state: 'S', name: "a) (b c".into() }));
         assert_eq!(parse_stat("nonsense"), None);
     }
 }

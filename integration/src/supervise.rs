@@ -5,6 +5,7 @@ use std::{
     env,
     path::PathBuf,
     process::{Command, ExitCode},
+    sync::Arc,
     time::Duration,
 };
 
@@ -36,7 +37,7 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs `body` in a lab, and the whole program with it: call this first in `main`, with one thread. The program is run
 /// once more inside, with the same arguments. Returns what `body` returns, or a failure when something was left behind.
-pub fn in_lab(options: Options, body: impl FnOnce(&Lab) -> Result<ExitCode>) -> ExitCode {
+pub fn in_lab(options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<ExitCode>) -> ExitCode {
     let result = match env::var(ID) {
         Ok(id) => inside(&id, options, body),
         Err(_) => outside(),
@@ -47,14 +48,16 @@ pub fn in_lab(options: Options, body: impl FnOnce(&Lab) -> Result<ExitCode>) -> 
     })
 }
 
-fn inside(id: &str, options: Options, body: impl FnOnce(&Lab) -> Result<ExitCode>) -> Result<ExitCode> {
+fn inside(id: &str, options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<ExitCode>) -> Result<ExitCode> {
+    // The outer process has them blocked, and a signal mask is inherited.
+    SigSet::all().thread_unblock().context("unblock signals")?;
     let machine = check()?;
     let bin =
         PathBuf::from(env::var_os(programs::BIN_DIR).context("the outer process names no directory of programs")?);
     isolate::enter(id)?;
     // containerd is a subreaper too; when it has ended, its shims must not leave for the outer process unseen.
     set_child_subreaper(true).context("become a subreaper")?;
-    let lab = Lab::up(&machine, &bin, options)?;
+    let lab = Arc::new(Lab::up(&machine, &bin, options)?);
     let result = body(&lab);
     let left = lab.down();
     let code = result?;
