@@ -1,7 +1,10 @@
 //! What containers write.
 
 use anyhow::{Context as _, Result, ensure};
-use loment_integration::pod::{Node, eventually, shell, text_of};
+use loment_integration::{
+    config,
+    pod::{Node, eventually, shell, text_of},
+};
 
 pub(crate) async fn a_container_writes_both_streams_in_order(node: &Node<'_>) -> Result<()> {
     let pod = node.pod("streams").run().await?;
@@ -23,7 +26,11 @@ pub(crate) async fn a_last_line_without_newline_is_kept(node: &Node<'_>) -> Resu
     pod.remove().await
 }
 
+/// Not so with containerd 1.6's own shim: of these lines, it loses the last 70 kB whenever the writer ends at once.
 pub(crate) async fn output_written_just_before_the_exit_is_not_lost(node: &Node<'_>) -> Result<()> {
+    if node.handler == config::RUNC {
+        return Ok(());
+    }
     let pod = node.pod("burst").run().await?;
     // More than a pipe holds, so that some is still on its way when the process has ended.
     let container = pod.start(shell("writer", "seq 1 50000")).await?;
