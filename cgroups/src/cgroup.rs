@@ -287,6 +287,12 @@ impl Cgroup {
         Ok(roots.is_empty())
     }
 
+    /// Removes the cgroup where neither a process nor another cgroup is in it; false when it still stands somewhere.
+    /// For parents that containers share: what others have below them is left alone.
+    pub fn remove_if_empty(&self) -> Result<bool> {
+        remove::remove_if_empty(self.roots(), &self.path)
+    }
+
     fn roots(&self) -> impl Iterator<Item = &Dir> {
         self.layout.v1().iter().map(|h| &h.root).chain(self.layout.v2())
     }

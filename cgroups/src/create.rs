@@ -52,26 +52,30 @@ fn full(root: &Dir, path: &Path) -> String {
 }
 
 /// Makes `path` below `root`; true when it was not there. The common case, whose parents exist, is one system call.
+/// A parent that somebody else removes meanwhile, because it was empty, is made again.
 fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> {
+    const ATTEMPTS: usize = 10;
     let failed = |p: &Path, e| Error::new("create cgroup", full(root, p), e);
-    match root.make_dir(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let mut parents: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
-            while let Some(parent) = parents.pop() {
-                if root.make_dir(parent).map_err(|e| failed(parent, e))? {
-                    made.dirs.push((root, parent));
-                }
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for _ in 0..ATTEMPTS {
+        match root.make_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => last = e,
+            Err(e) => return Err(failed(path, e)),
+            Ok(fresh) => {
+                made.dirs.extend(fresh.then_some((root, path)));
+                return Ok(fresh);
             }
-            let fresh = root.make_dir(path).map_err(|e| failed(path, e))?;
-            made.dirs.extend(fresh.then_some((root, path)));
-            Ok(fresh)
         }
-        Err(e) => Err(failed(path, e)),
-        Ok(fresh) => {
-            made.dirs.extend(fresh.then_some((root, path)));
-            Ok(fresh)
+        let parents: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+        for parent in parents.into_iter().rev() {
+            match root.make_dir(parent) {
+                Ok(fresh) => made.dirs.extend(fresh.then_some((root, parent))),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                Err(e) => return Err(failed(parent, e)),
+            }
         }
     }
+    Err(failed(path, last))
 }
 
 /// On v1 a new cpuset has no processor and no memory node, and no process can enter it: it gets its parent's, and a

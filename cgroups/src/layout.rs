@@ -49,7 +49,7 @@ impl Layout {
         Self::open(mountinfo::parse(&String::from_utf8_lossy(&text)))
     }
 
-    fn open(mounts: Mounts) -> Result<Self> {
+    pub(crate) fn open(mounts: Mounts) -> Result<Self> {
         let open =
             |path: &Path| Dir::open_root(path).map_err(|e| Error::new("open cgroup hierarchy", path.display(), e));
         let v1 = mounts.v1.iter().map(|m| Ok(Hierarchy { controllers: m.controllers, root: open(&m.mount_point)? }));

@@ -36,7 +36,7 @@ pub(crate) type Group = Vec<Write>;
 
 impl Write {
     pub(crate) fn new(controller: Controller, file: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
-        let absent = Absent::Fail("the kernel was built or booted without it");
+        let absent = Absent::Fail("the controller is not enabled for this cgroup, or the kernel is too old");
         Self { controller, file: file.into(), value: value.to_string(), absent, hint: None }
     }
 
@@ -96,10 +96,11 @@ fn not_there(write: &Write) -> Error {
 }
 
 fn failed(dir: &Dir, write: &Write, cause: io::Error) -> Error {
-    let advice = match (&write.absent, cause.kind()) {
-        (Absent::Fail(advice), io::ErrorKind::NotFound) => Some(*advice),
-        _ => write.hint,
-    };
-    let operation = format!("write {:?} to", write.value);
-    Error::new(operation, dir.join(&write.file).display(), cause).maybe_hint(advice)
+    let (operation, object) = (format!("write {:?} to", write.value), dir.join(&write.file));
+    match (&write.absent, cause.kind()) {
+        (Absent::Fail(advice), io::ErrorKind::NotFound) => {
+            Error::unsupported(&operation, object.display(), "there is no such file").hint(advice)
+        }
+        _ => Error::new(operation, object.display(), cause).maybe_hint(write.hint),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     path::Path,
     thread::sleep,
     time::{Duration, Instant},
@@ -47,6 +48,19 @@ pub(crate) fn remove(mut roots: Vec<&Dir>, path: &Path) -> Result<()> {
     }
 }
 
+/// Removes `path` where nothing is in it, neither a process nor another cgroup; false when it still stands somewhere.
+pub(crate) fn remove_if_empty<'a>(roots: impl Iterator<Item = &'a Dir>, path: &Path) -> Result<bool> {
+    let mut gone = true;
+    for root in roots {
+        match root.remove_dir(path) {
+            Ok(_) => {}
+            Err(e) if is_busy(&e) => gone = false,
+            Err(e) => return Err(failed(root, path, e)),
+        }
+    }
+    Ok(gone)
+}
+
 fn failed(root: &Dir, path: &Path, cause: io::Error) -> Error {
     Error::new("remove cgroup", root.path().join(path).display(), cause)
 }
@@ -62,7 +76,7 @@ fn remove_one(root: &Dir, path: &Path) -> io::Result<()> {
         done => return done.map(drop),
     }
     if let Some(dir) = Dir::open_below(root, path)? {
-        tree::remove_below(std::os::fd::AsFd::as_fd(&dir))?;
+        tree::remove_below(dir.as_fd())?;
     }
     root.remove_dir(path).map(drop)
 }

@@ -240,9 +240,132 @@ fn plan_unified(mut unified: Vec<(&String, &String)>, groups: &mut Vec<Group>) -
         let lines = value.lines().filter(|line| !line.is_empty());
         groups.extend(lines.map(|line| {
             // Files of the cgroup core and of controllers that are newer than this program are written all the same.
-            let write = Write::new(controller.unwrap_or(Controller::Misc), key.clone(), line);
-            vec![write.absent(Absent::Fail("the controller is not enabled for this cgroup, or the kernel is too old"))]
+            vec![Write::new(controller.unwrap_or(Controller::Misc), key.clone(), line)]
         }));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn planned(resources: Value) -> Result<Vec<String>> {
+        let resources: LinuxResources = serde_json::from_value(resources).unwrap();
+        let groups = plan(&resources, || Some("50000 100000\n".to_owned()))?;
+        Ok(groups.concat().into_iter().map(|w| format!("{}={}", w.file, w.value)).collect())
+    }
+
+    #[test]
+    fn shares_become_the_weights_that_other_runtimes_give() {
+        let table = [(2, 1), (10, 4), (102, 17), (256, 35), (512, 59), (1024, 100), (2048, 174), (4096, 303)];
+        for (shares, weight) in table.into_iter().chain([(0, 1), (1, 1), (262_144, 10_000), (u64::MAX, 10_000)]) {
+            assert_eq!(weight_of_shares(shares), weight, "{shares} shares");
+        }
+    }
+
+    #[test]
+    fn swap_is_counted_without_memory() {
+        assert_eq!(
+            planned(json!({"memory": {"limit": 100, "swap": 130, "reservation": 50}})).unwrap(),
+            ["memory.swap.max=30", "memory.max=100", "memory.low=50"]
+        );
+        assert_eq!(planned(json!({"memory": {"limit": 100, "swap": 100}})).unwrap()[0], "memory.swap.max=0");
+        assert_eq!(planned(json!({"memory": {"limit": 100, "swap": -1}})).unwrap()[0], "memory.swap.max=max");
+        assert_eq!(planned(json!({"memory": {"limit": -1}})).unwrap(), ["memory.swap.max=max", "memory.max=max"]);
+        assert_eq!(planned(json!({"memory": {"limit": 100}})).unwrap(), ["memory.max=100"]);
+        for wrong in [json!({"swap": 10}), json!({"limit": 20, "swap": 10}), json!({"limit": -1, "swap": 10})] {
+            let error = planned(json!({"memory": wrong})).unwrap_err();
+            assert_eq!(error.cause.kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn a_new_quota_keeps_the_period_and_a_new_period_the_quota() {
+        assert_eq!(planned(json!({"cpu": {"quota": 7000, "period": 9000}})).unwrap(), ["cpu.max=7000 9000"]);
+        assert_eq!(planned(json!({"cpu": {"quota": 7000}})).unwrap(), ["cpu.max=7000"]);
+        assert_eq!(planned(json!({"cpu": {"quota": -1}})).unwrap(), ["cpu.max=max"]);
+        assert_eq!(planned(json!({"cpu": {"period": 9000}})).unwrap(), ["cpu.max=50000 9000"]);
+    }
+
+    #[test]
+    fn an_idle_cgroup_gets_no_weight() {
+        assert_eq!(planned(json!({"cpu": {"shares": 1024, "idle": 1}})).unwrap(), ["cpu.idle=1"]);
+        assert_eq!(planned(json!({"cpu": {"shares": 1024, "idle": 0}})).unwrap(), ["cpu.weight=100", "cpu.idle=0"]);
+    }
+
+    #[test]
+    fn throttles_become_lines_of_io_max() {
+        let device = |rate: u64| json!([{"major": 8, "minor": 16, "rate": rate}]);
+        assert_eq!(
+            planned(json!({"blockIO": {
+                "throttleReadBpsDevice": device(1), "throttleWriteBpsDevice": device(2),
+                "throttleReadIOPSDevice": device(3), "throttleWriteIOPSDevice": device(0),
+            }}))
+            .unwrap(),
+            ["io.max=8:16 rbps=1", "io.max=8:16 wbps=2", "io.max=8:16 riops=3", "io.max=8:16 wiops=max"]
+        );
+    }
+
+    #[test]
+    fn weights_are_converted_where_the_scheduler_is_not_bfq() {
+        let resources: LinuxResources = serde_json::from_value(json!({"blockIO": {"weight": 1000,
+            "weightDevice": [{"major": 8, "minor": 0, "weight": 10}]}}))
+        .unwrap();
+        let mut both = Vec::new();
+        for write in plan(&resources, || None).unwrap().concat() {
+            both.push(write.value);
+            if let Absent::Use(other) = write.absent {
+                both.push(format!("{} {}", other.file, other.value));
+            }
+        }
+        assert_eq!(both, ["1000", "io.weight 10000", "8:0 10", "io.weight 8:0 1"]);
+    }
+
+    #[test]
+    fn unified_comes_last_and_line_by_line() {
+        let lines = planned(json!({
+            "unified": {"memory.high": "5", "io.max": "8:0 rbps=1\n8:16 rbps=2\n", "cpu.weight": "7"},
+            "pids": {"limit": -5},
+        }))
+        .unwrap();
+        assert_eq!(lines, ["pids.max=max", "cpu.weight=7", "io.max=8:0 rbps=1", "io.max=8:16 rbps=2", "memory.high=5"]);
+    }
+
+    #[test]
+    fn a_unified_key_is_a_file_of_this_cgroup() {
+        for key in ["../memory.max", "a/memory.max", "memory", "", "memory..max", "/memory.max"] {
+            let error = planned(json!({"unified": {key: "1"}})).unwrap_err();
+            assert_eq!(error.cause.kind(), ErrorKind::InvalidInput, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_only_v1_can_do_is_an_error_that_says_so() {
+        for resources in [
+            json!({"memory": {"swappiness": 1}}),
+            json!({"memory": {"disableOOMKiller": true}}),
+            json!({"cpu": {"realtimeRuntime": 1}}),
+            json!({"cpu": {"realtimePeriod": 1}}),
+            json!({"blockIO": {"leafWeight": 10}}),
+            json!({"network": {"classID": 1}}),
+            json!({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}),
+        ] {
+            assert_eq!(planned(resources.clone()).unwrap_err().cause.kind(), ErrorKind::Unsupported, "{resources}");
+        }
+        let harmless = json!({"memory": {"disableOOMKiller": false, "kernel": 5, "kernelTCP": 5}, "network": {}});
+        assert_eq!(planned(harmless).unwrap(), Vec::<String>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn more_shares_never_weigh_less(a in 0..300_000u64, b in 0..300_000u64) {
+            prop_assert!((weight_of_shares(a.min(b))..=10_000).contains(&weight_of_shares(a.max(b))));
+        }
+    }
 }

@@ -173,6 +173,41 @@ fn remove_takes_what_the_container_has_made_below() {
 }
 
 #[test]
+fn a_shared_parent_goes_when_nobody_needs_it_any_more() {
+    let parent = unique_path();
+    let (first, second) = (TestCgroup::at(parent.join("1")), TestCgroup::at(parent.join("2")));
+    let shared = Cgroup::open(&first.layout, &parent).unwrap();
+    first.remove().unwrap();
+    assert!(!shared.remove_if_empty().unwrap());
+    assert!(standing(&second.layout, &second.path).len() > 1, "what others have is left alone");
+    second.remove().unwrap();
+    assert!(shared.remove_if_empty().unwrap());
+    assert!(shared.remove_if_empty().unwrap());
+    assert_eq!(standing(&first.layout, &parent).len(), 0);
+}
+
+#[test]
+fn containers_start_below_a_parent_that_others_are_removing() {
+    let layout = layout();
+    let parent = unique_path();
+    let shared = Cgroup::open(&layout, &parent).unwrap();
+    let paths: Vec<_> = (0..4).map(|n| parent.join(n.to_string())).collect();
+    std::thread::scope(|scope| {
+        for path in &paths {
+            scope.spawn(|| {
+                for _ in 0..30 {
+                    let cgroup = Cgroup::create(&layout, path).expect("create");
+                    assert!(matches!(cgroup.entry(), Ok(Entry::Tasks(_))));
+                    cgroup.remove().expect("remove");
+                    shared.remove_if_empty().expect("remove parent");
+                }
+            });
+        }
+    });
+    assert_eq!(standing(&layout, &parent).len(), 0);
+}
+
+#[test]
 fn a_very_deep_tree_is_listed_and_removed() {
     let cgroup = TestCgroup::new();
     let mut deep = directory(&cgroup.layout, "freezer", &cgroup.path);

@@ -55,3 +55,15 @@ fn rdma_entries(text: &str) -> Vec<v1::RdmaEntry> {
     };
     text.lines().filter_map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_sizes_are_named_as_the_kernel_names_its_files() {
+        for (kib, name) in [(64, "64KB"), (2048, "2MB"), (32_768, "32MB"), (1_048_576, "1GB"), (16_777_216, "16GB")] {
+            assert_eq!(page_size_name(kib), name);
+        }
+    }
+}

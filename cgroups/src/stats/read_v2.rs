@@ -214,3 +214,108 @@ fn rdma(dir: &Dir, text: &mut String) -> io::Result<Option<Rdma>> {
     dir.read("rdma.max", text)?;
     Ok(Some(Rdma { current, limit: super::rdma_entries(text) }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with files like those of a v2 cgroup (Linux 6.1, shortened).
+    struct Fake(std::path::PathBuf);
+
+    impl Fake {
+        fn new(name: &str, files: &[(&str, &str)]) -> Self {
+            let path = std::env::temp_dir().join(format!("loment-test-v2-{name}-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            for (file, content) in files {
+                std::fs::write(path.join(file), content).unwrap();
+            }
+            Self(path)
+        }
+
+        fn stats(&self) -> super::super::v2::Stats {
+            match read(&Dir::open_root(&self.0).unwrap()).unwrap() {
+                Stats::V2(stats) => *stats,
+                Stats::V1(_) => unreachable!("v2 is read"),
+            }
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn every_file_of_a_container_is_read() {
+        let cgroup = Fake::new(
+            "full",
+            &[
+                ("pids.current", "3\n"),
+                ("pids.max", "max\n"),
+                (
+                    "cpu.stat",
+                    "usage_usec 10\nuser_usec 7\nsystem_usec 3\nnr_periods 5\nnr_throttled 2\nthrottled_usec 99\nnr_bursts 1\nburst_usec 4\n",
+                ),
+                (
+                    "cpu.pressure",
+                    "some avg10=1.50 avg60=0.25 avg300=0.01 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n",
+                ),
+                (
+                    "memory.stat",
+                    "anon 100\nfile 200\nkernel_stack 16\nslab 30\nworkingset_refault_anon 1\nworkingset_refault_file 2\npgfault 77\nunheard_of 1\n",
+                ),
+                ("memory.current", "4096\n"),
+                ("memory.max", "8192\n"),
+                ("memory.swap.current", "1\n"),
+                ("memory.swap.max", "max\n"),
+                ("memory.peak", "5000\n"),
+                ("memory.events", "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n"),
+                ("io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n254:16 rbytes=9\n7:0 \n"),
+                ("rdma.current", "mlx4_0 hca_handle=2 hca_object=20\n"),
+                ("rdma.max", "mlx4_0 hca_handle=max hca_object=2000\n"),
+            ],
+        );
+        let stats = cgroup.stats();
+        assert_eq!(stats.pids, Some(Pids { current: 3, limit: 0 }));
+        let cpu = stats.cpu.unwrap();
+        assert_eq!((cpu.usage_usec, cpu.user_usec, cpu.system_usec, cpu.burst_usec), (10, 7, 3, 4));
+        assert_eq!((cpu.nr_periods, cpu.nr_throttled, cpu.throttled_usec, cpu.nr_bursts), (5, 2, 99, 1));
+        let some = PsiData { avg10: 1.5, avg60: 0.25, avg300: 0.01, total: 1234 };
+        assert_eq!(cpu.psi, Some(Psi { some, full: PsiData { total: 5, ..PsiData::default() } }));
+        let memory = stats.memory.unwrap();
+        assert_eq!(
+            (memory.anon, memory.file, memory.kernel_stack, memory.slab, memory.pgfault),
+            (100, 200, 16, 30, 77)
+        );
+        assert_eq!(memory.workingset_refault, 3);
+        assert_eq!((memory.usage, memory.usage_limit, memory.max_usage), (4096, 8192, 5000));
+        assert_eq!((memory.swap_usage, memory.swap_limit, memory.psi), (1, u64::MAX, None));
+        let events = MemoryEvents { low: 1, high: 2, max: 3, oom: 4, oom_kill: 5, oom_group_kill: 6 };
+        assert_eq!(stats.memory_events, Some(events));
+        let io = stats.io.unwrap().usage;
+        assert_eq!(io[0], IoEntry { major: 8, minor: 0, rbytes: 1, wbytes: 2, rios: 3, wios: 4 });
+        assert_eq!((io.len(), io[1].rbytes, io[2].rbytes), (3, 9, 0));
+        let rdma = stats.rdma.unwrap();
+        assert_eq!((rdma.current[0].hca_handles, rdma.limit[0].hca_handles), (2, u32::MAX));
+    }
+
+    #[test]
+    fn controllers_that_are_not_enabled_are_left_out() {
+        let cgroup = Fake::new("bare", &[("cpu.stat", "usage_usec 1\nuser_usec 1\nsystem_usec 0\n")]);
+        let stats = cgroup.stats();
+        assert_eq!(stats.cpu.unwrap().usage_usec, 1);
+        assert!(stats.pids.is_none() && stats.memory.is_none() && stats.io.is_none() && stats.memory_events.is_none());
+    }
+
+    #[test]
+    fn odd_lines_are_passed_over() {
+        let cgroup = Fake::new(
+            "odd",
+            &[("io.stat", "nonsense\n8:x rbytes=1\n\n8:1 rbytes=y =\n"), ("cpu.stat", "usage_usec\n\nuser_usec -1\n")],
+        );
+        let stats = cgroup.stats();
+        assert_eq!(stats.cpu, Some(Cpu::default()));
+        assert_eq!(stats.io.unwrap().usage, [IoEntry { major: 8, minor: 1, ..IoEntry::default() }]);
+    }
+}
