@@ -6,12 +6,13 @@
 //! | `commands/` | one file for each verb |
 //! | `manifest/` | a manifest file: read strictly, completed, validated |
 //! | `lower/` | a pod lowered to CRI, without touching anything |
-//! | `host`, `disk` | what is read from the machine, what is written to it |
+//! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `error` | how things are printed and named |
 
 mod args;
+mod cgroup;
 mod commands;
 mod crilog;
 mod disk;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::{Client, v1};
 
@@ -38,7 +38,7 @@ impl Session {
         let address = socket(global.address.as_deref(), std::env::var("CONTAINER_RUNTIME_ENDPOINT").ok().as_deref());
         let client = Client::connect(&address)
             .await
-            .context("another socket is given with --address, or in CONTAINERD_ADDRESS")?;
+            .map_err(|error| anyhow!("{error}; another socket is given with --address or in CONTAINERD_ADDRESS"))?;
         let namespace = global.namespace.clone().unwrap_or_else(|| "default".to_owned());
         Ok(Session { client, address, namespace, global: global.clone() })
     }

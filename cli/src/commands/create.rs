@@ -16,7 +16,7 @@ use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
 use crate::manifest::{defaults, validate};
 use crate::session::Session;
-use crate::{disk, host, show};
+use crate::{cgroup, disk, host, show};
 
 /// A pod that is about to be made.
 struct Planned {
@@ -184,6 +184,8 @@ async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
     disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
     let config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
+    let linux = config.linux.clone().unwrap_or_default();
+    cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
     let handler = &session.global.runtime_handler;
     let id = match session.client.run_pod_sandbox(config.clone(), handler).await {
         Ok(id) => id,
@@ -220,6 +222,7 @@ async fn undo(session: &Session, plan: &Planned) -> anyhow::Result<()> {
         session.client.stop_pod_sandbox(&sandbox.id).await?;
         session.client.remove_pod_sandbox(&sandbox.id).await?;
     }
+    cgroup::remove(&sandbox::cgroup(&plan.pod))?;
     disk::remove(&plan.layout.directory, &plan.layout.logs)
 }
 

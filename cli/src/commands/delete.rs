@@ -11,7 +11,7 @@ use crate::args::{Delete, Global};
 use crate::error::{ExitWith, Said, lines_of};
 use crate::lower::{self, layout::Layout};
 use crate::session::{Found, Session};
-use crate::{disk, pod, resource};
+use crate::{cgroup, disk, pod, resource};
 
 /// How often the containers of a pod that ends are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -147,6 +147,7 @@ async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Resul
     }
     session.client.stop_pod_sandbox(&found.sandbox.id).await?;
     session.client.remove_pod_sandbox(&found.sandbox.id).await?;
+    cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
     remove_files(session, found)
 }
 

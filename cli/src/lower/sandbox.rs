@@ -30,13 +30,18 @@ pub(crate) fn config(pod: &Pod, layout: &Layout, host: &Host) -> Result<PodSandb
         labels: labels(pod),
         annotations,
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: format!("/loment/pod{}", uid(pod)),
+            cgroup_parent: cgroup(pod),
             security_context: Some(security::of_sandbox(&spec)),
             sysctls: sysctls(&spec),
             overhead: None,
             resources: Some(resources::of_pod(&spec)),
         }),
     })
+}
+
+/// The cgroup above those of the sandbox and the containers.
+pub(crate) fn cgroup(pod: &Pod) -> String {
+    format!("/loment/pod{}", uid(pod))
 }
 
 /// The pod's labels, and those by which a runtime's clients find it.
