@@ -105,7 +105,7 @@ fn make_files(path: &Path, files: &[FileOf], group: Option<u32>) -> anyhow::Resu
         let Some(first) = Path::new(&file.path).iter().next() else { continue };
         let visible = path.join(first);
         if !visible.is_symlink() {
-            link(&PathBuf::from("..data").join(first), &visible)?;
+            link(PathBuf::from("..data").join(first), &visible)?;
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 //! attempt is told by their times.
 
 use jiff::Timestamp;
-use loment_sandbox::lifecycle::timeline::Record;
+
+use crate::pod::Happening;
 
 /// From which time, and until before which time, lines of a log are meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub(crate) enum Choice {
 
 /// Chooses the lines of the latest attempt that has run, or of the one before it. Without any record of an attempt, all
 /// lines are meant when `running` says that the container has run.
-pub(crate) fn choose(timeline: &[Record], container: &str, previous: bool, has_run: bool) -> Choice {
-    let own: Vec<&Record> = timeline.iter().filter(|record| record.container.as_deref() == Some(container)).collect();
+pub(crate) fn choose(timeline: &[Happening], container: &str, previous: bool, has_run: bool) -> Choice {
+    let own: Vec<&Happening> = timeline.iter().filter(|entry| entry.container.as_deref() == Some(container)).collect();
     let boundaries = boundaries(&own);
     match (boundaries.as_slice(), previous) {
         ([], false) if has_run => Choice::Lines(Window::default()),
@@ -45,15 +46,14 @@ pub(crate) fn choose(timeline: &[Record], container: &str, previous: bool, has_r
 /// The time that separates each attempt's lines from those of the one before; nothing for the first. It lies between the
 /// end of the one and the start of the other: the last lines of a process are read after its end, and the first ones of
 /// the next may be read before its start is recorded.
-fn boundaries(records: &[&Record]) -> Vec<Option<Timestamp>> {
+fn boundaries(own: &[&Happening]) -> Vec<Option<Timestamp>> {
     let mut boundaries = Vec::new();
     let mut ended: Option<Timestamp> = None;
-    for record in records {
-        let Ok(time) = record.time.to_string().parse::<Timestamp>() else { continue };
-        match record.reason.as_str() {
-            "Started" if record.attempt == 0 => boundaries.push(None),
-            "Started" => boundaries.push(Some(ended.map_or(time, |ended| middle(ended, time)))),
-            "Exited" => ended = Some(time),
+    for entry in own {
+        match entry.reason.as_str() {
+            "Started" if entry.attempt == 0 => boundaries.push(None),
+            "Started" => boundaries.push(Some(ended.map_or(entry.at, |ended| middle(ended, entry.at)))),
+            "Exited" => ended = Some(entry.at),
             _ => {}
         }
     }
@@ -69,14 +69,18 @@ fn middle(a: Timestamp, b: Timestamp) -> Timestamp {
 mod tests {
     use super::*;
 
-    fn record(time: &str, container: &str, attempt: u32, reason: &str) -> Record {
-        serde_json::from_value(serde_json::json!({
-            "time": time, "container": container, "attempt": attempt, "type": "Normal", "reason": reason, "message": ""
-        }))
-        .unwrap()
+    fn record(time: &str, container: &str, attempt: u32, reason: &str) -> Happening {
+        Happening {
+            at: time.parse().unwrap(),
+            since_start: std::time::Duration::ZERO,
+            container: Some(container.into()),
+            attempt,
+            reason: reason.into(),
+            message: String::new(),
+        }
     }
 
-    fn timeline() -> Vec<Record> {
+    fn timeline() -> Vec<Happening> {
         vec![
             record("2026-05-01T10:00:00Z", "a", 0, "Started"),
             record("2026-05-01T10:00:01Z", "b", 0, "Started"),

@@ -4,42 +4,100 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use loment_sandbox::lifecycle::timeline::Record;
+use loment_shim::pod::{api::Entry, client::PodShim};
 use serde_json::Value;
 
 use crate::session::{Found, Session};
 
-/// `status` of the pod, in the API's field names.
-pub(crate) async fn status(_session: &Session, found: &Found) -> anyhow::Result<Value> {
-    bail!("pod {:?}: its shim does not answer", found.name())
+/// The containerd namespace in which CRI keeps its pods.
+const CONTAINERD_NAMESPACE: &str = "k8s.io";
+
+/// Something that happened to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Happening {
+    pub(crate) at: Timestamp,
+    /// Since the pod's sandbox was made.
+    pub(crate) since_start: Duration,
+    /// To which container; `None` for the pod as a whole.
+    pub(crate) container: Option<String>,
+    /// Which of its attempts, counted from 0.
+    pub(crate) attempt: u32,
+    /// As an event of Kubernetes names it: `Started`, `BackOff` ...
+    pub(crate) reason: String,
+    pub(crate) message: String,
 }
 
-/// Stops the pod's containers in the order and with the grace that the pod's lifecycle prescribes.
-pub(crate) async fn terminate(_session: &Session, found: &Found, _grace: Option<Duration>) -> anyhow::Result<()> {
-    bail!("pod {:?}: its shim does not answer", found.name())
+impl From<Entry> for Happening {
+    fn from(entry: Entry) -> Self {
+        Happening {
+            at: Timestamp::from_nanosecond(entry.at_unix_nanos.into()).unwrap_or_default(),
+            since_start: Duration::from_nanos(entry.since_start_nanos),
+            container: Some(entry.container).filter(|name| !name.is_empty()),
+            attempt: entry.attempt,
+            reason: entry.reason,
+            message: entry.message,
+        }
+    }
+}
+
+/// Connects to the shim of a pod. The name of its socket contains containerd's own as containerd was told it: a user may
+/// have come by a link (`/var/run`).
+async fn connect(session: &Session, found: &Found) -> anyhow::Result<PodShim> {
+    let mut names = vec![session.address.clone()];
+    names.extend(fs::canonicalize(&session.address).ok().filter(|path| *path != session.address));
+    let mut last = None;
+    for name in names {
+        match PodShim::connect(&name, CONTAINERD_NAMESPACE, &found.sandbox.id).await {
+            Ok(shim) => return Ok(shim),
+            Err(error) => last = Some(error),
+        }
+    }
+    let cause = last.map_or_else(String::new, |error| format!(": {error}"));
+    Err(anyhow!("connect to the shim of pod {:?} (sandbox {}){cause}", found.name(), found.sandbox.id))
+}
+
+/// `status` of the pod, in the API's field names.
+pub(crate) async fn status(session: &Session, found: &Found) -> anyhow::Result<Value> {
+    let answer = connect(session, found).await?.status().await;
+    let answer = answer.with_context(|| format!("ask the shim of pod {:?} for its status", found.name()))?;
+    serde_json::from_str(&answer.status).context("read the status that the shim tells")
+}
+
+/// Stops the pod's containers in the order that the pod's lifecycle prescribes, within the grace (`None`: what the pod
+/// says). Returns when all have ended.
+pub(crate) async fn terminate(session: &Session, found: &Found, grace: Option<Duration>) -> anyhow::Result<()> {
+    let answer = connect(session, found).await?.terminate(grace).await;
+    answer.with_context(|| format!("ask the shim of pod {:?} to stop it", found.name()))
 }
 
 /// What has happened to the pod until now.
-pub(crate) async fn timeline(session: &Session, found: &Found) -> anyhow::Result<Vec<Record>> {
-    Ok(watch(session, found).await?.next(Duration::ZERO).await?.unwrap_or_default())
+pub(crate) async fn timeline(session: &Session, found: &Found) -> anyhow::Result<Vec<Happening>> {
+    watch(session, found).await?.next(Duration::ZERO).await
 }
 
 /// The pod's timeline, read as it grows.
-pub(crate) struct Watch {}
+pub(crate) struct Watch {
+    shim: PodShim,
+    pod: String,
+    next: u64,
+}
 
 impl Watch {
-    /// What is new; waits up to `wait` for something. Nothing once the pod is gone.
-    pub(crate) async fn next(&mut self, _wait: Duration) -> anyhow::Result<Option<Vec<Record>>> {
-        Ok(None)
+    /// What is new; waits up to `wait` for something.
+    pub(crate) async fn next(&mut self, wait: Duration) -> anyhow::Result<Vec<Happening>> {
+        let answer = self.shim.timeline(self.next, wait).await;
+        let answer = answer.with_context(|| format!("ask the shim of pod {:?} for its timeline", self.pod))?;
+        self.next = answer.next;
+        Ok(answer.entries.into_iter().map(Happening::from).collect())
     }
 }
 
 /// Starts to read the pod's timeline from its beginning.
-pub(crate) async fn watch(_session: &Session, found: &Found) -> anyhow::Result<Watch> {
-    bail!("pod {:?}: its shim does not answer", found.name())
+pub(crate) async fn watch(session: &Session, found: &Found) -> anyhow::Result<Watch> {
+    Ok(Watch { shim: connect(session, found).await?, pod: found.name().to_owned(), next: 0 })
 }
 
 /// When the pod will be gone, if somebody has asked for it.
@@ -49,7 +107,7 @@ pub(crate) fn deletion(found: &Found) -> Option<Time> {
 
 /// Writes down that the pod is being deleted, for whoever looks at it meanwhile.
 pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()> {
-    let Some(path) = mark(found).filter(|path| path.parent().is_some_and(|directory| directory.is_dir())) else {
+    let Some(path) = mark(found).filter(|path| path.parent().is_some_and(std::path::Path::is_dir)) else {
         return Ok(());
     };
     let grace = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);

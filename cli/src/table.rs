@@ -23,8 +23,8 @@ pub(crate) fn age(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let (days, years) = (hours / 24, hours / 24 / 365);
     match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        ..=0 => "0s".to_owned(),
+        ..=-2 => "<invalid>".to_owned(),
+        -1..=0 => "0s".to_owned(),
         _ if seconds < 120 => format!("{seconds}s"),
         _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
         _ if minutes < 180 => format!("{minutes}m"),
@@ -52,6 +52,7 @@ mod tests {
     fn ages_are_written_as_kubectl_writes_them() {
         for (seconds, expected) in [
             (-5, "<invalid>"),
+            (-2, "<invalid>"),
             (-1, "0s"),
             (0, "0s"),
             (119, "119s"),

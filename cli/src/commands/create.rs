@@ -16,7 +16,7 @@ use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
 use crate::manifest::{defaults, validate};
 use crate::session::Session;
-use crate::{cgroup, disk, host, show};
+use crate::{cgroup, disk, host, pod, show};
 
 /// A pod that is about to be made.
 struct Planned {
@@ -197,10 +197,23 @@ async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<
     for container in lower_all(plan, &addresses, host)? {
         created.push(session.client.create_container(&id, container, config.clone()).await?);
     }
-    for container in &created {
-        session.client.start_container(container).await?;
+    for (name, container) in names.iter().zip(&created) {
+        if let Err(error) = session.client.start_container(container).await {
+            // The first containers of a pod may have decided its fate before the last one is asked to start: the pod
+            // was made, and that it has failed is told by its status.
+            if has_ended(session, plan).await {
+                return Ok(());
+            }
+            return Err(error).with_context(|| format!("start container {name:?}"));
+        }
     }
     Ok(())
+}
+
+async fn has_ended(session: &Session, plan: &Planned) -> bool {
+    let Ok(Some(found)) = session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await else { return false };
+    let status = pod::status(session, &found).await.unwrap_or_default();
+    matches!(status["phase"].as_str(), Some("Failed" | "Succeeded"))
 }
 
 async fn addresses(session: &Session, sandbox: &str, on_host: bool, host: &Host) -> anyhow::Result<Addresses> {

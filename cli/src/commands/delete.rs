@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use loment_cri::v1::{self, ContainerState};
+use loment_cri::v1;
 
 use super::{note, print, read_manifest};
 use crate::args::{Delete, Global};
@@ -12,9 +12,6 @@ use crate::error::{ExitWith, Said, lines_of};
 use crate::lower::{self, layout::Layout};
 use crate::session::{Found, Session};
 use crate::{cgroup, disk, pod, resource};
-
-/// How often the containers of a pod that ends are looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -143,7 +140,7 @@ fn deleted(found: &Found, grace: Grace) -> String {
 async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
     pod::mark_deletion(found, grace.duration(found))?;
     if grace != Grace::Force {
-        stop(session, found, grace).await?;
+        stop(session, found, grace).await;
     }
     session.client.stop_pod_sandbox(&found.sandbox.id).await?;
     session.client.remove_pod_sandbox(&found.sandbox.id).await?;
@@ -152,27 +149,22 @@ async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Resul
 }
 
 /// Lets the pod's shim end its containers in their order. Without a shim they are ended from here.
-async fn stop(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
+async fn stop(session: &Session, found: &Found, grace: Grace) {
     let seconds = grace.duration(found);
     let asked = if grace == Grace::Pod { None } else { Some(seconds) };
-    if pod::terminate(session, found, asked).await.is_err() {
-        return stop_by_hand(session, found, seconds).await;
+    let by_hand = match tokio::time::timeout(seconds + MARGIN, pod::terminate(session, found, asked)).await {
+        Ok(Err(_)) => stop_by_hand(session, found, seconds).await,
+        Ok(Ok(())) | Err(_) => Ok(()),
+    };
+    // The sandbox is taken down next, with whatever is still in it.
+    if let Err(error) = by_hand {
+        note(&format!("Warning: {error:#}"));
     }
-    let late = tokio::time::Instant::now() + seconds + MARGIN;
-    while tokio::time::Instant::now() < late && runs(session, found).await? {
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(())
 }
 
 async fn containers(session: &Session, found: &Found) -> anyhow::Result<Vec<v1::Container>> {
     let filter = v1::ContainerFilter { pod_sandbox_id: found.sandbox.id.clone(), ..v1::ContainerFilter::default() };
     Ok(session.client.list_containers(Some(filter)).await?)
-}
-
-async fn runs(session: &Session, found: &Found) -> anyhow::Result<bool> {
-    let containers = containers(session, found).await?;
-    Ok(containers.iter().any(|container| container.state() == ContainerState::ContainerRunning))
 }
 
 /// The apps and whatever init container runs beside each other, then the sidecars from the last to the first.

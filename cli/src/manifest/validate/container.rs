@@ -173,7 +173,11 @@ fn check_port(errors: &mut Errors, path: &str, port: &ContainerPort, host_networ
     match port.host_port.filter(|number| *number != 0) {
         Some(number) if !valid(number) => errors.invalid(&format!("{path}.hostPort"), number, RANGE),
         Some(number) if host_network && number != port.container_port => {
-            errors.invalid(&format!("{path}.hostPort"), number, "must match `containerPort` when `hostNetwork` is true")
+            errors.invalid(
+                &format!("{path}.hostPort"),
+                number,
+                "must match `containerPort` when `hostNetwork` is true",
+            );
         }
         _ => {}
     }

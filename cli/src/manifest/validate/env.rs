@@ -43,7 +43,7 @@ pub(super) fn check(errors: &mut Errors, path: &str, container: &Container) {
         }
         match (&source.config_map_ref, &source.secret_ref) {
             (Some(_), Some(_)) => {
-                errors.invalid(&path, quoted(""), "may not have more than one field specified at a time")
+                errors.invalid(&path, quoted(""), "may not have more than one field specified at a time");
             }
             (None, None) => errors.invalid(&path, quoted(""), "must specify one of: `configMapRef` or `secretRef`"),
             (Some(config), None) => require_name(errors, &format!("{path}.configMapRef.name"), &config.name),

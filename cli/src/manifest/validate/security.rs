@@ -127,7 +127,7 @@ fn check_profile(errors: &mut Errors, path: &str, kind: &str, local: Option<&str
         ),
         ("", _) => errors.required(&format!("{path}.type"), "type is required"),
         (other, _) => {
-            errors.unsupported(&format!("{path}.type"), other, &["Localhost", "RuntimeDefault", "Unconfined"])
+            errors.unsupported(&format!("{path}.type"), other, &["Localhost", "RuntimeDefault", "Unconfined"]);
         }
     }
 }
