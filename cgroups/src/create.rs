@@ -93,7 +93,7 @@ fn inherit_cpuset(root: &Dir, path: &Path, fresh: bool) -> io::Result<()> {
             empty.push(dir);
         }
         for dir in empty.into_iter().rev() {
-            root.write_below(&dir.join(file), value.trim())?;
+            root.write(&dir.join(file), value.trim())?;
         }
     }
     Ok(())

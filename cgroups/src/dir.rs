@@ -52,12 +52,7 @@ impl Dir {
     }
 
     /// Writes a value in one call, as the kernel's parsers want it.
-    pub(crate) fn write(&self, file: &str, value: &str) -> io::Result<()> {
-        self.write_below(file, value)
-    }
-
-    /// Like [`Dir::write`], for a file further down.
-    pub(crate) fn write_below<P: NixPath + ?Sized>(&self, file: &P, value: &str) -> io::Result<()> {
+    pub(crate) fn write<P: NixPath + ?Sized>(&self, file: &P, value: &str) -> io::Result<()> {
         let fd = openat(&self.fd, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         match write(&fd, value.as_bytes())? {
             n if n == value.len() => Ok(()),

@@ -79,7 +79,7 @@ fn run_group<'a>(group: &[Write], dir_of: &impl Fn(Controller) -> Option<&'a Dir
 }
 
 fn put<'w>(dir: &Dir, write: &'w Write) -> std::result::Result<(), (&'w Write, io::Error)> {
-    match dir.write(&write.file, &write.value) {
+    match dir.write(write.file.as_ref(), &write.value) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => match &write.absent {
             Absent::Ignore => Ok(()),
             Absent::Use(other) => put(dir, other),

@@ -36,9 +36,9 @@ pub(crate) fn enable_controllers(root: &Dir, path: &Path) -> Result<()> {
             .filter(|name| !enabled.split_whitespace().any(|e| e == *name))
             .map(|name| format!("+{name}"))
             .collect();
-        if !missing.is_empty() && root.write_below(&file, &missing.join(" ")).is_err() {
+        if !missing.is_empty() && root.write(&file, &missing.join(" ")).is_err() {
             for one in &missing {
-                let _ = root.write_below(&file, one);
+                let _ = root.write(&file, one);
             }
         }
     }
@@ -50,7 +50,7 @@ pub(crate) fn enable_controller(root: &Dir, path: &Path, controller: Controller)
     let value = format!("+{}", controller.name());
     for parent in parents_from_root(path) {
         let file = parent.join("cgroup.subtree_control");
-        root.write_below(&file, &value).map_err(|e| {
+        root.write(&file, &value).map_err(|e| {
             Error::new(format!("write {value:?} to"), root.path().join(&file).display(), e)
                 .hint("a cgroup with processes of its own cannot hand controllers down")
         })?;
