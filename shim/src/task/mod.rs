@@ -71,6 +71,8 @@ struct Live {
     opened: bool,
     /// Whether the process of the present attempt has been reaped.
     reaped: bool,
+    /// The end of a pod's container that its client has not started yet: told when it does.
+    untold: Option<Exit>,
 }
 
 /// What a task is made of.
@@ -103,6 +105,7 @@ impl Task {
             oom_kills,
             opened: false,
             reaped: false,
+            untold: None,
         };
         let Plan { id, bundle, rootfs, role, stdio, member } = plan;
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
@@ -183,6 +186,7 @@ impl Task {
         if let Some(member) = &self.member {
             member.armed();
         }
+        self.tell_end();
         Ok(pid)
     }
 
@@ -398,12 +402,13 @@ impl Task {
         {
             let mut live = crate::lock(&self.live);
             let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
+            live.stage = next;
             if self.member.is_none() {
-                live.stage = next;
                 live.container.init().signal(nix::libc::SIGKILL)?;
             }
         }
-        if let Some(member) = &self.member {
+        self.tell_end();
+        if let Some(member) = self.member.as_ref().filter(|_| self.exit.get().is_none()) {
             member.kill_requested(nix::libc::SIGKILL);
         }
         self.exit.wait().await;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use containerd_shim_protos::events::task::TaskOOM;
 use loment_sandbox::{layer, process::Exit};
 
-use super::{Task, exit::ExitCell, stage::Stage};
+use super::{Task, stage::Stage};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -55,8 +55,24 @@ impl Task {
         if oom_killed {
             self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() }));
         }
-        if ExitCell::get(&self.exit).is_none() {
-            self.finish(Exit { code, at: SystemTime::now() });
+        let exit = Exit { code, at: SystemTime::now() };
+        let mut live = crate::lock(&self.live);
+        if live.stage == Stage::Created {
+            // For containerd a container has to have been started before it can end.
+            live.untold = Some(exit);
+            return;
+        }
+        drop(live);
+        if self.exit.get().is_none() {
+            self.finish(exit);
+        }
+    }
+
+    /// Tells an end that was kept back.
+    pub(super) fn tell_end(&self) {
+        let untold = crate::lock(&self.live).untold.take();
+        if let Some(exit) = untold {
+            self.finish(exit);
         }
     }
 }
