@@ -7,7 +7,7 @@ use std::{
     os::{fd::AsFd, unix::process::ExitStatusExt},
 };
 
-use common::{TestCgroup, until};
+use common::TestCgroup;
 use libcgroups::common::CgroupManager;
 use loment_cgroups::{OomWatch, Stats, stats::v1};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,11 +25,10 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
     let cgroup = TestCgroup::new();
     cgroup.apply(json!({"memory": {"limit": 512 << 20, "swap": 600 << 20}, "pids": {"limit": 50}}));
     cgroup.apply(json!({"cpu": {"quota": 20_000, "period": 100_000}}));
-    let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); for i in {1..300000}; do :; done; read; sleep 100 & wait";
-    let mut process = cgroup.spawn("bash", &["-c", work]);
-    until("it has been throttled", || !cgroup.read("cpu", "cpu.stat").contains("nr_throttled 0"));
-    process.say("");
-    until("it has a child", || cgroup.pids().unwrap().len() == 2);
+    let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); for i in {1..300000}; do :; done; \
+                sleep 100 & echo ready; wait";
+    let process = cgroup.spawn("bash", &["-c", work]);
+    process.hear("ready");
     cgroup.freeze().unwrap();
 
     let stats = stats(&cgroup);

@@ -2,7 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
 use std::{
-    io::Write,
+    fs::File,
+    io::{BufRead, BufReader, Write},
     ops::Deref,
     os::{
         fd::{AsFd, AsRawFd},
@@ -115,6 +116,16 @@ impl Process {
     /// Lets a program that reads its standard input go on.
     pub fn say(&mut self, line: &str) {
         writeln!(self.0.stdin.as_mut().expect("stdin"), "{line}").expect("write to child");
+    }
+
+    /// Waits for a line of its output.
+    pub fn hear(&self, line: &str) {
+        let mut output = BufReader::new(
+            self.0.stdout.as_ref().expect("stdout").as_fd().try_clone_to_owned().map(File::from).expect("copy"),
+        );
+        let mut heard = String::new();
+        output.read_line(&mut heard).expect("read from child");
+        assert_eq!(heard.trim(), line);
     }
 
     /// User and system time used so far, in clock ticks.
