@@ -104,3 +104,87 @@ fn forget_overlay(directory: &OwnedFd) {
         let _ = loment_sys::fd::remove_attribute(directory.as_fd(), name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+        path::PathBuf,
+    };
+
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("loment-layer-{name}-{}", std::process::id()));
+            fs::create_dir_all(path.join("upper")).unwrap();
+            fs::create_dir_all(path.join("work/work")).unwrap();
+            Self(path)
+        }
+
+        fn mounts(&self) -> Vec<RootfsMount> {
+            let at = |name: &str| self.0.join(name).display().to_string();
+            let options =
+                vec![format!("upperdir={}", at("upper")), format!("workdir={}", at("work")), "lowerdir=/".into()];
+            vec![RootfsMount { kind: "overlay".into(), source: "overlay".into(), target: String::new(), options }]
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_layer_is_empty_and_as_it_was_made() {
+        let scratch = Scratch::new("empty");
+        let upper = scratch.0.join("upper");
+        fs::set_permissions(&upper, fs::Permissions::from_mode(0o751)).unwrap();
+        let mut deep = upper.clone();
+        for _ in 0..200 {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("file"), "x").unwrap();
+        for number in 0..300 {
+            fs::write(upper.join(format!("file{number}")), "x").unwrap();
+        }
+        let inode = fs::metadata(&upper).unwrap().ino();
+        assert!(fresh_writable_layer(&scratch.mounts()).unwrap());
+        assert_eq!(fs::read_dir(&upper).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(scratch.0.join("work")).unwrap().count(), 0);
+        let status = fs::metadata(&upper).unwrap();
+        assert_eq!((status.ino(), status.mode() & 0o7777), (inode, 0o751));
+        assert!(fresh_writable_layer(&scratch.mounts()).unwrap(), "an empty one can be emptied");
+    }
+
+    #[test]
+    fn nothing_behind_a_link_is_touched() {
+        let scratch = Scratch::new("link");
+        let outside = scratch.0.join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "x").unwrap();
+        symlink(&outside, scratch.0.join("upper/link")).unwrap();
+        fresh_writable_layer(&scratch.mounts()).unwrap();
+        assert!(outside.join("file").exists());
+        fs::remove_dir(scratch.0.join("upper")).unwrap();
+        symlink(&outside, scratch.0.join("upper")).unwrap();
+        assert!(fresh_writable_layer(&scratch.mounts()).is_err(), "the layer itself is not a link");
+        assert!(outside.join("file").exists());
+        fs::remove_file(scratch.0.join("upper")).unwrap();
+    }
+
+    #[test]
+    fn a_root_without_a_writable_layer_is_left_alone() {
+        let mut mounts = Scratch::new("none").mounts();
+        mounts[0].options = vec!["lowerdir=/a:/b".into()];
+        assert!(!fresh_writable_layer(&mounts).unwrap());
+        mounts[0].kind = "bind".into();
+        mounts[0].options = vec!["upperdir=/".into()];
+        assert!(!fresh_writable_layer(&mounts).unwrap());
+    }
+}

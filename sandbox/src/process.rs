@@ -2,11 +2,15 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, OnceLock, Weak},
     time::SystemTime,
 };
 
 use loment_sys::pidfd::{self, Ending};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, poll},
+};
 
 use crate::{Error, Result, error::Context};
 
@@ -29,73 +33,123 @@ impl Exit {
     }
 }
 
-/// A child process. Its pidfd becomes readable when it has ended; until [`Process::try_wait`] has reaped it the pid
-/// cannot be given to another process.
+/// A child process. Its pidfd becomes readable when it has ended; until it has been reaped the pid cannot be given to
+/// another process.
+///
+/// It is reaped by [`Process::try_wait`], or by the deletion of its container, which has to: the first process of a
+/// pid namespace is not gone before all others in it have been reaped. Its exit is kept either way.
 #[derive(Debug)]
-pub struct Process {
+pub struct Process(Arc<Shared>);
+
+/// What a process and its container both know.
+#[derive(Debug)]
+struct Shared {
     pid: i32,
     pidfd: OwnedFd,
-    exit: Option<Exit>,
+    exit: OnceLock<Exit>,
 }
+
+/// A process that is somebody else's to wait for.
+#[derive(Debug)]
+pub(crate) struct Other(Weak<Shared>);
 
 impl Process {
     pub(crate) fn new((pid, pidfd): (i32, OwnedFd)) -> Self {
-        Self { pid, pidfd, exit: None }
+        Self(Arc::new(Shared { pid, pidfd, exit: OnceLock::new() }))
     }
 
     /// Its pid in the pid namespace of the caller.
     pub fn pid(&self) -> i32 {
-        self.pid
+        self.0.pid
     }
 
     /// Reaps the process if it has ended. The first answer is kept and repeated.
     pub fn try_wait(&mut self) -> Result<Option<Exit>> {
-        if self.exit.is_none() {
-            let ending = pidfd::try_wait(self.pidfd.as_fd(), true).at("wait for process", self.pid)?;
-            self.exit = ending.map(Exit::now);
-        }
-        Ok(self.exit)
-    }
-
-    /// Waits until the process has ended.
-    pub(crate) fn wait(&mut self) -> Result<Exit> {
-        if let Some(exit) = self.exit {
-            return Ok(exit);
-        }
-        let exit = Exit::now(pidfd::reap(self.pidfd.as_fd()).at("wait for process", self.pid)?);
-        self.exit = Some(exit);
-        Ok(exit)
+        self.0.try_wait()
     }
 
     /// Sends a signal. `Ok(false)` when the process is gone.
     pub fn signal(&self, signal: i32) -> Result<bool> {
+        self.0.signal(signal)
+    }
+
+    /// Kills and reaps the process, within a bounded time.
+    pub(crate) fn end(&self) -> Result<Exit> {
+        self.0.end()
+    }
+
+    /// When the process started, in clock ticks since boot. With the pid it names a process for ever.
+    pub fn start_time(&self) -> Result<u64> {
+        start_time(self.pid())
+    }
+
+    /// Its pidfd once more.
+    pub(crate) fn try_clone_pidfd(&self) -> Result<OwnedFd> {
+        self.0.pidfd.try_clone().at("copy the pidfd of process", self.pid())
+    }
+
+    /// For who must be able to end it, and does not own it.
+    pub(crate) fn other(&self) -> Other {
+        Other(Arc::downgrade(&self.0))
+    }
+}
+
+impl Other {
+    /// Whether anybody can still ask for its exit.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Kills and reaps it; the owner finds its exit.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.0.upgrade().map_or(Ok(()), |process| process.end().map(drop))
+    }
+}
+
+impl Shared {
+    fn try_wait(&self) -> Result<Option<Exit>> {
+        if self.exit.get().is_none()
+            && let Some(ending) = pidfd::try_wait(self.pidfd.as_fd(), true).at("wait for process", self.pid)?
+        {
+            return Ok(Some(*self.exit.get_or_init(|| Exit::now(ending))));
+        }
+        Ok(self.exit.get().copied())
+    }
+
+    fn signal(&self, signal: i32) -> Result<bool> {
         match pidfd::send_signal(self.pidfd.as_fd(), signal) {
-            Ok(()) => Ok(self.exit.is_none()),
+            Ok(()) => Ok(self.exit.get().is_none()),
             Err(Errno::ESRCH) => Ok(false),
             Err(errno) => Err(Error::os(format!("send signal {signal} to process"), self.pid, errno)),
         }
     }
 
-    /// Kills and reaps the process.
-    pub(crate) fn end(&mut self) -> Result<Exit> {
+    fn end(&self) -> Result<Exit> {
         self.signal(nix::libc::SIGKILL)?;
-        self.wait()
-    }
-
-    /// Its pidfd once more.
-    pub(crate) fn try_clone_pidfd(&self) -> Result<OwnedFd> {
-        self.pidfd.try_clone().at("copy the pidfd of process", self.pid)
-    }
-
-    /// When the process started, in clock ticks since boot. With the pid it names a process for ever.
-    pub fn start_time(&self) -> Result<u64> {
-        start_time(self.pid)
+        wait_for_end(self.pidfd.as_fd()).at("wait for process", self.pid)?;
+        self.try_wait()?.ok_or(Errno::ETIMEDOUT).map_err(|errno| {
+            Error::os("wait for the end of process", self.pid, errno)
+                .hint("it waits in the kernel, or for others in its pid namespace to be reaped; try again")
+        })
     }
 }
 
 impl AsFd for Process {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.0.pidfd.as_fd()
+    }
+}
+
+/// How long a killed process may take to be gone. It may be writing back what it had written.
+const DYING: u16 = 3_000;
+
+/// Waits, within that time, until a process has ended.
+pub(crate) fn wait_for_end(process: BorrowedFd<'_>) -> nix::Result<()> {
+    loop {
+        match poll(&mut [PollFd::new(process, PollFlags::POLLIN)], DYING) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.map(drop),
+        }
     }
 }
 

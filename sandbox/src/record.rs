@@ -3,7 +3,6 @@
 use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use loment_cgroups::{Cgroup, Layout};
@@ -11,17 +10,18 @@ use loment_sys::pidfd;
 use nix::{
     errno::Errno,
     libc::SIGKILL,
-    poll::{PollFd, PollFlags, poll},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, error::Context, process::start_time};
+use crate::{
+    Error, Result,
+    error::Context,
+    process::{start_time, wait_for_end},
+};
 
 /// Name of the file in the bundle.
 const NAME: &str = "loment.json";
-
-/// How long a killed process may take to be gone. It may be writing back what it had written.
-const DYING: Duration = Duration::from_secs(3);
 
 /// A container, as far as it has to be found again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,13 +105,16 @@ fn kill(record: &Record) -> Result<bool> {
     if start_time(record.pid).ok() != Some(record.start_time) {
         return Ok(false);
     }
+    // A process that has ended and that nobody has reaped takes signals still.
+    let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ended, PollTimeout::ZERO).at("examine process", record.pid)? != 0 {
+        return Ok(false);
+    }
     match pidfd::send_signal(process.as_fd(), SIGKILL) {
         Ok(()) => {}
         Err(Errno::ESRCH) => return Ok(false),
         Err(errno) => return Err(Error::os("kill process", record.pid, errno)),
     }
-    let mut gone = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    let timeout = u16::try_from(DYING.as_millis()).unwrap_or(u16::MAX);
-    poll(&mut gone, timeout).at("wait for process", record.pid)?;
+    wait_for_end(process.as_fd()).at("wait for process", record.pid)?;
     Ok(true)
 }

@@ -17,7 +17,10 @@ const DEEPEST: usize = 64;
 
 /// Copies the tree in `from` into the empty `to`: modes, owners, links, devices; never through a link.
 pub(crate) fn copy_up(from: &OwnedFd, to: &OwnedFd) -> nix::Result<()> {
-    copy_directory(from, to, DEEPEST)
+    // Places to mount on, and detached mounts, are descriptors that only name a directory.
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let open = |directory| openat(directory, ".", flags, Mode::empty());
+    copy_directory(&open(from)?, &open(to)?, DEEPEST)
 }
 
 fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> nix::Result<()> {

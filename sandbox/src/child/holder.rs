@@ -6,21 +6,31 @@ use nix::sys::{
     wait::{WaitPidFlag, WaitStatus, waitpid},
 };
 
-/// Waits for SIGTERM or SIGINT, and answers with its exit status.
-pub(crate) fn hold() -> i32 {
-    let mut awaited = SigSet::empty();
-    awaited.add(Signal::SIGTERM);
-    awaited.add(Signal::SIGINT);
-    awaited.add(Signal::SIGCHLD);
-    // Pid 1 of a namespace does not get a signal that it has no handler for, unless it blocks it: a blocked signal is
-    // kept, because a handler might be installed later. pid_namespaces(7)
-    if awaited.thread_block().is_err() || prctl::set_name(c"pause").is_err() {
-        return 1;
+use crate::{Result, error::Context};
+
+/// The signals that a holder waits for, kept for it from now on.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    awaited: SigSet,
+}
+
+impl Holder {
+    /// To be called before anyone can know of this process: pid 1 of a namespace loses a signal that it has no handler
+    /// for, unless it blocks it. A blocked one is kept, because a handler might be installed later. pid_namespaces(7)
+    pub(crate) fn prepare() -> Result<Self> {
+        let awaited: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD].into_iter().collect();
+        awaited.thread_block().at("block", "signals")?;
+        prctl::set_name(c"pause").at("set the name of", "the holder")?;
+        Ok(Self { awaited })
     }
-    loop {
-        match awaited.wait() {
-            Ok(Signal::SIGTERM | Signal::SIGINT) => return 0,
-            _ => reap(),
+
+    /// Waits for SIGTERM or SIGINT, and answers with the exit status.
+    pub(crate) fn hold(&self) -> i32 {
+        loop {
+            match self.awaited.wait() {
+                Ok(Signal::SIGTERM | Signal::SIGINT) => return 0,
+                _ => reap(),
+            }
         }
     }
 }

@@ -207,13 +207,14 @@ pub(crate) fn hold(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infalli
     process.capabilities = Default::default();
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
+    let holder = holder::Holder::prepare()?;
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
     }
     // Nothing is executed, so the end of the channel has to be closed by hand.
     fd::close_all_except(&[]).at("close", "everything")?;
-    loment_sys::clone::exit_now(holder::hold())
+    loment_sys::clone::exit_now(holder.hold())
 }
 
 /// What a container's init and a holder have in common: cgroups, namespaces, names, parameters.

@@ -92,12 +92,11 @@ impl Root {
             return Ok(found);
         }
         let (directory, name) = self.parent(path, links)?;
-        // A link that leads nowhere is not followed: O_CREAT would make what it names.
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let create = openat(&directory, name, flags, Mode::from_bits_truncate(0o644));
-        match create {
-            Ok(_) | Err(Errno::EEXIST) => openat(&directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW, Mode::empty()),
-            Err(errno) => Err(errno),
+        match openat(&directory, name, flags, Mode::from_bits_truncate(0o644)) {
+            // Nothing was found and yet there is something: a link that leads nowhere.
+            Err(Errno::EEXIST) => Err(Errno::ELOOP),
+            answer => answer,
         }
         .at("make file in the root", path.display())
     }

@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use loment_sys::mount::{self, FsContext, Propagation, attr};
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{View, mounts::MountPlan, options::Recursion},
+    plan::{View, mounts::MountPlan},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -186,7 +186,7 @@ fn cover(root: &Root, view: &View, null: OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn existing(root: &Root, path: &PathBuf) -> Result<Option<OwnedFd>> {
+fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
     match root.find(path, Links::Follow) {
         // A container without access to a path needs no mask for it.
         Err(Errno::EACCES) => Ok(None),
@@ -244,9 +244,8 @@ pub(crate) fn seal(root: &Root, view: &View) -> Result<()> {
     if view.root_is_readonly {
         mount::set_attributes(root.as_fd(), false, attr::RDONLY, 0, None).at("make read-only", "the root")?;
     }
-    if let Some((propagation, recursion)) = view.root_propagation {
-        // What is below has a propagation of its own.
-        let _ = recursion == Recursion::All;
+    // Of the root alone, recursive or not: what is below it has a propagation of its own.
+    if let Some((propagation, _)) = view.root_propagation {
         mount::set_attributes(root.as_fd(), false, 0, 0, Some(propagation)).at("set propagation of", "the root")?;
     }
     Ok(())

@@ -21,7 +21,7 @@ use crate::{
     child::{Birth, Join},
     error::Context,
     plan::{namespaces::Namespaces, process::ProcessPlan},
-    process::Process,
+    process::{Other, Process},
     record,
 };
 
@@ -38,7 +38,7 @@ impl Nascent {
     }
 
     /// Waits until the child is ready; answers with the other end of its terminal.
-    pub(super) fn wait_until_ready(&mut self) -> Result<Option<OwnedFd>> {
+    pub(super) fn wait_until_ready(&self) -> Result<Option<OwnedFd>> {
         match self.channel.receive()? {
             Report::Ready(terminal) => Ok(terminal),
             Report::Failed(error) => Err(error),
@@ -47,7 +47,7 @@ impl Nascent {
     }
 
     /// Waits until the child has become its program.
-    pub(super) fn wait_until_executed(&mut self) -> Result<()> {
+    pub(super) fn wait_until_executed(&self) -> Result<()> {
         match self.channel.receive()? {
             Report::Failed(error) => Err(error),
             Report::Ready(_) | Report::Closed => Ok(()),
@@ -61,14 +61,19 @@ impl Nascent {
         Ok((process, channel))
     }
 
+    /// For its container, which may have to end it.
+    pub(super) fn other(&self) -> Option<Other> {
+        self.process.as_ref().map(Process::other)
+    }
+
     pub(super) fn pid(&self) -> i32 {
         self.process.as_ref().map_or(0, Process::pid)
     }
 
     /// No report, so something killed it: say what the kernel says.
-    fn died_silently(&mut self) -> Error {
-        let Some(process) = &mut self.process else { return Error::invalid("process", "", "is gone") };
-        match process.wait() {
+    fn died_silently(&self) -> Error {
+        let Some(process) = &self.process else { return Error::invalid("process", "", "is gone") };
+        match process.end() {
             Ok(exit) => {
                 let reason = format!("ended with status {} before it was set up", exit.code);
                 let error = Error::invalid("process", process.pid(), reason);
@@ -91,7 +96,7 @@ impl AsFd for Nascent {
 impl Drop for Nascent {
     fn drop(&mut self) {
         // An error means that it is gone.
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &self.process {
             let _ = process.end();
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use loment_cgroups::{Cgroup, Layout};
@@ -68,7 +68,7 @@ impl Creating {
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(self) -> Result<Container> {
-        let Self { mut child, cgroup, role, defaults } = self;
+        let Self { child, cgroup, role, defaults } = self;
         let ready = child.wait_until_ready();
         // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
         let terminal = match ready {
@@ -80,7 +80,7 @@ impl Creating {
         };
         let (init, gate) = child.into_process()?;
         let (cgroup, bundle) = cgroup.keep()?;
-        Ok(Container { bundle, role, init, cgroup, gate: Some(gate), terminal, defaults })
+        Ok(Container { bundle, role, init, cgroup, gate: Some(gate), terminal, defaults, others: Mutex::default() })
     }
 }
 

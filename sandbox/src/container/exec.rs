@@ -37,6 +37,7 @@ impl Executing {
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
         })?;
+        container.remember(child.other());
         Ok(Self { child })
     }
 
@@ -47,7 +48,7 @@ impl Executing {
 
     /// Waits until the program has been executed; with a terminal, its other end comes with the process. When the
     /// descriptor has been readable the rest takes microseconds.
-    pub fn finish(mut self) -> Result<(Process, Option<OwnedFd>)> {
+    pub fn finish(self) -> Result<(Process, Option<OwnedFd>)> {
         let terminal = self.child.wait_until_ready()?;
         self.child.wait_until_executed()?;
         let (process, _) = self.child.into_process()?;

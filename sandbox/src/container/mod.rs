@@ -7,7 +7,7 @@ mod exec;
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use loment_cgroups::Cgroup;
@@ -20,7 +20,7 @@ use crate::{
     channel::{ParentEnd, Report},
     error::Context,
     plan::process::ProcessPlan,
-    process::Process,
+    process::{Other, Process},
     record,
     seccomp::Filter,
 };
@@ -95,6 +95,8 @@ pub struct Container {
     gate: Option<ParentEnd>,
     terminal: Option<OwnedFd>,
     defaults: Defaults,
+    /// What was executed in it, as long as somebody can ask for the exit.
+    others: Mutex<Vec<Other>>,
 }
 
 /// What a process of the container has unless it says otherwise.
@@ -194,8 +196,18 @@ impl Container {
     fn kill(&mut self) -> Result<()> {
         self.gate = None;
         self.cgroup.kill()?;
-        // Where init has left its cgroup, or the cgroup is gone.
+        // As pid 1 of its namespace init waits in the kernel until all the others have been reaped.
+        for other in self.others.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            other.end()?;
+        }
+        // It is signalled once more: the cgroup may be gone.
         self.init.end().map(drop)
+    }
+
+    fn remember(&self, process: Option<Other>) {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.retain(Other::is_owned);
+        others.extend(process);
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
     }
     let spec = request.spec.as_ref();
     refuse_what_is_not_supported(spec)?;
-    let none = Linux::default_empty();
+    let none = no_linux();
     let linux = spec.linux().as_ref().unwrap_or(&none);
     let namespaces = namespaces::namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let process = spec.process().as_ref().ok_or_else(|| Error::invalid("process", "", "is missing"))?;
@@ -97,17 +97,11 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
     })
 }
 
-/// An empty `linux` section: that of the crate has namespaces and masked paths of its own.
-trait EmptyLinux {
-    fn default_empty() -> Self;
-}
-
-impl EmptyLinux for Linux {
-    fn default_empty() -> Self {
-        let mut linux = Self::default();
-        linux.set_resources(None).set_namespaces(None).set_masked_paths(None).set_readonly_paths(None);
-        linux
-    }
+/// An absent `linux` section: the default of the crate has namespaces and masked paths of its own.
+fn no_linux() -> Linux {
+    let mut linux = Linux::default();
+    linux.set_resources(None).set_namespaces(None).set_masked_paths(None).set_readonly_paths(None);
+    linux
 }
 
 /// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes a part of paths.

@@ -2,16 +2,20 @@
 //!
 //! The tests run one after the other in the only thread, as the runtime does: see `loment_sys::clone`.
 
-mod create;
+#[macro_use]
 mod support;
+mod create;
+mod exec;
+mod failures;
+mod mounts;
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = create::TESTS.iter();
-    let trials = tests.map(|(name, test)| {
-        libtest_mimic::Trial::test(*name, move || {
-            support::leaves_the_machine_as_found(*test);
+    let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS].concat();
+    let trials = tests.into_iter().map(|(name, test)| {
+        libtest_mimic::Trial::test(name, move || {
+            support::leaves_the_machine_as_found(test);
             Ok(())
         })
     });

@@ -23,6 +23,11 @@ use loment_sandbox::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
+/// Names of test functions with the functions.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn())),*] };
+}
+
 /// Runs a test and compares what it leaves with what it found: descriptors, mounts, children, cgroups.
 pub(crate) fn leaves_the_machine_as_found(test: fn()) {
     let before = machine();
@@ -80,6 +85,10 @@ impl Bundle {
             .unwrap();
         let spec = spec(&id, script);
         Self { path, id, spec, rootfs: Vec::new(), role: Role::Program }
+    }
+
+    pub(crate) fn mount(&mut self, mount: Value) {
+        self.spec["mounts"].as_array_mut().unwrap().push(mount);
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
