@@ -1,6 +1,6 @@
 //! A pod's files on the disk: made before its containers, removed after them.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -13,15 +13,47 @@ use crate::lower::volumes::{FileOf, Make};
 
 /// Makes the directories of a pod with these containers, and what its volumes need.
 pub(crate) fn make(layout: &Layout, containers: &[&str], volumes: &[Make]) -> anyhow::Result<()> {
-    directory(&layout.directory, 0o711)?;
+    // Containers reach what they may see through mounts; nobody else has to reach it, least of all secrets.
+    directory(parent(&layout.directory), 0o700)?;
+    directory(&layout.directory, 0o700)?;
     directory(&layout.logs, 0o755)?;
     for container in containers {
         directory(&layout.container_logs(container), 0o755)?;
         let file = layout.termination_log(container);
-        directory(parent(&file), 0o711)?;
+        directory(parent(&file), 0o700)?;
         write(&file, b"", 0o666)?;
     }
     volumes.iter().try_for_each(make_volume)
+}
+
+/// The right to make a pod of some name, for as long as this lives. Two commands that are given one manifest at the same
+/// time would otherwise both find the name free.
+#[derive(Debug)]
+pub(crate) struct NameLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl NameLock {
+    /// Takes the name, or answers with nothing when somebody else is just making a pod of that name.
+    pub(crate) fn take(state: &Path, namespace: &str, name: &str) -> anyhow::Result<Option<Self>> {
+        let locks = state.join("locks");
+        directory(&locks, 0o700)?;
+        let path = locks.join(format!("{namespace}_{name}"));
+        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(NameLock { path, _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+        }
+    }
+}
+
+impl Drop for NameLock {
+    fn drop(&mut self) {
+        // Left behind, it would only be an empty file.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Writes the pod's `/etc/hosts`.
@@ -202,6 +234,17 @@ mod tests {
         assert_eq!(error, format!("{} is not a directory", file.display()));
         assert!(check_host_path(&scratch.0.join("none"), "File").is_err());
         assert!(check_host_path(&scratch.0.join("none"), "").is_ok());
+    }
+
+    #[test]
+    fn a_name_is_given_to_one_maker_at_a_time() {
+        let scratch = Scratch::new("lock");
+        let first = NameLock::take(&scratch.0, "default", "web").unwrap();
+        assert!(first.is_some());
+        assert!(NameLock::take(&scratch.0, "default", "web").unwrap().is_none());
+        assert!(NameLock::take(&scratch.0, "default", "db").unwrap().is_some());
+        drop(first);
+        assert!(NameLock::take(&scratch.0, "default", "web").unwrap().is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_cri::v1;
 
 use super::{images, note, print, read_manifest};
-use crate::args::{Create, CreateOutput};
+use crate::args::{Create, CreateOutput, Global};
 use crate::error::Said;
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
@@ -27,10 +27,11 @@ struct Planned {
     file: String,
 }
 
-pub(crate) async fn run(global: &crate::args::Global, args: &Create) -> anyhow::Result<()> {
+pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
     let host = host::read();
     let planned = plan(global, &args.files, &host)?;
     let session = Session::open(global).await?;
+    let _names = take_names(global, &planned)?;
     for plan in &planned {
         check(&session, plan, &host).await?;
     }
@@ -64,7 +65,7 @@ fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
 }
 
 /// Reads, completes and validates the pods of all files. What is wrong in any of them is reported at once.
-fn plan(global: &crate::args::Global, files: &[String], host: &Host) -> anyhow::Result<Vec<Planned>> {
+fn plan(global: &Global, files: &[String], host: &Host) -> anyhow::Result<Vec<Planned>> {
     let mut planned: Vec<Planned> = Vec::new();
     let mut refused = Vec::new();
     for file in files {
@@ -151,6 +152,15 @@ fn new_uid(random: [u8; 16]) -> String {
     let hex = format!("{number:032x}");
     let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)].map(|(from, to)| hex.get(from..to).unwrap_or_default());
     parts.join("-")
+}
+
+/// Keeps everybody else from making pods of these names until they are made.
+fn take_names(global: &Global, planned: &[Planned]) -> anyhow::Result<Vec<disk::NameLock>> {
+    let take = |plan: &Planned| {
+        let lock = disk::NameLock::take(&global.state_dir, lower::namespace(&plan.pod), lower::name(&plan.pod))?;
+        lock.ok_or_else(|| Said::one(already_exists(&plan.file, &plan.pod)).into())
+    };
+    planned.iter().map(take).collect()
 }
 
 /// Makes sure that a pod can be made as far as can be told without making anything.
