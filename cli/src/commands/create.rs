@@ -1,5 +1,6 @@
 //! `loment create`: all pods of the files, or nothing.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use anyhow::{Context as _, anyhow};
@@ -35,11 +36,11 @@ pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
     for plan in &planned {
         check(&session, plan, &host).await?;
     }
+    let mut warnings = BTreeSet::new();
     for plan in &planned {
-        for warning in images::ensure(&session.client, &plan.pod).await? {
-            note(&format!("Warning: {warning}"));
-        }
+        warnings.extend(images::ensure(&session.client, &plan.pod).await?);
     }
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
     let made = tokio::select! {
         made = make_all(&session, &planned, &host) => made,
         _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted; what had been made is removed")),
