@@ -194,14 +194,16 @@ impl Container {
     }
 
     fn kill(&mut self) -> Result<()> {
-        self.gate = None;
         self.cgroup.kill()?;
         // As pid 1 of its namespace init waits in the kernel until all the others have been reaped.
         for other in self.others.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             other.end()?;
         }
         // It is signalled once more: the cgroup may be gone.
-        self.init.end().map(drop)
+        self.init.end()?;
+        // Not before: one that waits at its gate would leave by itself, and with another status.
+        self.gate = None;
+        Ok(())
     }
 
     fn remember(&self, process: Option<Other>) {
