@@ -11,7 +11,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag},
-    sys::stat::{SFlag, stat},
+    sys::stat::{Mode, SFlag, stat},
     unistd::{AccessFlags, execve, faccessat},
 };
 
@@ -81,7 +81,6 @@ fn reason(path: &str, errno: Errno) -> String {
 /// An image whose program, or whose program's interpreter, is `/proc/self/exe` would run this runtime inside the
 /// container and could then write to it on the host (CVE-2019-5736).
 fn refuse_ourselves(path: &CStr, proc: &ProcFs) -> Result<()> {
-    // The private procfs has no magic links to follow: its exe is read through the real one of this process.
     let own = proc_exe(proc).at("examine", "the runtime's own program")?;
     let mut path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
     for _ in 0..DEEPEST_INTERPRETER {
@@ -107,7 +106,10 @@ fn proc_exe(proc: &ProcFs) -> nix::Result<(u64, u64)> {
 /// The interpreter that the first line of a script names. execve(2)
 fn interpreter(path: &Path) -> Option<PathBuf> {
     let mut line = [0; 256];
-    let length = std::fs::File::open(path).ok()?.read(&mut line).ok()?;
+    // O_NONBLOCK: it may be a FIFO, on which opening would wait for ever.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(path, flags, Mode::empty()).ok()?;
+    let length = std::fs::File::from(file).read(&mut line).ok()?;
     let line = line.get(..length)?.strip_prefix(b"#!")?;
     let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
     let name = line.split(u8::is_ascii_whitespace).next()?;
@@ -147,8 +149,9 @@ fn variable<'env>(env: &'env [CString], name: &[u8]) -> Option<&'env [u8]> {
 /// The home of a user by the image's /etc/passwd: as much of it as a sane one has, and any nonsense is no home.
 fn home(root: &Root, uid: u32) -> Option<Vec<u8>> {
     const LONGEST: u64 = 1 << 20;
-    // O_NONBLOCK: an image may make it a FIFO.
-    let passwd = root.open(Path::new("etc/passwd"), Links::Follow, OFlag::O_RDONLY | OFlag::O_NONBLOCK).ok()?;
+    // An image may make it a FIFO or a terminal.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let passwd = root.open(Path::new("etc/passwd"), Links::Follow, flags).ok()?;
     let lines = BufReader::new(std::fs::File::from(passwd).take(LONGEST)).split(b'\n');
     lines.map_while(std::result::Result::ok).find_map(|line| home_in(&line, uid))
 }
