@@ -2,7 +2,9 @@
 //! hierarchy, which a cgroup namespace makes the root: a test can name `/pods` and touch nobody else's.
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -17,6 +19,9 @@ use nix::{
 
 /// Controllers that runtimes ask for on cgroup v2.
 const V2_CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// What the name of a lab's cgroup begins with; the pid of its outer process follows.
+const LAB: &str = "loment-lab-";
 
 /// Name of the leaf where the lab's own processes live: on v2 only leaves may hold processes.
 const LEAF: &str = "lab";
@@ -80,6 +85,11 @@ pub struct LabCgroups {
 }
 
 impl LabCgroups {
+    /// Name of the calling process's lab.
+    pub fn own_id() -> String {
+        format!("{LAB}{}", nix::unistd::getpid())
+    }
+
     /// Where the cgroups of the lab `id` are, or will be. Below the caller's own cgroup on v1, so that its limits go on
     /// counting; below the root on v2, where a cgroup with processes cannot have children with controllers.
     pub fn locate(id: &str) -> Result<Self> {
@@ -136,6 +146,26 @@ impl LabCgroups {
                 fs::write(&procs, "0").with_context(|| format!("enter cgroup through {}", procs.display()))?;
                 enable_controllers(target)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Lets everything below the cgroups run: what is frozen on v1 does not even die.
+    pub fn thaw(&self) {
+        self.places.iter().for_each(|(_, path)| thaw_tree(path));
+    }
+
+    /// Removes what is left of labs whose outer process was killed before it could clean up.
+    pub fn remove_stale(limit: Duration) -> Result<()> {
+        let mut ids = BTreeSet::new();
+        for (_, path) in &Self::locate(LAB)?.places {
+            let labs = path.parent().map(crate::files::subdirectories).unwrap_or_default();
+            ids.extend(labs.iter().filter_map(|lab| lab.file_name()?.to_str()?.strip_prefix(LAB)?.parse::<u32>().ok()));
+        }
+        for pid in ids.into_iter().filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let stale = Self::locate(&format!("{LAB}{pid}"))?;
+            stale.thaw();
+            stale.remove(limit)?;
         }
         Ok(())
     }
@@ -246,6 +276,15 @@ fn remove_tree(cgroup: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+fn thaw_tree(cgroup: &Path) {
+    for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        // Exists in one hierarchy only.
+        let _ =
+            File::options().write(true).open(cgroup.join(file)).and_then(|mut file| file.write_all(value.as_bytes()));
+    }
+    crate::files::subdirectories(cgroup).iter().for_each(|directory| thaw_tree(directory));
 }
 
 fn kill_tree(cgroup: &Path) {

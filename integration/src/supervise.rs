@@ -18,7 +18,7 @@ use nix::{
         signalfd::SignalFd,
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, getpid},
+    unistd::Pid,
 };
 
 use crate::{
@@ -77,7 +77,8 @@ fn check() -> Result<Machine> {
 fn outside() -> Result<ExitCode> {
     check()?;
     let bin = programs::directory()?;
-    let id = format!("loment-lab-{}", getpid());
+    LabCgroups::remove_stale(SWEEP_LIMIT)?;
+    let id = LabCgroups::own_id();
     set_child_subreaper(true).context("become a subreaper")?;
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
@@ -99,6 +100,7 @@ fn outside() -> Result<ExitCode> {
         attend(Pid::from_raw(i32::try_from(child.id()).context("a pid that fits")?), &signals)
     });
     // Whatever happened inside, nothing may stay.
+    cgroups.thaw();
     let swept = process::sweep(SWEEP_LIMIT);
     cgroups.remove(SWEEP_LIMIT)?;
     if let Ok(count) = swept
