@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_cri::v1;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{images, note, print, read_manifest};
 use crate::args::{Create, CreateOutput, Global};
@@ -31,19 +32,17 @@ struct Planned {
 pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
     let host = host::read();
     let planned = plan(global, &args.files, &host)?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let session = Session::open(global).await?;
     let _names = take_names(global, &planned)?;
     for plan in &planned {
         check(&session, plan, &host).await?;
     }
-    let mut warnings = BTreeSet::new();
-    for plan in &planned {
-        warnings.extend(images::ensure(&session.client, &plan.pod).await?);
-    }
-    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
     let made = tokio::select! {
         made = make_all(&session, &planned, &host) => made,
-        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted; what had been made is removed")),
+        _ = interrupt.recv() => Err(anyhow!("interrupted; what had been made is removed")),
+        _ = terminate.recv() => Err(anyhow!("terminated; what had been made is removed")),
     };
     if let Err(error) = made {
         for plan in &planned {
@@ -182,6 +181,11 @@ fn lower_all(plan: &Planned, addresses: &Addresses, host: &Host) -> anyhow::Resu
 }
 
 async fn make_all(session: &Session, planned: &[Planned], host: &Host) -> anyhow::Result<()> {
+    let mut warnings = BTreeSet::new();
+    for plan in planned {
+        warnings.extend(images::ensure(&session.client, &plan.pod).await?);
+    }
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
     for plan in planned {
         make(session, plan, host).await?;
     }
