@@ -6,18 +6,19 @@ use std::{
     fs::{self, File},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use loment_cri::Client;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     census::Census,
@@ -108,6 +109,25 @@ impl Lab {
         // A shim that does not answer fails a test; it does not stop all tests.
         command.arg("--address").arg(self.socket()).args(["--namespace", NAMESPACE, "--timeout", "60s"]);
         command
+    }
+
+    /// Runs containerd's own client to its end, which must come in time: a shim that does not answer fails one test and
+    /// does not stop all. What it is given to read comes from `input`.
+    pub async fn ctr_output<S: AsRef<OsStr>>(&self, words: &[S], input: &[u8]) -> Result<Output> {
+        let mut command = tokio::process::Command::from(self.ctr());
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().context("run ctr")?;
+        let mut stdin = child.stdin.take().context("the standard input of ctr")?;
+        let fed = async {
+            // Who ends without reading all has its reasons, and an exit code for them.
+            let _ = stdin.write_all(input).await;
+            drop(stdin);
+        };
+        let done = async { tokio::join!(fed, child.wait_with_output()).1 };
+        let output = tokio::time::timeout(PATIENCE, done).await;
+        let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
+        let output = output.map_err(|_| anyhow!("ctr {}: no end within {PATIENCE:?}", words.join(" ")))?;
+        output.with_context(|| format!("wait for ctr {}", words.join(" ")))
     }
 
     /// A command that finds this lab's containerd and this project's programs.

@@ -53,13 +53,9 @@ pub(crate) async fn many_execs_at_once_all_answer(node: &Node<'_>) -> Result<()>
 pub(crate) async fn an_exec_reads_its_standard_input_to_the_end(node: &Node<'_>) -> Result<()> {
     let pod = node.pod("stdin").run().await?;
     let container = pod.start(shell("main", STAY)).await?;
-    let mut ctr = node.lab.ctr();
-    ctr.args(["task", "exec", "--exec-id", "reader", &container.id, "wc", "-c"]);
-    let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("run ctr")?;
-    let mut input = child.stdin.take().context("its standard input")?;
-    input.write_all(&[b'x'; 200_000]).context("write to the exec")?;
-    drop(input);
-    let output = child.wait_with_output().context("wait for ctr")?;
+    let words = ["task", "exec", "--exec-id", "reader", &container.id, "wc", "-c"];
+    // More than a pipe holds.
+    let output = node.lab.ctr_output(&words, &[b'x'; 200_000]).await?;
     ensure!(output.status.success(), "{output:?}");
     ensure!(output.stdout == b"200000\n", "it counted {}", String::from_utf8_lossy(&output.stdout));
     pod.remove().await
@@ -134,7 +130,7 @@ pub(crate) async fn an_exec_outlasted_by_nobody_exits_before_its_container(node:
         let events = Events::follow(node.lab).await?;
         let pod = pod.run().await?;
         let container = pod.start(shell("main", "trap 'exit 3' TERM; while :; do sleep 0.01; done")).await?;
-        exec_detached(node, &container, "long", STAY)?;
+        exec_detached(node, &container, "long", STAY).await?;
         container.stop(Duration::from_secs(30)).await?;
         let status = container.status().await?;
         ensure!(status.exit_code == 3, "the container ended with {}", status.exit_code);
@@ -147,11 +143,12 @@ pub(crate) async fn an_exec_outlasted_by_nobody_exits_before_its_container(node:
     Ok(())
 }
 
-fn exec_detached(node: &Node<'_>, container: &Container<'_>, exec: &str, script: &str) -> Result<()> {
-    let mut ctr = node.lab.ctr();
-    ctr.args(["task", "exec", "--detach", "--fifo-dir"]).arg(node.lab.directory("volumes", "fifo")?);
-    ctr.args(["--exec-id", exec, &container.id, "sh", "-c", script]);
-    let output = ctr.output().context("run ctr")?;
+async fn exec_detached(node: &Node<'_>, container: &Container<'_>, exec: &str, script: &str) -> Result<()> {
+    // ctr would leave its fifos in /run/containerd.
+    let fifos = node.lab.directory("volumes", "fifo")?.display().to_string();
+    let words =
+        ["task", "exec", "--detach", "--fifo-dir", &fifos, "--exec-id", exec, &container.id, "sh", "-c", script];
+    let output = node.lab.ctr_output(&words, b"").await?;
     ensure!(output.status.success(), "exec {exec}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

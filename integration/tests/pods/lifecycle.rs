@@ -59,27 +59,28 @@ pub(crate) async fn a_paused_container_stands_still_until_it_is_resumed(node: &N
     let count = || fs::read_to_string(volume.join("count")).unwrap_or_default();
     eventually("the first count", async || Ok((!count().is_empty()).then_some(()))).await?;
 
-    let resumed_status = task(node, &["pause", &container.id]).and_then(|_| task_status(node, &container))?;
-    ensure!(resumed_status == "PAUSED", "a paused task is {resumed_status}");
+    task(node, &["pause", &container.id]).await?;
+    let status = task_status(node, &container).await?;
+    ensure!(status == "PAUSED", "a paused task is {status}");
     let stopped_at = count();
-    ensure!(stopped_states(container.pid().await?)?, "a process of the container runs on");
+    ensure!(is_frozen(container.pid().await?)?, "a process of the container runs on");
     ensure!(count() == stopped_at, "it counts on while it is paused");
-    let refused = task(node, &["exec", "--exec-id", "refused", &container.id, "true"]);
+    let refused = task(node, &["exec", "--exec-id", "refused", &container.id, "true"]).await;
     ensure!(refused.is_err(), "an exec in a paused container is let in");
 
-    task(node, &["resume", &container.id])?;
-    let status = task_status(node, &container)?;
+    task(node, &["resume", &container.id]).await?;
+    let status = task_status(node, &container).await?;
     ensure!(status == "RUNNING", "a resumed task is {status}");
     eventually("the next count", async || Ok((count() != stopped_at).then_some(()))).await?;
     // What was paused can be killed.
-    task(node, &["pause", &container.id])?;
+    task(node, &["pause", &container.id]).await?;
     container.stop(Duration::ZERO).await?;
     ensure!(container.status().await?.state() == ContainerState::ContainerExited, "it lives on");
     pod.remove().await
 }
 
 /// Whether the freezer says that a process's cgroup stands still.
-fn stopped_states(pid: i32) -> Result<bool> {
+fn is_frozen(pid: i32) -> Result<bool> {
     let cgroup = hierarchy::of_process(pid, "freezer")?;
     let (v1, v2) = (cgroup.join("freezer.state"), cgroup.join("cgroup.events"));
     let text = if v1.exists() { fs::read_to_string(v1) } else { fs::read_to_string(v2) };
@@ -87,14 +88,14 @@ fn stopped_states(pid: i32) -> Result<bool> {
     Ok(text.contains("FROZEN") || text.contains("frozen 1"))
 }
 
-fn task(node: &Node<'_>, words: &[&str]) -> Result<String> {
-    let output = node.lab.ctr().arg("task").args(words).output().context("run ctr")?;
+async fn task(node: &Node<'_>, words: &[&str]) -> Result<String> {
+    let output = node.lab.ctr_output(&[&["task"], words].concat(), b"").await?;
     ensure!(output.status.success(), "ctr task {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn task_status(node: &Node<'_>, container: &Container<'_>) -> Result<String> {
-    let table = task(node, &["ls"])?;
+async fn task_status(node: &Node<'_>, container: &Container<'_>) -> Result<String> {
+    let table = task(node, &["ls"]).await?;
     let line = table.lines().find(|line| line.starts_with(&container.id)).context("the task in ctr task ls")?;
     Ok(line.split_whitespace().last().unwrap_or_default().to_owned())
 }
