@@ -170,21 +170,28 @@ impl Lab {
 
     /// Removes every pod, with its containers and its cgroup.
     pub async fn remove_pods(&self) -> Result<()> {
+        let removed = tokio::time::timeout(PATIENCE, self.remove_each_pod()).await;
+        removed.unwrap_or_else(|_| bail!("remove the pods: they are still there after {PATIENCE:?}"))?;
+        hierarchy::prune_everywhere(POD_CGROUPS)
+    }
+
+    async fn remove_each_pod(&self) -> Result<()> {
         let client = self.connect().await?;
         for pod in client.list_pod_sandboxes(None).await? {
             client.stop_pod_sandbox(&pod.id).await?;
             client.remove_pod_sandbox(&pod.id).await?;
         }
-        hierarchy::prune_everywhere(POD_CGROUPS)
+        Ok(())
     }
 
     /// Removes the pods, ends containerd and tells whether anything was left behind by them.
     pub(crate) fn down(&self) -> Result<()> {
-        block_on(self.remove_pods())??;
+        let removed = block_on(self.remove_pods())?;
         let left = self.left_since(&self.before);
         let mut containerd = self.containerd();
         stop(&mut containerd)?;
         drop(containerd);
+        removed?;
         if !left.is_empty() {
             bail!("left behind when every pod was removed:\n  {}", left.join("\n  "));
         }

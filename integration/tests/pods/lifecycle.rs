@@ -66,7 +66,8 @@ pub(crate) async fn a_paused_container_stands_still_until_it_is_resumed(node: &N
     ensure!(is_frozen(container.pid().await?)?, "a process of the container runs on");
     ensure!(count() == stopped_at, "it counts on while it is paused");
     let refused = task(node, &["exec", "--exec-id", "refused", &container.id, "true"]).await;
-    ensure!(refused.is_err(), "an exec in a paused container is let in");
+    let reason = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(reason.contains("paused"), "an exec in a paused container is not refused: {reason:?}");
 
     task(node, &["resume", &container.id]).await?;
     let status = task_status(node, &container).await?;
