@@ -287,6 +287,17 @@ impl Cgroup {
         Ok(roots.is_empty())
     }
 
+    /// Removes the cgroup, and its parent if that is the one which a containerd namespace has at the top (`/k8s.io/ID`)
+    /// and nothing is left in it. Parents further down are those of a kubelet or of whoever else manages pods.
+    pub fn remove_with_parent(&self) -> Result<()> {
+        self.remove()?;
+        let mut parents = self.path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        if let (Some(parent), None) = (parents.next(), parents.next()) {
+            remove::remove_if_empty(self.roots(), parent)?;
+        }
+        Ok(())
+    }
+
     /// Removes the cgroup where neither a process nor another cgroup is in it; false when it still stands somewhere.
     /// For parents that containers share: what others have below them is left alone.
     pub fn remove_if_empty(&self) -> Result<bool> {

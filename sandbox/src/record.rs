@@ -90,7 +90,7 @@ pub fn sweep(bundle: &Path) -> Result<Swept> {
     let killed = kill(&record)?;
     let cgroup = Cgroup::open(&Layout::detect()?, &record.cgroup)?;
     cgroup.kill()?;
-    cgroup.remove()?;
+    cgroup.remove_with_parent()?;
     forget(bundle)?;
     Ok(Swept { record: Some(record), killed })
 }

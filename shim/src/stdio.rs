@@ -12,12 +12,16 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use loment_sandbox::container::Io;
 use nix::{libc, unistd};
 
 use crate::failure::{Failure, Result};
+
+/// A client that has not read anything for so long is not waited for.
+pub(crate) const STUCK: Duration = Duration::from_millis(500);
 
 /// Where containerd wants the three streams; empty is nothing.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +71,9 @@ pub(crate) struct Stdio {
 struct Held {
     /// Write end of the input fifo.
     stdin: Option<File>,
+    /// Read end of the input fifo: a client that begins to write before the process has been started must neither
+    /// wait nor lose what it writes.
+    stdin_reader: Option<File>,
     /// Read ends of the output fifos.
     readers: Vec<File>,
     /// Write ends of the output fifos, for a process that may be run again: the reader must not see an end between
@@ -90,8 +97,8 @@ impl Stdio {
         }
         if !paths.stdin.is_empty() && !paths.terminal {
             let path = Path::new(&paths.stdin);
-            // A fifo opened for writing alone waits for a reader; this one is a reader for that moment.
-            let _reader = open(path, File::options().read(true), libc::O_NONBLOCK)?;
+            // The reader first: without one, a fifo cannot be opened for writing without waiting.
+            held.stdin_reader = Some(open(path, File::options().read(true), libc::O_NONBLOCK)?);
             held.stdin = Some(open(path, File::options().write(true), libc::O_NONBLOCK)?);
         }
         if owner != (0, 0) {
@@ -119,6 +126,37 @@ impl Stdio {
         let stdout = output(stdout)?;
         let stderr = output(stderr)?;
         Ok(Io::Plain { stdin, stdout, stderr })
+    }
+
+    /// The process has its own descriptors: from now on a client that writes to one that has ended is told so.
+    pub(crate) fn handed_over(&self) {
+        let mut held = crate::lock(&self.held);
+        if held.writers.is_empty() {
+            held.stdin_reader = None;
+        }
+    }
+
+    /// Bytes of output that the client has not read yet.
+    fn unread(&self) -> usize {
+        let held = crate::lock(&self.held);
+        // What is no pipe keeps nothing back.
+        held.readers.iter().map(|reader| loment_sys::fd::unread(reader.as_fd()).unwrap_or_default()).sum()
+    }
+
+    /// Waits until the client has read all output, as long as it goes on reading.
+    ///
+    /// CRI of containerd 1.6 closes its end when it hears of the exit, and what is still in the fifo is lost.
+    pub(crate) async fn drained(&self) {
+        let mut left = self.unread();
+        let mut last_progress = Instant::now();
+        while left > 0 && last_progress.elapsed() < STUCK {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let now = self.unread();
+            if now < left {
+                last_progress = Instant::now();
+            }
+            left = now;
+        }
     }
 
     /// The client will write no more: the process sees the end once the client, too, has closed.

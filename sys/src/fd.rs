@@ -1,8 +1,8 @@
 //! Descriptors as a whole: close_range(2).
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use crate::{Result, check};
+use crate::{Errno, Result, check};
 
 /// Closes every descriptor from 3 on except `keep`. For a fresh child: what it inherited by copy keeps other
 /// containers' pipes, gates and sockets open.
@@ -10,7 +10,6 @@ use crate::{Result, check};
 /// Owned descriptors of the caller that are not in `keep` are left dangling, so only a process that will never drop
 /// them may call this: a child of [`crate::clone::clone3`], which ends without destructors.
 pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    use std::os::fd::AsRawFd;
     let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
     keep.sort_unstable();
     let mut first = 3;
@@ -36,7 +35,16 @@ fn close_range(first: RawFd, last: RawFd, flags: libc::c_uint) -> Result<()> {
 
 /// Removes an extended attribute of a file. fremovexattr(2)
 pub fn remove_attribute(file: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
-    use std::os::fd::AsRawFd;
     // SAFETY: the kernel reads a C string that outlives the call.
     check(unsafe { libc::syscall(libc::SYS_fremovexattr, file.as_raw_fd(), name.as_ptr()) }).map(drop)
+}
+
+/// How many bytes of a pipe or FIFO nobody has read yet (FIONREAD, pipe(7)). `pipe` may be either end.
+///
+/// Errors: ENOTTY or EINVAL for what has no such count.
+pub fn unread(pipe: BorrowedFd<'_>) -> Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes one int to `count`, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or_default())
 }

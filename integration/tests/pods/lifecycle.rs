@@ -42,7 +42,7 @@ pub(crate) async fn a_container_that_ignores_the_stop_signal_is_killed_after_its
 pub(crate) async fn a_process_that_outlives_its_container_is_killed_with_it(node: &Node<'_>) -> Result<()> {
     let pod = node.pod("orphans").shared_pids().run().await?;
     // The pid namespace is the pod's, so that nobody but the shim ends what the first process leaves.
-    let container = pod.start(shell("main", "sleep 4712 & echo started; read -t 1000 x < /proc/self/fd/1")).await?;
+    let container = pod.start(shell("main", "sleep 4712 & echo started; exec sleep 4713")).await?;
     eventually("the orphan", async || Ok((!container.logs()?.is_empty()).then_some(()))).await?;
     let cgroup = hierarchy::of_process(container.pid().await?, "pids")?;
     container.stop(Duration::ZERO).await?;

@@ -133,7 +133,7 @@ impl Drop for FreshCgroup {
     fn drop(&mut self) {
         if let Some(cgroup) = &self.cgroup {
             // The error that brought us here is the one to be told.
-            let _ = cgroup.kill().and_then(|()| cgroup.remove());
+            let _ = cgroup.kill().and_then(|()| cgroup.remove_with_parent());
             let _ = record::forget(&self.bundle);
         }
     }

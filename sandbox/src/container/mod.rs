@@ -183,7 +183,7 @@ impl Container {
     /// never mounted anywhere else.
     pub fn delete(&mut self) -> Result<()> {
         self.kill()?;
-        self.cgroup.remove()?;
+        self.cgroup.remove_with_parent()?;
         record::forget(&self.bundle)
     }
 

@@ -137,7 +137,7 @@ impl Host {
             Action::Report { container, code } => {
                 let slot = self.slot(container);
                 if let Some(task) = slot.task {
-                    task.report(code, slot.oom_killed);
+                    tokio::spawn(task.report(code, slot.oom_killed));
                 }
             }
             Action::Record(entry) => self.record(entry),

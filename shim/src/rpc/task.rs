@@ -164,7 +164,7 @@ impl TaskRpc for TaskService {
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
         let task = self.shim.task(&request.id)?;
         let resources = create::resources(&request.resources.value)?;
-        task.with_container(|container| Ok(container.cgroup().apply(&resources)?))?;
+        task.with_container(|container| Ok(container.update(&resources)?))?;
         Ok(Empty::default())
     }
 

@@ -117,6 +117,7 @@ impl Exec {
         let finished = executing.finish().inspect_err(|_| task.shim().pids.remove(pid));
         watched?;
         let (process, terminal) = finished?;
+        self.stdio.handed_over();
         let relay = terminal.map(|terminal| Relay::start(terminal, self.stdio.paths())).transpose()?;
         if let (Some(relay), Some(size)) = (&relay, self.spec.console_size()) {
             relay.resize(crate::task::characters(size.width()), crate::task::characters(size.height()))?;
@@ -140,6 +141,7 @@ impl Exec {
         };
         let pid = self.pid();
         task.shim().pids.remove(pid);
+        super::hand_over(&self.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
         self.end(exit);

@@ -35,7 +35,7 @@ use crate::{
     pod::host::Member,
     relay::Relay,
     shim::Shim,
-    stdio::Stdio,
+    stdio::{self, Stdio},
     time::timestamp,
 };
 
@@ -216,6 +216,7 @@ impl Task {
             return;
         }
         self.end_others().await;
+        hand_over(&self.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
         self.publish_oom();
@@ -313,8 +314,14 @@ impl Task {
             member.kill_requested(signal);
             return Ok(());
         }
+        let paused = self.stage() == Stage::Paused;
         let sent = self.with_container(|container| {
-            Ok(if all { container.signal_all(signal)? } else { container.init().signal(signal)? })
+            let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
+            if paused && signal == nix::libc::SIGKILL {
+                // A frozen process of cgroup v1 does not even die.
+                container.resume()?;
+            }
+            Ok(sent)
         });
         match sent? {
             true => Ok(()),
@@ -327,8 +334,7 @@ impl Task {
         let _turn = self.turn.lock().await;
         let next = self.stage().take(step, &format!("container {}", self.id))?;
         self.with_container(|container| {
-            let cgroup = container.cgroup();
-            let done = if step == Step::Pause { cgroup.freeze() } else { cgroup.thaw() };
+            let done = if step == Step::Pause { container.pause() } else { container.resume() };
             Ok(done?)
         })?;
         crate::lock(&self.live).stage = next;
@@ -366,15 +372,22 @@ impl Task {
     /// Starts a further process; refused when init has ended or has not begun.
     pub(crate) async fn start_exec(self: Arc<Self>, id: &str) -> Result<i32> {
         let exec = self.exec(id)?;
-        let (alive, opened) = {
-            let live = crate::lock(&self.live);
-            (live.stage.alive() && !live.reaped, live.opened || self.member.is_none())
-        };
-        if !alive || !opened {
-            let why = if alive { "waits for its turn in the pod" } else { "has ended" };
+        if let Some(why) = self.no_exec_because() {
             return Err(Failure::precondition(format!("exec in container {}: it {why}", self.id)));
         }
         exec.start(self).await
+    }
+
+    /// Why no further process can be started now, if none can.
+    fn no_exec_because(&self) -> Option<&'static str> {
+        let live = crate::lock(&self.live);
+        match live.stage {
+            stage if !stage.alive() || live.reaped => Some("has ended"),
+            // It would be frozen before it has reported, and whoever waits for it with it.
+            Stage::Paused => Some("is paused"),
+            _ if self.member.is_some() && !live.opened => Some("waits for its turn in the pod"),
+            _ => None,
+        }
     }
 
     /// Forgets a further process.
@@ -414,6 +427,15 @@ impl Task {
         self.exit.wait().await;
         Ok(())
     }
+}
+
+/// Waits until the client has read the output of a process that has ended, unless it does not read at all.
+async fn hand_over(stdio: &Stdio, relay: Option<Arc<Relay>>) {
+    if let Some(relay) = relay {
+        // A stuck client does not keep the exit back for longer than this.
+        let _stuck = tokio::time::timeout(stdio::STUCK, relay.drained()).await;
+    }
+    stdio.drained().await;
 }
 
 /// Waits, not for ever, until the client has read what a terminal still had to say.
@@ -458,6 +480,7 @@ async fn make(
     let finished = creating.finish().inspect_err(|_| shim.pids.remove(pid));
     watched?;
     let mut container = finished?;
+    stdio.handed_over();
     let Some(terminal) = container.take_terminal() else { return Ok((container, None)) };
     let relay = Relay::start(terminal, stdio.paths()).and_then(|relay| {
         if let Some(size) = size {

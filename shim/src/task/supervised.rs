@@ -51,11 +51,12 @@ impl Task {
     }
 
     /// Tells containerd that the container will not run again.
-    pub(crate) fn report(&self, code: u32, oom_killed: bool) {
+    pub(crate) async fn report(self: Arc<Self>, code: u32, oom_killed: bool) {
+        let exit = Exit { code, at: SystemTime::now() };
+        super::hand_over(&self.stdio, self.relay()).await;
         if oom_killed {
             self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() }));
         }
-        let exit = Exit { code, at: SystemTime::now() };
         let mut live = crate::lock(&self.live);
         if live.stage == Stage::Created {
             // For containerd a container has to have been started before it can end.
