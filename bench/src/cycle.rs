@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -59,8 +58,6 @@ impl Phase {
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// containerd's socket.
-    pub socket: PathBuf,
     /// Runtime handlers, the last one being what the others are compared to.
     pub handlers: Vec<String>,
     /// Rounds that count.
@@ -84,8 +81,7 @@ pub(crate) type Table = BTreeMap<(usize, Phase), Samples>;
 /// Runs all rounds.
 ///
 /// Errors: containerd or one of its handlers refuses a request; the pod of that round is removed.
-pub async fn run(settings: &Settings) -> Result<Report> {
-    let client = Client::connect(&settings.socket).await?;
+pub async fn run(client: &Client, settings: &Settings) -> Result<Report> {
     let containerd = client.version().await?.runtime_version;
     anyhow::ensure!(
         client.image_status(&settings.image).await?.is_some(),
@@ -97,7 +93,7 @@ pub async fn run(settings: &Settings) -> Result<Report> {
         for turn in 0..settings.handlers.len() {
             // Each round begins with another handler, so that none always profits from what its predecessor warmed.
             let handler = (turn + round as usize) % settings.handlers.len();
-            let timed = pod(&client, settings, handler, round).await?;
+            let timed = pod(client, settings, handler, round).await?;
             if round >= settings.warmup {
                 timed.into_iter().for_each(|(phase, took)| table.entry((handler, phase)).or_default().push(took));
             }

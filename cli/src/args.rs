@@ -48,6 +48,38 @@ pub(crate) enum Verb {
     Exec(Exec),
     /// Print what has happened to a pod, with times
     Events(Events),
+    /// Time the phases of a pod's life under several runtime handlers, side by side
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Runtime handlers; the others are compared to the last one
+    #[arg(long, value_delimiter = ',', default_values = ["loment", "runc"], value_name = "HANDLER,...")]
+    pub(crate) handlers: Vec<String>,
+    /// Rounds that count; each runs every handler once
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// Rounds before them
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    pub(crate) warmup: u32,
+    /// An image with `sleep` and `true` that is on this machine
+    #[arg(long, default_value = "busybox")]
+    pub(crate) image: String,
+    /// Pods with a network of their own: the CNI plugins are in the figures
+    #[arg(long)]
+    pub(crate) pod_network: bool,
+    /// Containers with the runtime's default seccomp profile
+    #[arg(long)]
+    pub(crate) seccomp: bool,
+    /// How to print the figures
+    #[arg(short, long)]
+    pub(crate) output: Option<BenchOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchOutput {
+    Json,
 }
 
 #[derive(Debug, Args)]

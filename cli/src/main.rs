@@ -65,6 +65,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Logs(args) => commands::logs::run(global, args).await,
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
+            Verb::Bench(args) => commands::bench::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
         }
     })

@@ -1,5 +1,6 @@
 //! One file for each verb.
 
+pub(crate) mod bench;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod events;
