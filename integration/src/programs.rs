@@ -21,11 +21,15 @@ pub const SHIM: &str = "containerd-shim-loment-v2";
 /// Runs inside test containers.
 pub const PROBE: &str = "loment-probe";
 
-/// The directory with static builds of shim and probe: what [`BIN_DIR`] names, or a build of this source tree.
+/// The directory with static builds of shim and probe: what [`BIN_DIR`] names, that of the running program where
+/// `scripts/build` has put all of them together, or a build of this source tree.
 pub fn directory() -> Result<PathBuf> {
     let directory = match env::var_os(BIN_DIR) {
         Some(given) => PathBuf::from(given),
-        None => build()?,
+        None => match beside() {
+            Some(directory) => directory,
+            None => build()?,
+        },
     };
     for program in [SHIM, PROBE] {
         if !directory.join(program).is_file() {
@@ -33,6 +37,13 @@ pub fn directory() -> Result<PathBuf> {
         }
     }
     directory.canonicalize().with_context(|| format!("resolve {}", directory.display()))
+}
+
+/// Only for a shipped program: next to one that cargo has just built, shim and probe may be older.
+fn beside() -> Option<PathBuf> {
+    let directory = env::current_exe().ok()?.parent()?.to_path_buf();
+    let complete = [SHIM, PROBE].iter().all(|program| directory.join(program).is_file());
+    (complete && !cfg!(debug_assertions)).then_some(directory)
 }
 
 /// Builds shim and probe, statically, and returns where they are.
