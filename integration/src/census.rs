@@ -34,6 +34,8 @@ impl Census {
         found.extend(runtime_files(Path::new("/run")));
         found.extend(runtime_files(Path::new("/var/lib/cni/results")));
         found.extend(addresses());
+        found
+            .extend(["/var/lib/loment/pods", "/var/lib/loment/locks", "/var/log/pods"].into_iter().flat_map(pod_files));
         Self(found)
     }
 
@@ -133,6 +135,11 @@ fn runtime_files(root: &Path) -> Vec<String> {
         }
     }
     found
+}
+
+/// What `loment` keeps of pods.
+fn pod_files(directory: &str) -> Vec<String> {
+    files::entries(Path::new(directory)).iter().map(|entry| format!("{}", entry.display())).collect()
 }
 
 /// Whether a file is named by a pod's or container's id.

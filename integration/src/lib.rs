@@ -2,7 +2,7 @@
 //!
 //! [`in_lab`] runs a program in a lab: in namespaces of its own ([`isolate`]) with a containerd ([`Lab`]) that knows the
 //! runtime classes `loment` and `runc` ([`config`]) and has images that were made on this machine ([`images`]). Pods
-//! are made and watched through CRI ([`pod`], [`events`]). Afterwards a [`census`] says what is left, and nothing stays.
+//! are made and watched through CRI ([`pod`], [`events`]) or with the command for people ([`loment`]). Afterwards a [`census`] says what is left, and nothing stays.
 
 pub mod census;
 pub mod config;
@@ -12,6 +12,7 @@ pub mod hierarchy;
 pub mod images;
 pub mod isolate;
 pub mod lab;
+pub mod loment;
 pub mod pod;
 pub mod process;
 pub mod programs;

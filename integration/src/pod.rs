@@ -379,7 +379,7 @@ impl Container<'_> {
     /// What it has written so far.
     pub fn logs(&self) -> Result<Vec<LogLine>> {
         let text = std::fs::read_to_string(&self.log).with_context(|| format!("read {}", self.log.display()))?;
-        text.lines().map(parse_log_line).collect()
+        parse_log(&text)
     }
 
     /// Stops it: the stop signal, then after `grace` SIGKILL.
@@ -397,6 +397,11 @@ impl Container<'_> {
 pub fn text_of(lines: &[LogLine], stream: &str) -> String {
     let of_stream = lines.iter().filter(|line| line.stream == stream);
     of_stream.map(|line| format!("{}{}", line.text, if line.whole { "\n" } else { "" })).collect()
+}
+
+/// The lines of a container's log.
+pub fn parse_log(text: &str) -> Result<Vec<LogLine>> {
+    text.lines().map(parse_log_line).collect()
 }
 
 fn parse_log_line(line: &str) -> Result<LogLine> {

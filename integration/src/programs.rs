@@ -1,4 +1,5 @@
-//! The programs of this project that run in a lab: the shim, and the probe that goes into the test image.
+//! The programs of this project that run in a lab: the shim, the command for people, and the probe that goes into the
+//! test image.
 
 use std::{
     env,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-/// Names the directory that holds the shim; when it is set, nothing is built.
+/// Names the directory that holds them; when it is set, nothing is built.
 pub const BIN_DIR: &str = "LOMENT_BIN_DIR";
 
 /// The targets for static programs: the one that the shim is shipped for, which needs `rustup target add`, and the one
@@ -21,7 +22,13 @@ pub const SHIM: &str = "containerd-shim-loment-v2";
 /// Runs inside test containers.
 pub const PROBE: &str = "loment-probe";
 
-/// The directory with static builds of shim and probe: what [`BIN_DIR`] names, that of the running program where
+/// The command for people.
+pub const COMMAND: &str = "loment";
+
+/// All that a lab needs.
+const ALL: [&str; 3] = [SHIM, PROBE, COMMAND];
+
+/// The directory with static builds of all three: what [`BIN_DIR`] names, that of the running program where
 /// `scripts/build` has put all of them together, or a build of this source tree.
 pub fn directory() -> Result<PathBuf> {
     let directory = match env::var_os(BIN_DIR) {
@@ -31,7 +38,7 @@ pub fn directory() -> Result<PathBuf> {
             None => build()?,
         },
     };
-    for program in [SHIM, PROBE] {
+    for program in ALL {
         if !directory.join(program).is_file() {
             bail!("find {program} in {}: no such file (build it with scripts/build)", directory.display());
         }
@@ -39,14 +46,14 @@ pub fn directory() -> Result<PathBuf> {
     directory.canonicalize().with_context(|| format!("resolve {}", directory.display()))
 }
 
-/// Only for a shipped program: next to one that cargo has just built, shim and probe may be older.
+/// Only for a shipped program: next to one that cargo has just built, the others may be older.
 fn beside() -> Option<PathBuf> {
     let directory = env::current_exe().ok()?.parent()?.to_path_buf();
-    let complete = [SHIM, PROBE].iter().all(|program| directory.join(program).is_file());
+    let complete = ALL.iter().all(|program| directory.join(program).is_file());
     (complete && !cfg!(debug_assertions)).then_some(directory)
 }
 
-/// Builds shim and probe, statically, and returns where they are.
+/// Builds them, statically, and returns where they are.
 fn build() -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
@@ -55,7 +62,7 @@ fn build() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.current_dir(&workspace).args(["build", "--quiet", "--profile", profile, "--target", &target]);
-    command.args(["--package", "loment-shim", "--package", "loment-probe"]);
+    command.args(["--package", "loment-shim", "--package", "loment-probe", "--package", "loment"]);
     if target.ends_with("gnu") {
         command.env("RUSTFLAGS", "-C target-feature=+crt-static");
     }
@@ -63,7 +70,7 @@ fn build() -> Result<PathBuf> {
         format!("run {} build (set {BIN_DIR} to use programs that are built already)", cargo.to_string_lossy())
     })?;
     if !status.success() {
-        bail!("build shim and probe: {status}");
+        bail!("build shim, probe and command: {status}");
     }
     let target_directory = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     Ok(target_directory.join(&target).join(if profile == "dev" { "debug" } else { "release" }))

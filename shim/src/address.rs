@@ -99,6 +99,19 @@ pub(crate) fn record(bundle: &Path, address: &str) -> Result<()> {
         .map_err(|error| Failure::io("write", target.display(), &error))
 }
 
+/// Removes the socket that `bundle/address` names if nobody answers there: a shim that was killed leaves it behind, and
+/// nobody else knows of it. Nothing is left to do when it is gone.
+pub(crate) fn forget_stale(bundle: &Path) -> Result<()> {
+    let Ok(address) = std::fs::read_to_string(bundle.join("address")) else { return Ok(()) };
+    let path = path(&address);
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            remove(path).map_err(|error| Failure::io("remove stale socket", path.display(), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +171,23 @@ mod tests {
         drop(first);
         assert!(matches!(listen(&address).unwrap(), Listening::Here(_)));
         std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_a_socket_that_nobody_answers_is_forgotten() {
+        let bundle = std::env::temp_dir().join(format!("loment-forget-{}", std::process::id()));
+        std::fs::create_dir_all(&bundle).unwrap();
+        forget_stale(&bundle).unwrap();
+        let path = bundle.join("s");
+        let address = format!("unix://{}", path.display());
+        record(&bundle, &address).unwrap();
+        let Listening::Here(listener) = listen(&address).unwrap() else { panic!("nobody else is there") };
+        forget_stale(&bundle).unwrap();
+        assert!(path.exists());
+        drop(listener);
+        forget_stale(&bundle).unwrap();
+        assert!(!path.exists());
+        forget_stale(&bundle).unwrap();
+        std::fs::remove_dir_all(&bundle).unwrap();
     }
 }

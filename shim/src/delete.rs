@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, umount2};
 use protobuf::{Message, MessageField};
 
 use crate::{
+    address,
     failure::{Failure, Result},
     time::timestamp,
 };
@@ -25,6 +26,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         PathBuf::from(&flags.bundle)
     };
     let swept = record::sweep(&bundle)?;
+    address::forget_stale(&bundle)?;
     // Containers mount nothing on the host; this is for a bundle that another runtime or a restore has used.
     let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
     let response = DeleteResponse {

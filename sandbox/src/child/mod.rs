@@ -47,7 +47,7 @@ use crate::{
     channel::ChildEnd,
     container::Io,
     error::Context,
-    plan::{Plan, process::ProcessPlan},
+    plan::{Plan, mounts::MountPlan, process::ProcessPlan},
     seccomp::Filter,
 };
 
@@ -166,7 +166,8 @@ pub(crate) fn init(birth: &Birth, plan: &Plan, joins: &[Join], filter: Option<&F
         console.bind(&root)?;
     }
     view::seal(&root, &plan.view)?;
-    become_program(birth, &plan.process, plan.personality, &Setting { proc, root, console, filter, gate: true })
+    let mounts = &plan.view.mounts;
+    become_program(birth, &plan.process, plan.personality, &Setting { proc, root, console, filter, mounts, gate: true })
 }
 
 /// Another process of a container, born in its pid namespace: `container` is a pidfd of its init, whose other
@@ -194,7 +195,7 @@ pub(crate) fn exec(
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    become_program(birth, process, personality, &Setting { proc, root, console, filter, gate: false })
+    become_program(birth, process, personality, &Setting { proc, root, console, filter, mounts: &[], gate: false })
 }
 
 /// A holder of namespaces.
@@ -245,6 +246,8 @@ struct Setting<'a> {
     root: Root,
     console: Option<Console>,
     filter: Option<&'a Filter>,
+    /// Where others may still put the program while this process waits.
+    mounts: &'a [MountPlan],
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
 }
@@ -270,7 +273,10 @@ fn become_program(
     if !late {
         identity::assume(process)?;
     }
-    let mut program = program::find(process, &setting.proc)?;
+    // A program of the image is missing now or never, which is worth knowing before the gate; an init container may yet
+    // put one into a volume.
+    let in_a_mount = program::is_in_a_mount(process, setting.mounts.iter().map(|mount| mount.target.as_path()));
+    let found = if in_a_mount { None } else { Some(program::find(process, &setting.proc)?) };
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
     if setting.gate && !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
@@ -281,8 +287,11 @@ fn become_program(
     }
     if late {
         identity::assume(process)?;
-        program = program::find(process, &setting.proc)?;
     }
+    let program = match found {
+        Some(program) if !late => program,
+        _ => program::find(process, &setting.proc)?,
+    };
     program::execute(&program, process, &env)
 }
 

@@ -41,6 +41,29 @@ pub(crate) fn find(process: &ProcessPlan, proc: &ProcFs) -> Result<CString> {
     Ok(path)
 }
 
+/// Whether the program is, or may come to be, in something that is mounted at one of these paths below the root. What is
+/// there now says little: before this process's turn comes, another one may put the program there or exchange it.
+pub(crate) fn is_in_a_mount<'a>(process: &ProcessPlan, mut mounts: impl Iterator<Item = &'a Path>) -> bool {
+    let Some(name) = process.args.first() else { return false };
+    let path = variable(&process.env, b"PATH").unwrap_or(DEFAULT_PATH);
+    let candidates = directories(name, path, &process.cwd);
+    mounts.any(|mount| candidates.iter().any(|directory| directory.starts_with(mount)))
+}
+
+/// The directories below the root, by name, in which a program is looked for.
+fn directories(name: &CStr, path: &[u8], cwd: &Path) -> Vec<PathBuf> {
+    let root = Path::new("/");
+    let below_root = |directory: &Path| {
+        let absolute = root.join(cwd).join(directory);
+        absolute.strip_prefix(root).map(Path::to_path_buf).unwrap_or_default()
+    };
+    let file = Path::new(OsStr::from_bytes(name.to_bytes()));
+    match file.parent() {
+        Some(parent) if name.to_bytes().contains(&b'/') => vec![below_root(parent)],
+        _ => path.split(|byte| *byte == b':').map(|one| below_root(Path::new(OsStr::from_bytes(one)))).collect(),
+    }
+}
+
 fn search(name: &CStr, path: &[u8]) -> Result<CString> {
     let shown = name.to_string_lossy();
     let mut failure = Error::exec(&shown, Errno::ENOENT, "executable file not found in $PATH");
@@ -174,6 +197,15 @@ mod tests {
         for line in [&b""[..], b"#", b"app:x:1000", b"app:x:+1:1::relative:", b"app:x:99:1:::", b"a:b:1000:c:d"] {
             assert_eq!(home_in(line, 1000), None);
         }
+    }
+
+    #[test]
+    fn a_program_is_looked_for_below_the_root_in_its_directory_or_in_those_of_path() {
+        let directories = |name, cwd| directories(name, b"/usr/bin:/bin", Path::new(cwd));
+        assert_eq!(directories(c"/tools/run", "work"), [Path::new("tools")]);
+        assert_eq!(directories(c"bin/run", ""), [Path::new("bin")]);
+        assert_eq!(directories(c"./run", "work"), [Path::new("work")]);
+        assert_eq!(directories(c"run", "work"), [Path::new("usr/bin"), Path::new("bin")]);
     }
 
     #[test]

@@ -117,7 +117,7 @@ enum Quantity {
 
 pub(super) fn read(json: &str) -> Result<PodSpec> {
     let pod: Pod = serde_json::from_str(json)
-        .map_err(|error| Error::invalid("pod manifest", "", format!("not a v1.Pod in JSON: {error}")))?;
+        .map_err(|error| Error::invalid("pod manifest", "in JSON", format!("is no v1.Pod: {error}")))?;
     let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
     if let Some(kind) = pod.kind.filter(|kind| kind != "Pod") {
         return Err(Error::invalid("kind", quoted(&kind), "only a Pod can be run"));
