@@ -129,7 +129,9 @@ pub(crate) async fn an_exec_outlasted_by_nobody_exits_before_its_container(node:
         }
         let events = Events::follow(node.lab).await?;
         let pod = pod.run().await?;
-        let container = pod.start(shell("main", "trap 'exit 3' TERM; while :; do sleep 0.01; done")).await?;
+        let script = "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done";
+        let container = pod.start(shell("main", script)).await?;
+        eventually("the trap", async || Ok((!container.logs()?.is_empty()).then_some(()))).await?;
         exec_detached(node, &container, "long", STAY).await?;
         container.stop(Duration::from_secs(30)).await?;
         let status = container.status().await?;

@@ -41,7 +41,7 @@ fn enosys(profile: &LinuxSeccomp, arch: ScmpArch, number: u32) -> bool {
     if matches!(profile.default_action(), Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace) {
         return false;
     }
-    let names = profile.syscalls().iter().flatten().flat_map(|rule| rule.names());
+    let names = profile.syscalls().iter().flatten().flat_map(oci_spec::runtime::LinuxSyscall::names);
     match names.flat_map(|name| numbers(name, arch)).map(|(number, _)| number).max() {
         None | Some(0) => false,
         Some(highest) => number > highest,
