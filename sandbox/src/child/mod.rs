@@ -275,8 +275,9 @@ fn become_program(
     }
     // A program of the image is missing now or never, which is worth knowing before the gate; an init container may yet
     // put one into a volume.
-    let in_a_mount = program::is_in_a_mount(process, setting.mounts.iter().map(|mount| mount.target.as_path()));
-    let found = if in_a_mount { None } else { Some(program::find(process, &setting.proc)?) };
+    let mut volumes = setting.mounts.iter().filter(|mount| mount.is_bind()).map(|mount| mount.target.as_path());
+    let found =
+        if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
     if setting.gate && !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);

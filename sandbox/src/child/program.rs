@@ -41,13 +41,13 @@ pub(crate) fn find(process: &ProcessPlan, proc: &ProcFs) -> Result<CString> {
     Ok(path)
 }
 
-/// Whether the program is, or may come to be, in something that is mounted at one of these paths below the root. What is
-/// there now says little: before this process's turn comes, another one may put the program there or exchange it.
-pub(crate) fn is_in_a_mount<'a>(process: &ProcessPlan, mut mounts: impl Iterator<Item = &'a Path>) -> bool {
+/// Whether the program is, or may come to be, in a volume at one of these paths below the root. What is there now says
+/// little: before this process's turn comes, another one may put the program there or exchange it.
+pub(crate) fn is_in_one_of<'a>(process: &ProcessPlan, volumes: &mut impl Iterator<Item = &'a Path>) -> bool {
     let Some(name) = process.args.first() else { return false };
     let path = variable(&process.env, b"PATH").unwrap_or(DEFAULT_PATH);
     let candidates = directories(name, path, &process.cwd);
-    mounts.any(|mount| candidates.iter().any(|directory| directory.starts_with(mount)))
+    volumes.any(|volume| candidates.iter().any(|directory| directory.starts_with(volume)))
 }
 
 /// The directories below the root, by name, in which a program is looked for.

@@ -41,6 +41,11 @@ pub(crate) enum Source {
 }
 
 impl MountPlan {
+    /// Whether others may write to what is mounted: a volume.
+    pub(crate) fn is_bind(&self) -> bool {
+        matches!(self.source, Source::Bind { .. })
+    }
+
     /// Whether this is one of the kernel's views that must not be reached through a link: an image could make `/proc`
     /// a link to a directory that it controls (CVE-2019-19921).
     pub(crate) fn needs_a_real_directory(&self) -> bool {
