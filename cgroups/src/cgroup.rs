@@ -291,6 +291,19 @@ impl Cgroup {
     /// and nothing is left in it. Parents further down are those of a kubelet or of whoever else manages pods.
     pub fn remove_with_parent(&self) -> Result<()> {
         self.remove()?;
+        self.remove_parent()
+    }
+
+    /// [`Cgroup::remove_with_parent`] without waiting: false when a process is still in it.
+    pub fn try_remove_with_parent(&self) -> Result<bool> {
+        let gone = self.try_remove()?;
+        if gone {
+            self.remove_parent()?;
+        }
+        Ok(gone)
+    }
+
+    fn remove_parent(&self) -> Result<()> {
         let mut parents = self.path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         if let (Some(parent), None) = (parents.next(), parents.next()) {
             remove::remove_if_empty(self.roots(), parent)?;

@@ -47,7 +47,7 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
 impl ParentEnd {
     /// The next report; waits for it.
     pub(crate) fn receive(&self) -> Result<Report> {
-        let mut buffer = vec![0; LONGEST];
+        let mut buffer = [0; LONGEST];
         let (length, descriptor) = match socket::receive(self.0.as_fd(), &mut buffer) {
             Err(nix::errno::Errno::ECONNRESET) => return Ok(Report::Closed),
             answer => answer.at("receive a report from", "the container's process")?,
@@ -57,11 +57,6 @@ impl ParentEnd {
             Some((&READY, _)) => Report::Ready(descriptor),
             Some((_, text)) => Report::Failed(Error::from_bytes(text)),
         })
-    }
-
-    /// The same end once more.
-    pub(crate) fn try_clone(&self) -> Result<Self> {
-        self.0.try_clone().map(Self).at("copy", "the channel to the container's process")
     }
 
     /// Opens the gate. A child that has died in the meantime is no error here: its exit tells.

@@ -6,10 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use loment_sys::pidfd::{self, Ending};
+use loment_sys::pidfd;
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, poll},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
 use crate::{Error, Result, error::Context};
@@ -24,10 +24,10 @@ pub struct Exit {
 }
 
 impl Exit {
-    fn now(ending: Ending) -> Self {
+    fn now(ending: pidfd::Ending) -> Self {
         let code = match ending {
-            Ending::Exited(status) => status as u32,
-            Ending::Signaled(signal) => 128 + signal as u32,
+            pidfd::Ending::Exited(status) => status as u32,
+            pidfd::Ending::Signaled(signal) => 128 + signal as u32,
         };
         Self { code, at: SystemTime::now() }
     }
@@ -49,6 +49,16 @@ struct Shared {
     exit: OnceLock<Exit>,
 }
 
+/// The end of a process, to be waited for: readable when it has come.
+#[derive(Debug)]
+pub struct Ending(Arc<Shared>);
+
+impl AsFd for Ending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.pidfd.as_fd()
+    }
+}
+
 /// A process that is somebody else's to wait for.
 #[derive(Debug)]
 pub(crate) struct Other(Weak<Shared>);
@@ -68,6 +78,12 @@ impl Process {
         self.0.try_wait()
     }
 
+    /// Whether it has ended, reaped or not.
+    pub fn has_ended(&self) -> bool {
+        let mut ended = [PollFd::new(self.0.pidfd.as_fd(), PollFlags::POLLIN)];
+        self.0.exit.get().is_some() || poll(&mut ended, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+    }
+
     /// Sends a signal. `Ok(false)` when the process is gone.
     pub fn signal(&self, signal: i32) -> Result<bool> {
         self.0.signal(signal)
@@ -76,6 +92,16 @@ impl Process {
     /// Kills and reaps the process, within a bounded time.
     pub(crate) fn end(&self) -> Result<Exit> {
         self.0.end()
+    }
+
+    /// Sends SIGKILL, and reaps the process if it has ended. Whether it has.
+    pub(crate) fn try_end(&self) -> Result<bool> {
+        self.0.try_end()
+    }
+
+    /// What becomes readable when the process has ended: the same descriptor, without a copy of it.
+    pub fn ending(&self) -> Ending {
+        Ending(Arc::clone(&self.0))
     }
 
     /// When the process started, in clock ticks since boot. With the pid it names a process for ever.
@@ -104,6 +130,11 @@ impl Other {
     pub(crate) fn end(&self) -> Result<()> {
         self.0.upgrade().map_or(Ok(()), |process| process.end().map(drop))
     }
+
+    /// [`Other::end`] without waiting: whether it has ended.
+    pub(crate) fn try_end(&self) -> Result<bool> {
+        self.0.upgrade().map_or(Ok(true), |process| process.try_end())
+    }
 }
 
 impl Shared {
@@ -122,6 +153,11 @@ impl Shared {
             Err(Errno::ESRCH) => Ok(false),
             Err(errno) => Err(Error::os(format!("send signal {signal} to process"), self.pid, errno)),
         }
+    }
+
+    fn try_end(&self) -> Result<bool> {
+        self.signal(nix::libc::SIGKILL)?;
+        Ok(self.try_wait()?.is_some())
     }
 
     fn end(&self) -> Result<Exit> {

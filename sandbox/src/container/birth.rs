@@ -28,13 +28,17 @@ use crate::{
 /// A child that has not yet become what it was made for. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub(super) struct Nascent {
-    process: Option<Process>,
+    process: Unfinished,
     channel: ParentEnd,
 }
 
+/// A process that is killed and reaped unless it is taken.
+#[derive(Debug)]
+struct Unfinished(Option<Process>);
+
 impl Nascent {
     fn new(process: Process, channel: ParentEnd) -> Self {
-        Self { process: Some(process), channel }
+        Self { process: Unfinished(Some(process)), channel }
     }
 
     /// Waits until the child is ready; answers with the other end of its terminal.
@@ -46,33 +50,30 @@ impl Nascent {
         }
     }
 
-    /// Waits until the child has become its program.
-    pub(super) fn wait_until_executed(&self) -> Result<()> {
-        match self.channel.receive()? {
-            Report::Failed(error) => Err(error),
-            Report::Ready(_) | Report::Closed => Ok(()),
-        }
+    /// The next thing that the child has to say. Waits for it, unless the channel is readable.
+    pub(super) fn report(&self) -> Result<Report> {
+        self.channel.receive()
     }
 
     /// It is what it was made for: the process, which nothing kills any more.
-    pub(super) fn into_process(mut self) -> Result<(Process, ParentEnd)> {
-        let process = self.process.take().ok_or(Errno::ESRCH).at("take over", "the container's process")?;
-        let channel = self.channel.try_clone()?;
+    pub(super) fn into_process(self) -> Result<(Process, ParentEnd)> {
+        let Self { mut process, channel } = self;
+        let process = process.0.take().ok_or(Errno::ESRCH).at("take over", "the container's process")?;
         Ok((process, channel))
     }
 
     /// For its container, which may have to end it.
     pub(super) fn other(&self) -> Option<Other> {
-        self.process.as_ref().map(Process::other)
+        self.process.0.as_ref().map(Process::other)
     }
 
     pub(super) fn pid(&self) -> i32 {
-        self.process.as_ref().map_or(0, Process::pid)
+        self.process.0.as_ref().map_or(0, Process::pid)
     }
 
     /// No report, so something killed it: say what the kernel says.
-    fn died_silently(&self) -> Error {
-        let Some(process) = &self.process else { return Error::invalid("process", "", "is gone") };
+    pub(super) fn died_silently(&self) -> Error {
+        let Some(process) = &self.process.0 else { return Error::invalid("process", "", "is gone") };
         match process.end() {
             Ok(exit) => {
                 let reason = format!("ended with status {} before it was set up", exit.code);
@@ -93,10 +94,10 @@ impl AsFd for Nascent {
     }
 }
 
-impl Drop for Nascent {
+impl Drop for Unfinished {
     fn drop(&mut self) {
         // An error means that it is gone.
-        if let Some(process) = &self.process {
+        if let Some(process) = &self.0 {
             let _ = process.end();
         }
     }

@@ -13,7 +13,9 @@ use super::{
     birth::{self, Nascent},
 };
 use crate::{
-    Error, Result, child,
+    Error, Result,
+    channel::Report,
+    child,
     plan::process::{self, ProcessPlan},
     process::Process,
 };
@@ -22,6 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Executing {
     child: Nascent,
+    ready: bool,
+    terminal: Option<OwnedFd>,
 }
 
 impl Executing {
@@ -38,7 +42,7 @@ impl Executing {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
         })?;
         container.remember(child.other());
-        Ok(Self { child })
+        Ok(Self { child, ready: false, terminal: None })
     }
 
     /// Its pid.
@@ -46,13 +50,28 @@ impl Executing {
         self.child.pid()
     }
 
-    /// Waits until the program has been executed; with a terminal, its other end comes with the process. When the
-    /// descriptor has been readable the rest takes microseconds.
-    pub fn finish(self) -> Result<(Process, Option<OwnedFd>)> {
-        let terminal = self.child.wait_until_ready()?;
-        self.child.wait_until_executed()?;
+    /// Takes one piece of news; true when it was the last and the program has been executed. Does not wait when the
+    /// descriptor is readable, and has to be asked again only when it is readable again: between "ready" and execve(2)
+    /// the process is in the container already, where others may stop it for as long as they like (SIGSTOP, the
+    /// freezer), and whoever waited for it there would be stopped with it.
+    pub fn advance(&mut self) -> Result<bool> {
+        match self.child.report()? {
+            Report::Ready(terminal) => {
+                (self.ready, self.terminal) = (true, terminal);
+                Ok(false)
+            }
+            Report::Failed(error) => Err(error),
+            Report::Closed if self.ready => Ok(true),
+            Report::Closed => Err(self.child.died_silently()),
+        }
+    }
+
+    /// Waits until the program has been executed; with a terminal, its other end comes with the process. Does not wait
+    /// after [`Executing::advance`] has said that it has been.
+    pub fn finish(mut self) -> Result<(Process, Option<OwnedFd>)> {
+        while !self.advance()? {}
         let (process, _) = self.child.into_process()?;
-        Ok((process, terminal))
+        Ok((process, self.terminal))
     }
 }
 

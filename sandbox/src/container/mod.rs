@@ -179,18 +179,49 @@ impl Container {
         Ok(any)
     }
 
-    /// Kills what is left and removes the cgroup. Idempotent. The root file system goes with its last process: it was
-    /// never mounted anywhere else.
+    /// Kills what is left and removes the cgroup, within a bounded time. Idempotent. The root file system goes with its
+    /// last process: it was never mounted anywhere else.
     pub fn delete(&mut self) -> Result<()> {
         self.kill()?;
         self.cgroup.remove_with_parent()?;
         record::forget(&self.bundle)
     }
 
+    /// [`Container::delete`] without waiting: false while something of the container is still ending. To be asked again.
+    pub fn try_delete(&mut self) -> Result<bool> {
+        let gone = self.try_end_attempt()? && self.cgroup.try_remove_with_parent()?;
+        if gone {
+            record::forget(&self.bundle)?;
+        }
+        Ok(gone)
+    }
+
     /// Ends this attempt at running the container: kills what is left, and keeps the cgroup with what it has counted
     /// for the next [`Creating::begin`] of the same container.
     pub fn end_attempt(&mut self) -> Result<()> {
         self.kill()
+    }
+
+    /// [`Container::end_attempt`] without waiting: false while a process is still ending. To be asked again.
+    pub fn try_end_attempt(&mut self) -> Result<bool> {
+        self.cgroup.kill()?;
+        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut failure = None;
+        others.retain(|other| {
+            let ended = other.try_end().unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                false
+            });
+            !ended
+        });
+        let others_ended = others.is_empty();
+        match failure {
+            Some(error) => return Err(error),
+            None if !(self.init.try_end()? && others_ended) => return Ok(false),
+            None => {}
+        }
+        self.gate = None;
+        Ok(true)
     }
 
     fn kill(&mut self) -> Result<()> {

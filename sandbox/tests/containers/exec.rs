@@ -1,7 +1,12 @@
 //! Another process in a container.
 
+use std::os::fd::AsFd;
+
 use loment_sandbox::container::Io;
-use nix::libc::SIGKILL;
+use nix::{
+    libc::SIGKILL,
+    poll::{PollFd, PollFlags, poll},
+};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -18,6 +23,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     an_exec_in_an_ended_container_is_refused,
     an_exec_that_is_dropped_leaves_nothing,
     an_exec_ends_with_its_container,
+    an_exec_that_its_container_stops_keeps_nobody_waiting,
 ];
 
 fn sleeper() -> Bundle {
@@ -136,4 +142,20 @@ fn an_exec_ends_with_its_container() {
     assert_eq!(running.0.cgroup().pids().unwrap().len(), 2);
     running.0.delete().unwrap();
     assert_eq!(wait(&mut process).code, 128 + SIGKILL as u32);
+}
+
+/// As pid 1 a container may stop every process in its pid namespace, at any point on the way to its program.
+fn an_exec_that_its_container_stops_keeps_nobody_waiting() {
+    let bundle = Bundle::new("while :; do kill -STOP -1; done");
+    let mut running = bundle.started();
+    for _ in 0..30 {
+        let mut executing = running.0.exec(&serde_json::from_value(process(&["true"])).unwrap(), no_io()).unwrap();
+        // Asked only when there is news, it must answer, wherever it has been stopped; a stopped one has none.
+        while poll(&mut [PollFd::new(executing.as_fd(), PollFlags::POLLIN)], 50u16).unwrap() == 1 {
+            if executing.advance().unwrap() {
+                break;
+            }
+        }
+    }
+    while !running.0.try_delete().unwrap() {}
 }

@@ -8,11 +8,12 @@ mod create;
 mod exec;
 mod failures;
 mod mounts;
+mod secrecy;
 
 fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS].concat();
+    let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS, secrecy::TESTS].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);
