@@ -1,13 +1,22 @@
 //! The shim's socket: its name, and listening on it at most once.
 
 use std::{
-    fs::{DirBuilder, Permissions},
+    fs::{DirBuilder, File, Permissions},
     io,
-    os::unix::{
-        fs::{DirBuilderExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+            net::UnixListener,
+        },
     },
     path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
 };
 
 use crate::{
@@ -63,23 +72,65 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| failed("make directory of", &e))?;
     }
-    for _ in 0..3 {
-        match UnixListener::bind(path) {
-            Ok(listener) => {
-                // The directory (0700) already keeps others out; this is for a socket_dir that does not.
-                std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|e| failed("protect", &e))?;
-                return Ok(Listening::Here(listener));
+    let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
+    let bound = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if is_answered(path).map_err(|e| failed("connect to", &e))? {
+                return Ok(Listening::Elsewhere);
             }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if UnixStream::connect(path).is_ok() {
-                    return Ok(Listening::Elsewhere);
-                }
-                remove(path).map_err(|e| failed("remove stale socket", &e))?;
-            }
-            Err(error) => return Err(failed("listen on", &error)),
+            remove_socket(path).map_err(|e| failed("remove stale socket", &e))?;
+            UnixListener::bind(path)
         }
+        bound => bound,
+    };
+    let listener = bound.map_err(|e| failed("listen on", &e))?;
+    // The directory (0700) already keeps others out; this is for a socket_dir that does not.
+    if let Err(error) = std::fs::set_permissions(path, Permissions::from_mode(0o600)) {
+        let _gone = remove(path);
+        return Err(failed("protect", &error));
     }
-    Err(Failure::unknown(format!("listen on {}: another shim keeps taking it and leaving", path.display())))
+    Ok(Listening::Here(listener))
+}
+
+/// Removes the socket at `address` if nobody listens there any more: its shim was killed. Costs next to nothing when
+/// there is none.
+pub(crate) fn remove_stale(address: &str) -> Result<()> {
+    let path = path(address);
+    let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
+    if is_answered(path).map_err(|e| failed("connect to", &e))? {
+        return Ok(());
+    }
+    remove_socket(path).map_err(|e| failed("remove stale socket", &e))
+}
+
+/// While it is held nobody else takes a name in the directory of `path` or removes a stale one: between bind(2) and
+/// listen(2) the socket of a shim that begins refuses like that of one that has died.
+fn alone(path: &Path) -> io::Result<Flock<File>> {
+    let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+}
+
+/// Whether somebody listens at `path`. Never waits, as connecting to a shim that is too busy to accept would.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Removes a socket, and nothing else: a file that is none refuses connections, too.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(status) if !status.file_type().is_socket() => Err(io::Error::other("it is not a socket")),
+        _ => remove(path),
+    }
 }
 
 /// Removes a socket; one that is gone is fine.
@@ -90,6 +141,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The address that [`record`] has left in a bundle.
+pub(crate) fn recorded(bundle: &Path) -> Option<String> {
+    std::fs::read_to_string(bundle.join("address")).ok().filter(|address| address.starts_with("unix:///"))
+}
+
 /// Writes `bundle/address`, from which containerd before 2.0 finds the shim again after a restart. Atomic: containerd
 /// may read at any time.
 pub(crate) fn record(bundle: &Path, address: &str) -> Result<()> {
@@ -97,19 +153,6 @@ pub(crate) fn record(bundle: &Path, address: &str) -> Result<()> {
     std::fs::write(&temporary, address)
         .and_then(|()| std::fs::rename(&temporary, &target))
         .map_err(|error| Failure::io("write", target.display(), &error))
-}
-
-/// Removes the socket that `bundle/address` names if nobody answers there: a shim that was killed leaves it behind, and
-/// nobody else knows of it. Nothing is left to do when it is gone.
-pub(crate) fn forget_stale(bundle: &Path) -> Result<()> {
-    let Ok(address) = std::fs::read_to_string(bundle.join("address")) else { return Ok(()) };
-    let path = path(&address);
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            remove(path).map_err(|error| Failure::io("remove stale socket", path.display(), &error))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -174,20 +217,33 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_that_nobody_answers_is_forgotten() {
-        let bundle = std::env::temp_dir().join(format!("loment-forget-{}", std::process::id()));
-        std::fs::create_dir_all(&bundle).unwrap();
-        forget_stale(&bundle).unwrap();
-        let path = bundle.join("s");
+    fn only_a_socket_that_nobody_answers_is_removed() {
+        let directory = std::env::temp_dir().join(format!("loment-stale-{}", std::process::id()));
+        let path = directory.join("s");
         let address = format!("unix://{}", path.display());
-        record(&bundle, &address).unwrap();
+        remove_stale(&address).unwrap();
         let Listening::Here(listener) = listen(&address).unwrap() else { panic!("nobody else is there") };
-        forget_stale(&bundle).unwrap();
-        assert!(path.exists());
+        remove_stale(&address).unwrap();
+        assert!(path.exists(), "its shim lives");
         drop(listener);
-        forget_stale(&bundle).unwrap();
-        assert!(!path.exists());
-        forget_stale(&bundle).unwrap();
+        remove_stale(&address).unwrap();
+        assert!(!path.exists(), "its shim is gone");
+        std::fs::write(&path, "a file of somebody's").unwrap();
+        assert!(remove_stale(&address).is_err());
+        assert!(listen(&address).is_err());
+        assert!(path.exists());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_start_has_recorded_is_found_again() {
+        let bundle = std::env::temp_dir().join(format!("loment-address-{}", std::process::id()));
+        std::fs::create_dir_all(&bundle).unwrap();
+        assert_eq!(recorded(&bundle), None);
+        record(&bundle, "unix:///run/containerd/s/0").unwrap();
+        assert_eq!(recorded(&bundle).as_deref(), Some("unix:///run/containerd/s/0"));
+        std::fs::write(bundle.join("address"), "").unwrap();
+        assert_eq!(recorded(&bundle), None);
         std::fs::remove_dir_all(&bundle).unwrap();
     }
 }

@@ -1,7 +1,11 @@
 //! `delete`: run by containerd when a shim has died, and at every normal teardown. Removes what is left of one
 //! container and of no other; when nothing is left it costs almost nothing.
 
-use std::{io::Write, path::PathBuf, time::SystemTime};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
@@ -26,9 +30,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         PathBuf::from(&flags.bundle)
     };
     let swept = record::sweep(&bundle)?;
-    address::forget_stale(&bundle)?;
     // Containers mount nothing on the host; this is for a bundle that another runtime or a restore has used.
     let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
+    // A shim that was killed has left it behind, and nobody else knows of it.
+    address::remove_stale(&address(flags, &bundle))?;
     let response = DeleteResponse {
         pid: swept.record.map_or(0, |record| record.pid.unsigned_abs()),
         exit_status: KILLED,
@@ -38,4 +43,11 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let bytes =
         response.write_to_bytes().map_err(|error| Failure::unknown(format!("encode the answer to delete: {error}")))?;
     std::io::stdout().write_all(&bytes).map_err(|error| Failure::io("answer on", "standard output", &error))
+}
+
+/// Where the container's shim listened: what `start` has left in the bundle, else what it would have chosen.
+fn address(flags: &Flags, bundle: &Path) -> String {
+    address::recorded(bundle).unwrap_or_else(|| {
+        containerd_shim::socket_address(&flags.address, &flags.namespace, &address::group(bundle, &flags.id))
+    })
 }

@@ -1,11 +1,12 @@
 //! The shim's one thread: accepts, serves, reaps, and leaves when it is no longer wanted.
 
 use std::{
+    future::Future,
     io,
     os::unix::net::UnixListener,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, time::Sleep};
 use ttrpc::r#async::{Server, transport::Listener};
 
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
 
 /// How long the last events may take to be sent before the shim leaves.
 const FLUSH: Duration = Duration::from_secs(5);
+/// Until accepting is tried again after it has failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// For the answer to Shutdown to reach its client.
 const LINGER: Duration = Duration::from_millis(20);
 
@@ -41,13 +44,20 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Resul
         .enable_time()
         .build()
         .map_err(|error| Failure::io("make", "the event loop", &error))?;
-    let served = runtime.block_on(serve(start, listener));
-    // First the name, then the process: a new shim of the same group must not find a socket that nobody answers.
-    address::remove(address::path(address)).map_err(|error| Failure::io("remove", address, &error))?;
-    served
+    runtime.block_on(async {
+        let served = serve(start, listener).await;
+        // First the name, then the process: a new shim of the same group must not find a socket that is not answered
+        // for much longer.
+        let removed = address::remove(address::path(address));
+        let (shim, _connections) = served?;
+        shim.events.flush(FLUSH).await;
+        tokio::time::sleep(LINGER).await;
+        removed.map_err(|error| Failure::io("remove", address, &error))
+    })
 }
 
-async fn serve(start: &Start, listener: UnixListener) -> Result<()> {
+/// Serves until the shim is to leave. As long as the server is kept, open connections are answered.
+async fn serve(start: &Start, listener: UnixListener) -> Result<(Arc<Shim>, Server)> {
     let signals = signals()?;
     let shim = Arc::new(Shim::new(Events::new(&start.namespace, &start.ttrpc_address), Layout::detect()?));
     let sender = Arc::clone(&shim);
@@ -72,9 +82,7 @@ async fn serve(start: &Start, listener: UnixListener) -> Result<()> {
             () = shim.leave.notified() => break,
         }
     }
-    shim.events.flush(FLUSH).await;
-    tokio::time::sleep(LINGER).await;
-    Ok(())
+    Ok((shim, server))
 }
 
 /// SIGCHLD and those that ask the shim to leave, as a descriptor. (SIGPIPE is ignored: Rust's runtime sees to that.) A
@@ -107,23 +115,32 @@ fn accept(listener: UnixListener) -> Result<Listener> {
     let failed = |error: io::Error| Failure::io("listen on", "the shim's socket", &error);
     listener.set_nonblocking(true).map_err(failed)?;
     let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
-    Ok(Listener::new(Trusted { listener, user: nix::unistd::geteuid().as_raw() }))
+    Ok(Listener::new(Trusted { listener, user: nix::unistd::geteuid().as_raw(), pause: None }))
 }
 
 struct Trusted {
     listener: tokio::net::UnixListener,
     user: u32,
+    /// After a failure to accept: one for want of descriptors comes again at once, for as long as the want lasts.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream for Trusted {
     type Item = io::Result<UnixStream>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Poll::Ready(accepted) = self.listener.poll_accept(context) else { return Poll::Pending };
-            let stream = match accepted {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            let stream = match ready!(self.listener.poll_accept(context)) {
                 Ok((stream, _)) => stream,
-                Err(error) => return Poll::Ready(Some(Err(error))),
+                Err(error) => {
+                    log::error!("accept a connection: {error}");
+                    self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_AGAIN)));
+                    continue;
+                }
             };
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == self.user => return Poll::Ready(Some(Ok(stream))),

@@ -11,7 +11,6 @@ use std::{
 use containerd_shim::Flags;
 use loment_sys::fork::{Fork, fork};
 use nix::{
-    libc,
     sys::prctl,
     unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid},
 };
@@ -28,13 +27,18 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let start = bootstrap::read(flags, &input()?, &Environment::current())?;
     let bundle = bundle(flags)?;
     let address = address::of_group(&start, &address::group(&bundle, &start.id));
+    // Before there is a shim: what fails from here on must not leave one behind that nobody knows of.
+    address::record(&bundle, &address)?;
     if let Listening::Here(listener) = address::listen(&address)? {
-        match fork().map_err(|errno| Failure::io("fork", "the shim", &errno.into()))? {
-            Fork::Child => serve(&start, listener, &address),
-            Fork::Parent(_) => drop(listener),
+        match fork() {
+            Ok(Fork::Child) => serve(&start, listener, &address),
+            Ok(Fork::Parent(_)) => drop(listener),
+            Err(errno) => {
+                let _gone = address::remove(address::path(&address));
+                return Err(Failure::io("fork", "the shim", &errno.into()));
+            }
         }
     }
-    address::record(&bundle, &address)?;
     let reply = bootstrap::reply(start.reply, &address)?;
     io::stdout().write_all(&reply).map_err(|error| Failure::io("answer on", "standard output", &error))
 }
@@ -62,11 +66,23 @@ fn input() -> Result<Vec<u8>> {
 /// The fork: becomes the shim and never returns.
 fn serve(start: &Start, listener: UnixListener, address: &str) -> ! {
     logger::init(start.debug);
+    log_panics();
     let outcome = detach().and_then(|()| server::run(start, listener, address));
     if let Err(failure) = &outcome {
         log::error!("{failure}");
     }
     std::process::exit(i32::from(outcome.is_err()))
+}
+
+/// A shim that fails by a mistake of its own must not do so in silence: standard error is /dev/null.
+fn log_panics() {
+    let shim = std::process::id();
+    std::panic::set_hook(Box::new(move |panic| {
+        // In a child that sets a container up, the log's descriptor has been closed or is something else by now.
+        if std::process::id() == shim {
+            log::error!("{panic}");
+        }
+    }));
 }
 
 /// Leaves containerd's session and streams, and takes charge of orphans.
@@ -90,15 +106,14 @@ fn detach() -> Result<()> {
 
 /// The kernel shall prefer the shim to containerd when memory runs out, as containerd's own shims ask for.
 fn raise_oom_score() {
-    let raised = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id()))
-        .ok()
-        .and_then(|text| text.trim().parse::<i32>().ok())
-        .map(|score| std::fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string()));
+    // Our own is still containerd's: it is inherited. The parent may have left by now, so that its parent's is another.
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let raised = std::fs::read_to_string(SCORE).and_then(|text| {
+        let score: i32 = text.trim().parse().map_err(io::Error::other)?;
+        std::fs::write(SCORE, (score + 1).min(1000).to_string())
+    });
     // Only a preference: without it the shim works all the same.
-    if !matches!(raised, Some(Ok(()))) {
-        log::debug!(
-            "oom_score_adj stays as it is (errno {})",
-            io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
-        );
+    if let Err(error) = raised {
+        log::debug!("oom_score_adj stays as it is: {error}");
     }
 }

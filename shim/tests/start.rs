@@ -1,0 +1,175 @@
+//! The program as containerd runs it: `start`, `delete`, and what becomes of the socket. Needs root.
+
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use containerd_shim::bootstrap::BootstrapParams;
+use containerd_shim_protos::api::DeleteResponse;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use protobuf::Message;
+
+/// A bundle and a directory for sockets.
+struct Place {
+    directory: PathBuf,
+    id: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("s{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(format!("loment-{id}"));
+        fs::create_dir_all(directory.join("bundle")).unwrap();
+        Self { directory, id }
+    }
+
+    /// Runs an action as containerd 2.3 does. `redirections` is what a shell does to the streams before.
+    fn run(&self, action: &str, redirections: &str) -> Output {
+        let text = |name: &str| self.directory.join(name).display().to_string();
+        let params = BootstrapParams {
+            instance_id: self.id.clone(),
+            namespace: "test".into(),
+            socket_dir: Some(text("s")),
+            ..BootstrapParams::default()
+        };
+        let input = self.directory.join("input");
+        fs::write(&input, params.write_to_bytes().unwrap()).unwrap();
+        // What it says is complete when every copy of its streams is closed, as for containerd.
+        Command::new("/bin/sh")
+            .args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")])
+            .arg(env!("CARGO_BIN_EXE_containerd-shim-loment-v2"))
+            .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id, action])
+            .current_dir(self.directory.join("bundle"))
+            .stdin(fs::File::open(&input).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap()
+    }
+
+    /// Starts a shim; answers with its pid.
+    fn started(&self, redirections: &str) -> i32 {
+        let output = self.run("start", redirections);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        match self.shims().as_slice() {
+            [shim] => *shim,
+            shims => panic!("one shim stays behind, not {shims:?}"),
+        }
+    }
+
+    fn deleted(&self) {
+        let output = self.run("delete", "");
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert_eq!(DeleteResponse::parse_from_bytes(&output.stdout).unwrap().exit_status(), 137);
+    }
+
+    /// Processes that run for this place.
+    fn shims(&self) -> Vec<i32> {
+        let ours = |entry: &fs::DirEntry| {
+            let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|word| word == self.id.as_bytes())
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten().filter(ours);
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    fn socket(&self) -> PathBuf {
+        let address = fs::read_to_string(self.directory.join("bundle/address")).unwrap();
+        PathBuf::from(address.strip_prefix("unix://").unwrap())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shims().into_iter().for_each(|shim| end(shim, Signal::SIGKILL));
+        // Without standard input the shim was not told to have its socket in here.
+        self.run("delete", "");
+        fs::remove_dir_all(&self.directory).unwrap();
+    }
+}
+
+/// Sends a signal and waits for the end.
+fn end(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).unwrap();
+    let runs = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while runs() {
+        assert!(Instant::now() < deadline, "{pid} does not end by {signal}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn oom_score(pid: impl std::fmt::Display) -> i32 {
+    fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn the_socket_of_a_killed_shim_is_removed_by_delete() {
+    let place = Place::new();
+    let shim = place.started("");
+    assert!(place.socket().starts_with(&place.directory), "{}", place.socket().display());
+    place.deleted();
+    assert!(UnixStream::connect(place.socket()).is_ok(), "a shim that lives keeps its socket");
+    end(shim, Signal::SIGKILL);
+    assert!(place.socket().exists(), "nobody could remove it");
+    place.deleted();
+    assert!(!place.socket().exists());
+}
+
+#[test]
+fn a_shim_that_is_told_to_leave_takes_its_socket_with_it() {
+    let place = Place::new();
+    end(place.started(""), Signal::SIGTERM);
+    assert!(!place.socket().exists());
+}
+
+#[test]
+fn a_second_start_of_a_group_is_answered_from_the_first() {
+    let place = Place::new();
+    let first = place.started("");
+    assert_eq!(place.started(""), first);
+    end(first, Signal::SIGKILL);
+    assert_ne!(place.started(""), first, "a stale socket is replaced");
+}
+
+#[test]
+fn a_shim_has_no_streams_but_the_null_device_even_if_it_was_started_without_any() {
+    for redirections in ["", "<&- >&- 2>&-"] {
+        let place = Place::new();
+        let shim = place.started(redirections);
+        for stream in 0..3 {
+            let target = fs::read_link(format!("/proc/{shim}/fd/{stream}")).unwrap();
+            assert_eq!(target, PathBuf::from("/dev/null"), "{stream} with {redirections:?}");
+        }
+        assert!(UnixStream::connect(place.socket()).is_ok());
+    }
+}
+
+#[test]
+fn the_kernel_prefers_the_shim_to_who_started_it_when_memory_runs_out() {
+    let place = Place::new();
+    let shim = place.started("");
+    assert_eq!(oom_score(shim), (oom_score("self") + 1).min(1000));
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_shim() {
+    let place = Place::new();
+    // The address cannot be written down.
+    fs::create_dir_all(place.directory.join("bundle/address/x")).unwrap();
+    let output = place.run("start", "");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/address"), "{output:?}");
+    assert!(place.shims().is_empty());
+    fs::remove_dir_all(place.directory.join("bundle/address")).unwrap();
+}
