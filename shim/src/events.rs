@@ -137,6 +137,11 @@ impl Events {
                     crate::lock(&self.queue).pop_front();
                     wait = RETRY.0;
                 }
+                Err(ttrpc::Error::RpcStatus(status)) if is_refusal(&status) => {
+                    // It would be refused for ever, and everything behind it would never be told.
+                    log::error!("send event to {}: refused: {}", self.address, status.message);
+                    crate::lock(&self.queue).pop_front();
+                }
                 Err(error) => {
                     log::warn!("send event to {}: {error}; trying again in {wait:?}", self.address);
                     client = None;
@@ -171,6 +176,11 @@ impl Events {
             log::warn!("leave with {} events that containerd did not take", crate::lock(&self.queue).len());
         }
     }
+}
+
+/// Whether containerd has understood an event and will not take it, now or later.
+fn is_refusal(status: &ttrpc::Status) -> bool {
+    matches!(status.code(), ttrpc::Code::INVALID_ARGUMENT | ttrpc::Code::UNIMPLEMENTED)
 }
 
 #[cfg(test)]

@@ -16,12 +16,17 @@ use std::{
 };
 
 use loment_sandbox::container::Io;
-use nix::{libc, unistd};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    libc, unistd,
+};
 
 use crate::failure::{Failure, Result};
 
 /// A client that has not read anything for so long is not waited for.
 pub(crate) const STUCK: Duration = Duration::from_millis(500);
+/// Nor is one that reads what others go on writing: a process may have left some that hold its output open.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Where containerd wants the three streams; empty is nothing.
 #[derive(Debug, Clone, Default)]
@@ -148,8 +153,9 @@ impl Stdio {
     /// CRI of containerd 1.6 closes its end when it hears of the exit, and what is still in the fifo is lost.
     pub(crate) async fn drained(&self) {
         let mut left = self.unread();
-        let mut last_progress = Instant::now();
-        while left > 0 && last_progress.elapsed() < STUCK {
+        let begin = Instant::now();
+        let mut last_progress = begin;
+        while left > 0 && last_progress.elapsed() < STUCK && begin.elapsed() < LONGEST {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let now = self.unread();
             if now < left {
@@ -186,7 +192,9 @@ fn output(output: &Output) -> Result<Option<OwnedFd>> {
                     .create(parent)
                     .map_err(|error| Failure::io("make directory", parent.display(), &error))?;
             }
-            open(path, File::options().append(true).create(true).mode(0o644), 0).map(|file| Some(file.into()))
+            // What is there may be a fifo that nobody reads: the one thread must not wait for a reader.
+            let file = open(path, File::options().append(true).create(true).mode(0o644), libc::O_NONBLOCK)?;
+            appending(file).map(Some)
         }
     }
 }
@@ -200,9 +208,17 @@ fn open(path: &Path, options: &mut std::fs::OpenOptions, flags: i32) -> Result<F
 
 /// Takes away O_NONBLOCK, which was only wanted for the opening: a program does not expect it.
 fn for_child(file: File) -> Result<OwnedFd> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))
-        .map_err(|errno| Failure::io("prepare standard stream", "", &errno.into()))?;
+    with_flags(file, OFlag::empty())
+}
+
+/// The same for a file that others append to as well.
+fn appending(file: File) -> Result<OwnedFd> {
+    with_flags(file, OFlag::O_APPEND)
+}
+
+fn with_flags(file: File, flags: OFlag) -> Result<OwnedFd> {
+    fcntl(&file, FcntlArg::F_SETFL(flags))
+        .map_err(|errno| Failure::io("take O_NONBLOCK from", "a standard stream", &errno.into()))?;
     Ok(file.into())
 }
 
@@ -308,5 +324,37 @@ mod tests {
         let of = |stdout: &str| Stdio::open(Paths { stdout: stdout.into(), ..Paths::default() }, false, (0, 0));
         assert!(of("carrier://pigeon").unwrap_err().message.contains("carrier"));
         assert!(of("/nonexistent/fifo").unwrap_err().message.contains("/nonexistent/fifo"));
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_a_file_keeps_nobody_waiting() {
+        let fifos = Fifos::new("fifo-file");
+        let paths = Paths { stdout: format!("file://{}", fifos.0.join("out").display()), ..Paths::default() };
+        let stdio = Stdio::open(paths, false, (0, 0)).unwrap();
+        let refusal = stdio.for_process().unwrap_err();
+        assert!(refusal.message.contains("/out"), "{refusal}");
+    }
+
+    #[test]
+    fn output_that_never_ends_does_not_keep_an_exit_back_for_ever() {
+        let fifos = Fifos::new("endless");
+        let stdio = Stdio::open(fifos.paths(), false, (0, 0)).unwrap();
+        let mut left_behind = plain(stdio.for_process().unwrap())[1].take().unwrap();
+        let mut client = File::options().read(true).open(fifos.0.join("out")).unwrap();
+        left_behind.write_all(&[b'y'; 1 << 15]).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| while !stopped() && left_behind.write_all(&[b'y'; 4096]).is_ok() {});
+            let reader = scope.spawn(|| while !stopped() && matches!(client.read(&mut [0; 1]), Ok(1..)) {});
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(stdio.drained());
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            reader.join().unwrap();
+            // The writer may wait for room.
+            for reader in &crate::lock(&stdio.held).readers {
+                let _some = (&*reader).read(&mut [0; 1 << 16]);
+            }
+        });
     }
 }
