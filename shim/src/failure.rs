@@ -3,7 +3,6 @@
 use std::fmt;
 
 use loment_sandbox::error::Cause;
-use nix::errno::Errno;
 use ttrpc::Code;
 
 /// Result of an operation that a client asked for.
@@ -68,7 +67,6 @@ impl From<loment_sandbox::Error> for Failure {
     fn from(error: loment_sandbox::Error) -> Self {
         let code = match &error.cause {
             Cause::Invalid(_) => Code::INVALID_ARGUMENT,
-            Cause::Os(Errno::ESRCH) => Code::NOT_FOUND,
             _ => Code::UNKNOWN,
         };
         Self { code, message: error.to_string() }

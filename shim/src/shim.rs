@@ -29,8 +29,12 @@ pub(crate) struct Shim {
     /// Who runs the pod, when the shim does.
     pub(crate) host: OnceLock<Arc<Host>>,
     tasks: Mutex<HashMap<String, Slot>>,
+    /// A Create has come to its end, good or bad.
+    made: Notify,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
     shutdown_asked: AtomicBool,
+    /// Set together with `leave`: what would be made now would lose its shim.
+    leaving: AtomicBool,
     /// The last task is gone and nobody wants the shim any more.
     pub(crate) leave: Notify,
 }
@@ -51,13 +55,18 @@ impl Shim {
             pids: Pids::default(),
             host: OnceLock::new(),
             tasks: Mutex::default(),
+            made: Notify::new(),
             shutdown_asked: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             leave: Notify::new(),
         }
     }
 
     /// Keeps `id` for a task that is about to be made.
     pub(crate) fn reserve(self: &Arc<Self>, id: &str) -> Result<Reservation> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return Err(Failure::precondition(format!("create container {id}: this shim is leaving (start another)")));
+        }
         let mut tasks = crate::lock(&self.tasks);
         if tasks.contains_key(id) {
             return Err(Failure::exists(format!("create container {id}: the id is taken")));
@@ -74,10 +83,28 @@ impl Shim {
         }
     }
 
-    /// Forgets a task that has been deleted.
-    pub(crate) fn remove(&self, id: &str) {
-        crate::lock(&self.tasks).remove(id);
+    /// The task `id`, also if it is still being made: a client that gives up waiting for its Create asks for a Delete,
+    /// and nobody else would delete what comes of it.
+    pub(crate) async fn task_to_come(&self, id: &str) -> Result<Arc<Task>> {
+        loop {
+            let made = self.made.notified();
+            if !matches!(crate::lock(&self.tasks).get(id), Some(Slot::Reserved)) {
+                return self.task(id);
+            }
+            made.await;
+        }
+    }
+
+    /// Forgets a task that has been deleted; false when it had been forgotten, whoever has its id by now.
+    pub(crate) fn remove(&self, task: &Arc<Task>) -> bool {
+        let mut tasks = crate::lock(&self.tasks);
+        let is_here = matches!(tasks.get(task.id()), Some(Slot::Here(here)) if Arc::ptr_eq(here, task));
+        if is_here {
+            tasks.remove(task.id());
+        }
+        drop(tasks);
         self.leave_if_unwanted();
+        is_here
     }
 
     /// containerd wants no more of this shim.
@@ -88,6 +115,7 @@ impl Shim {
 
     fn leave_if_unwanted(&self) {
         if self.shutdown_asked.load(Ordering::Relaxed) && crate::lock(&self.tasks).is_empty() {
+            self.leaving.store(true, Ordering::Relaxed);
             self.leave.notify_one();
         }
     }
@@ -103,6 +131,7 @@ impl Reservation {
     /// The task has been made.
     pub(crate) fn fill(self, task: Arc<Task>) {
         crate::lock(&self.shim.tasks).insert(self.id.clone(), Slot::Here(task));
+        // The rest is said by being dropped.
     }
 }
 
@@ -112,6 +141,10 @@ impl Drop for Reservation {
         if matches!(tasks.get(&self.id), Some(Slot::Reserved)) {
             tasks.remove(&self.id);
         }
+        drop(tasks);
+        self.shim.made.notify_waiters();
+        // A Shutdown may have come while this was the only container.
+        self.shim.leave_if_unwanted();
     }
 }
 
@@ -147,5 +180,62 @@ impl Pids {
             }
             let _reaped = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::pin, task::Context, task::Waker};
+
+    use super::*;
+
+    fn shim() -> Arc<Shim> {
+        Arc::new(Shim::new(Events::new("test", "/nowhere"), Layout::detect().unwrap()))
+    }
+
+    /// What a future says the next time it is asked; `None` while it waits.
+    fn ask<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_delete_waits_for_the_create_that_its_client_has_given_up() {
+        let shim = shim();
+        let reservation = shim.reserve("a").unwrap();
+        let mut delete = pin!(shim.task_to_come("a"));
+        assert!(ask(delete.as_mut()).is_none(), "the create is still under way");
+        drop(reservation);
+        let answer = ask(delete.as_mut()).expect("the create has ended");
+        assert_eq!(answer.err().unwrap().code, ttrpc::Code::NOT_FOUND);
+        assert_eq!(ask(pin!(shim.task_to_come("b"))).unwrap().err().unwrap().code, ttrpc::Code::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_shutdown_is_remembered_until_the_last_create_has_failed() {
+        let shim = shim();
+        let reservation = shim.reserve("a").unwrap();
+        shim.shutdown();
+        let mut leave = pin!(shim.leave.notified());
+        assert!(ask(leave.as_mut()).is_none(), "there is a container to come");
+        drop(reservation);
+        assert!(ask(leave.as_mut()).is_some(), "nobody will ask again");
+    }
+
+    #[test]
+    fn nothing_is_created_in_a_shim_that_leaves() {
+        let shim = shim();
+        assert!(shim.reserve("a").is_ok());
+        shim.shutdown();
+        assert_eq!(shim.reserve("b").err().unwrap().code, ttrpc::Code::FAILED_PRECONDITION);
+    }
+
+    #[test]
+    fn an_id_is_given_once() {
+        let shim = shim();
+        let _reservation = shim.reserve("a").unwrap();
+        assert_eq!(shim.reserve("a").err().unwrap().code, ttrpc::Code::ALREADY_EXISTS);
     }
 }

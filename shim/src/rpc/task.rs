@@ -106,6 +106,9 @@ impl TaskRpc for TaskService {
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
         let task = self.shim.task(&request.id)?;
+        if request.exec_id.is_empty() {
+            return Err(Failure::invalid(format!("exec in container {}: exec_id is missing", request.id)).into());
+        }
         let process = create::process(&request.spec.value)?;
         let paths =
             Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
@@ -149,16 +152,24 @@ impl TaskRpc for TaskService {
 
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
         let (task, id) = (self.shim.task(&request.id)?, request.id);
-        to_the_end(async move { task.freeze(Step::Pause).await }).await?;
-        self.shim.events.send(&Event::Paused(TaskPaused { container_id: id, ..TaskPaused::default() }));
-        Ok(Empty::default())
+        let shim = Arc::clone(&self.shim);
+        to_the_end(async move {
+            task.freeze(Step::Pause).await?;
+            shim.events.send(&Event::Paused(TaskPaused { container_id: id, ..TaskPaused::default() }));
+            Ok(Empty::default())
+        })
+        .await
     }
 
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
         let (task, id) = (self.shim.task(&request.id)?, request.id);
-        to_the_end(async move { task.freeze(Step::Resume).await }).await?;
-        self.shim.events.send(&Event::Resumed(TaskResumed { container_id: id, ..TaskResumed::default() }));
-        Ok(Empty::default())
+        let shim = Arc::clone(&self.shim);
+        to_the_end(async move {
+            task.freeze(Step::Resume).await?;
+            shim.events.send(&Event::Resumed(TaskResumed { container_id: id, ..TaskResumed::default() }));
+            Ok(Empty::default())
+        })
+        .await
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
@@ -225,12 +236,14 @@ impl TaskService {
 }
 
 async fn delete(shim: Arc<Shim>, request: DeleteRequest) -> Result<DeleteResponse> {
-    let task = shim.task(&request.id)?;
+    let task = shim.task_to_come(&request.id).await?;
     let (pid, exit) = if request.exec_id.is_empty() {
         let exit = task.delete().await?;
         let pid = task.pid();
-        shim.events.send(&Event::Delete(deleted(&request.id, pid, exit)));
-        shim.remove(&request.id);
+        // One that was repeated while the first was under way is answered like it, and tells nobody again.
+        if shim.remove(&task) {
+            shim.events.send(&Event::Delete(deleted(&request.id, pid, exit)));
+        }
         (pid, exit)
     } else {
         let (pid, exit) = task.delete_exec(&request.exec_id).await?;

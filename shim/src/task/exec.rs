@@ -1,9 +1,15 @@
 //! A further process in a container.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+};
 
 use containerd_shim_protos::events::task::{TaskExecStarted, TaskExit};
-use loment_sandbox::process::{Exit, Process};
+use loment_sandbox::{
+    container::Executing,
+    process::{Exit, Process},
+};
 use protobuf::MessageField;
 use tokio::sync::Mutex as Turn;
 
@@ -93,7 +99,9 @@ impl Exec {
             Err(failure) => {
                 // Whoever waits must not wait for ever; 255 is what containerd's own shim answers.
                 self.end(Exit { code: 255, at: std::time::SystemTime::now() });
-                return Err(failure.while_doing(format!("exec in container {}", task.id())));
+                let failure = failure.while_doing(format!("exec in container {}", task.id()));
+                // The container's end came first: that is the reason, whichever step has met it.
+                return Err(if task.has_ended() { Failure::precondition(failure.message) } else { failure });
             }
         };
         let pid = process.pid();
@@ -113,22 +121,46 @@ impl Exec {
         let executing = task.with_container(|container| Ok(container.exec(&self.spec, io)?))?;
         let pid = executing.pid();
         task.shim().pids.add(pid);
-        let watched = readable(&executing).await;
-        let finished = executing.finish().inspect_err(|_| task.shim().pids.remove(pid));
-        watched?;
-        let (process, terminal) = finished?;
-        self.stdio.handed_over();
-        let relay = terminal.map(|terminal| Relay::start(terminal, self.stdio.paths())).transpose()?;
-        if let (Some(relay), Some(size)) = (&relay, self.spec.console_size()) {
+        let executed = self.become_program(executing).await;
+        match &executed {
+            Ok(_) => self.stdio.handed_over(),
+            Err(_) => task.shim().pids.remove(pid),
+        }
+        executed
+    }
+
+    /// Waits until the program runs. The container may stop the process on its way there, and with it nobody else.
+    async fn become_program(&self, mut executing: Executing) -> Result<(Process, Option<Arc<Relay>>)> {
+        loop {
+            readable(&executing).await?;
+            if executing.advance()? {
+                break;
+            }
+        }
+        let (process, terminal) = executing.finish()?;
+        match terminal.map(|terminal| self.relay_of(terminal)).transpose() {
+            Ok(relay) => Ok((process, relay)),
+            Err(failure) => {
+                // Nobody would hear of it any more. It is reaped as an orphan.
+                process.signal(nix::libc::SIGKILL)?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn relay_of(&self, terminal: OwnedFd) -> Result<Arc<Relay>> {
+        let relay = Relay::start(terminal, self.stdio.paths())?;
+        if let Some(size) = self.spec.console_size() {
             relay.resize(crate::task::characters(size.width()), crate::task::characters(size.height()))?;
         }
-        Ok((process, relay.map(Arc::new)))
+        Ok(Arc::new(relay))
     }
 
     /// Waits for the end and publishes it.
     async fn watch(self: Arc<Self>, task: Arc<Task>) {
-        let Some(pidfd) = self.pidfd() else { return };
-        if let Err(failure) = readable(&pidfd).await {
+        let ending = crate::lock(&self.live).process.as_ref().map(Process::ending);
+        let Some(ending) = ending else { return };
+        if let Err(failure) = readable(&ending).await {
             log::error!("watch exec {}: {failure}", self.id);
         }
         let ended = crate::lock(&self.live).process.as_mut().map(Process::try_wait);
@@ -155,16 +187,23 @@ impl Exec {
         }));
     }
 
-    fn pidfd(&self) -> Option<std::os::fd::OwnedFd> {
-        use std::os::fd::AsFd;
-        crate::lock(&self.live).process.as_ref().and_then(|process| process.as_fd().try_clone_to_owned().ok())
-    }
-
     fn end(&self, exit: Exit) {
         let mut live = crate::lock(&self.live);
         live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
         drop(live);
+        self.stdio.release();
         self.exit.set(exit);
+    }
+
+    /// Waits for its end, also if it is being started at this very moment. One that was never started has none.
+    pub(crate) async fn over(&self) {
+        if self.stage() == Stage::Created {
+            // Held by a Start as long as it is under way.
+            drop(self.turn.lock().await);
+        }
+        if self.running() {
+            self.exit.wait().await;
+        }
     }
 
     /// Sends it a signal.
@@ -183,14 +222,14 @@ impl Exec {
     /// Checks that it may be forgotten and waits until its output has been handed over.
     pub(crate) async fn delete(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let stage = self.stage();
-        if stage != Stage::Created {
-            stage.take(Step::Delete, &format!("exec {}", self.id))?;
+        match self.stage() {
+            // A Start that waits for its turn finds it ended, and whoever waits for its end is told.
+            Stage::Created => self.end(Exit { code: 0, at: std::time::SystemTime::now() }),
+            stage => drop(stage.take(Step::Delete, &format!("exec {}", self.id))?),
         }
         if let Some(relay) = self.relay() {
             super::drain(&relay).await;
         }
-        self.stdio.release();
         Ok(())
     }
 }

@@ -8,10 +8,9 @@ mod supervised;
 
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM, TaskStart};
@@ -41,6 +40,10 @@ use crate::{
 
 /// How long a Delete waits for a reader of the terminal's last output.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long what was killed may take to be gone. It may be writing back what it had written.
+const ENDING: Duration = Duration::from_secs(4);
+/// First and longest wait before it is looked at again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// A task.
 pub(crate) struct Task {
@@ -201,11 +204,8 @@ impl Task {
 
     /// Waits for the end of the present attempt and tells it.
     async fn watch(self: Arc<Self>) {
-        let Some(pidfd) = self.pidfd() else {
-            log::error!("watch container {}: its pidfd cannot be had", self.id);
-            return;
-        };
-        if let Err(failure) = readable(&pidfd).await {
+        let ending = crate::lock(&self.live).container.init().ending();
+        if let Err(failure) = readable(&ending).await {
             log::error!("watch container {}: {failure}", self.id);
         }
         let exit = self.reap();
@@ -239,7 +239,13 @@ impl Task {
         }
     }
 
-    /// The init's end is the last of its container: kills what the kernel has not killed and waits for every exec.
+    /// Whether init has ended.
+    fn has_ended(&self) -> bool {
+        crate::lock(&self.live).container.init().has_ended()
+    }
+
+    /// The init's end is the last of its container: kills what the kernel has not killed and waits for every exec, also
+    /// for one that is being started at this very moment. No other is begun: init has been reaped.
     async fn end_others(&self) {
         if !self.private_pids
             && let Err(failure) = self.with_container(|container| Ok(container.cgroup().kill()?))
@@ -247,8 +253,8 @@ impl Task {
             log::warn!("end what is left of container {}: {failure}", self.id);
         }
         let execs: Vec<_> = crate::lock(&self.live).execs.values().cloned().collect();
-        for exec in execs.iter().filter(|exec| exec.running()) {
-            exec.exit().wait().await;
+        for exec in execs {
+            exec.over().await;
         }
     }
 
@@ -299,10 +305,6 @@ impl Task {
         // Without a memory controller nothing is killed for memory on the container's account.
         let kills = live.container.cgroup().oom_kills().unwrap_or(live.oom_kills);
         kills.saturating_sub(std::mem::replace(&mut live.oom_kills, kills))
-    }
-
-    fn pidfd(&self) -> Option<OwnedFd> {
-        crate::lock(&self.live).container.init().as_fd().try_clone_to_owned().ok()
     }
 
     /// Sends a signal to init, or to every process of the container.
@@ -394,7 +396,8 @@ impl Task {
     pub(crate) async fn delete_exec(&self, id: &str) -> Result<(i32, Option<Exit>)> {
         let exec = self.exec(id)?;
         exec.delete().await?;
-        crate::lock(&self.live).execs.remove(id);
+        // A request that was repeated must not take a later process of the same name.
+        crate::lock(&self.live).execs.retain(|_, other| !Arc::ptr_eq(other, &exec));
         Ok((exec.pid(), exec.exit().get()))
     }
 
@@ -406,8 +409,27 @@ impl Task {
         if let Some(relay) = self.relay() {
             drain(&relay).await;
         }
-        self.with_container(|container| Ok(container.delete()?))?;
+        self.until_done("delete", Container::try_delete).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
+    }
+
+    /// Takes `step` until it is done, for a bounded time. It does not wait itself: meanwhile the shim serves the other
+    /// containers of the pod, and reaps.
+    async fn until_done(&self, what: &str, step: fn(&mut Container) -> loment_sandbox::Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + ENDING;
+        let mut pause = PAUSE.0;
+        while !self.with_container(|container| Ok(step(container)?))? {
+            if Instant::now() >= deadline {
+                return Err(Failure::unknown(format!(
+                    "{what} container {}: its processes have been killed and still end after {ENDING:?} (one waits in \
+                     the kernel, for a disk or a network file system; try again)",
+                    self.id
+                )));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        Ok(())
     }
 
     /// Ends a container that was never started and waits for its end.
@@ -476,11 +498,22 @@ async fn make(
     let creating = Creating::begin(request, &shim.layout)?;
     let pid = creating.pid();
     shim.pids.add(pid);
-    let watched = readable(&creating).await;
-    let finished = creating.finish().inspect_err(|_| shim.pids.remove(pid));
-    watched?;
-    let mut container = finished?;
-    stdio.handed_over();
+    // Dropped unfinished it takes back what it has made.
+    let finished = readable(&creating).await.and_then(|()| Ok(creating.finish()?));
+    let made = finished.and_then(|container| with_relay(container, stdio, size));
+    match &made {
+        Ok(_) => stdio.handed_over(),
+        Err(_) => shim.pids.remove(pid),
+    }
+    made
+}
+
+/// Begins to copy for a container's terminal, if it has one. On error the container is deleted.
+fn with_relay(
+    mut container: Container,
+    stdio: &Stdio,
+    size: Option<oci_spec::runtime::Box>,
+) -> Result<(Container, Option<Arc<Relay>>)> {
     let Some(terminal) = container.take_terminal() else { return Ok((container, None)) };
     let relay = Relay::start(terminal, stdio.paths()).and_then(|relay| {
         if let Some(size) = size {

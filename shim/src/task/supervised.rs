@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use containerd_shim_protos::events::task::TaskOOM;
-use loment_sandbox::{layer, process::Exit};
+use loment_sandbox::{container::Container, layer, process::Exit};
 
 use super::{Task, stage::Stage};
 use crate::{
@@ -23,11 +23,14 @@ impl Task {
     /// the same cgroup and with the same streams.
     pub(crate) async fn renew(self: &Arc<Self>) -> Result<()> {
         let _turn = self.turn.lock().await;
+        if self.exit.get().is_some() {
+            return Err(Failure::precondition(format!("run container {} again: its end has been told", self.id)));
+        }
         if !crate::lock(&self.live).reaped {
             return Err(Failure::precondition(format!("run container {} again: it has not ended", self.id)));
         }
         self.end_others().await;
-        self.with_container(|container| Ok(container.end_attempt()?))?;
+        self.until_done("end", Container::try_end_attempt).await?;
         // The terminal's last lines belong before those of the next attempt.
         if let Some(relay) = self.relay() {
             super::drain(&relay).await;
