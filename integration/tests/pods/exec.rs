@@ -154,3 +154,24 @@ async fn exec_detached(node: &Node<'_>, container: &Container<'_>, exec: &str, s
     ensure!(output.status.success(), "exec {exec}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
+
+/// A container may stop every process that it sees, also one of the runtime's on its way to becoming the exec's program.
+pub(crate) async fn a_container_that_stops_every_process_does_not_stop_its_shim(node: &Node<'_>) -> Result<()> {
+    let pod = node.pod("stopper").run().await?;
+    let container = pod.start(shell("main", "while :; do kill -STOP -1; sleep 0.001; done")).await?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (cri, id) = (node.cri.clone(), container.id.clone());
+        // Some run, others are stopped for ever, on their way or later: what becomes of each does not matter.
+        tasks.spawn(async move {
+            let patience = Duration::from_secs(2);
+            drop(tokio::time::timeout(patience, cri.exec_sync(&id, &["true"], patience)).await);
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+    let other = pod.start(shell("other", STAY)).await?;
+    ensure!(other.exec(&["true"]).await?.code == 0, "the pod's shim serves nobody any more");
+    container.stop(Duration::ZERO).await?;
+    ensure!(container.status().await?.exit_code == 137, "it was not killed: {:?}", container.status().await?);
+    pod.remove().await
+}
