@@ -75,7 +75,6 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,
-        lifecycle::a_killed_shim_leaves_nothing,
         lifecycle::a_process_that_outlives_its_container_is_killed_with_it,
         lifecycle::containerd_restarts_and_the_pod_lives_on,
         lifecycle::each_process_has_its_events_in_order,

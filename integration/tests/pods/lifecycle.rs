@@ -8,11 +8,6 @@ use loment_integration::{
     events::Events,
     hierarchy,
     pod::{Container, Node, eventually, shell},
-    process,
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -148,23 +143,4 @@ pub(crate) async fn containerd_restarts_and_the_pod_lives_on(node: &Node<'_>) ->
     drop(pod);
     node.lab.remove_pods().await?;
     Ok(())
-}
-
-/// What is left is counted after the test: processes, cgroups, the shim's socket.
-pub(crate) async fn a_killed_shim_leaves_nothing(node: &Node<'_>) -> Result<()> {
-    let pod = node.pod("orphaned").run().await?;
-    let container = pod.start(shell("main", "exec sleep 1000")).await?;
-    let pid = container.pid().await?;
-    let shim = process::descendants(nix::unistd::getpid().as_raw())
-        .into_iter()
-        .find(|process| process.pid == pid)
-        .context("the container's process")?
-        .parent;
-    kill(Pid::from_raw(shim), Signal::SIGKILL).context("kill the shim")?;
-    eventually("the container's end", async || {
-        let status = container.status().await?;
-        Ok((status.state() == ContainerState::ContainerExited).then_some(()))
-    })
-    .await?;
-    pod.remove().await
 }
