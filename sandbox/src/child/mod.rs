@@ -282,17 +282,17 @@ fn become_program(
     if setting.gate && !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
     }
+    // Before the filter, which may forbid what looking takes.
+    let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
     fd::cloexec_all().at("mark for closing", "all descriptors")?;
     if let Some(filter) = setting.filter {
         filter.load().at("load", "the seccomp filter")?;
     }
     if late {
         identity::assume(process)?;
+        // As this user sees it.
+        program = program::find(process, &setting.proc)?;
     }
-    let program = match found {
-        Some(program) if !late => program,
-        _ => program::find(process, &setting.proc)?,
-    };
     program::execute(&program, process, &env)
 }
 
