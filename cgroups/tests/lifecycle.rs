@@ -145,6 +145,8 @@ fn kill_ends_a_tree_that_keeps_forking() {
     // Each process starts another for as long as it lives; the ends of those that have gone make room for new ones.
     let bomb = "bomb() { while :; do bomb & sleep 0.01; done 2>/dev/null; }; bomb";
     let (mut outer, mut inner) = (cgroup.spawn("bash", &["-c", bomb]), nested.spawn("bash", &["-c", bomb]));
+    // Both have to be inside: a process that enters after the kill is none of its business.
+    until("the inner tree has begun", || !nested.pids().unwrap().is_empty());
     until("the tree has grown", || cgroup.pids().unwrap().len() > 20);
     cgroup.kill().unwrap();
     assert_eq!((signal_of(&mut outer), signal_of(&mut inner)), (Some(9), Some(9)));
