@@ -3,7 +3,7 @@
 use loment_sandbox::seccomp::{Filter, Machine};
 use loment_sys::seccomp::Instruction;
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompOperator as Op};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::kernel::{self, Call};
 use super::{default_names, default_profile, oracle, random, reference};
@@ -83,6 +83,19 @@ proptest! {
             prop_assert_eq!(kernel::run(&program, call), expected, "{:x?}", call);
         }
     }
+
+}
+
+// Always the same cases: of several rules for one call libseccomp 2.5 forgets some, in combinations too many to name (with
+// the 32-bit ARM beside aarch64, `EQ 1` and `EQ 1 << 32 | 1` together do not match the latter). The tests above, whose cases
+// are new each time, compare with a reference that forgets nothing.
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(4),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_profile_of_many_actions_has_libseccomps_verdicts(
