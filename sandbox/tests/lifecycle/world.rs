@@ -61,6 +61,8 @@ pub(crate) struct Seen {
     pub(crate) killed: bool,
     /// A client wanted it to end.
     pub(crate) client_killed: bool,
+    /// Its process at the gate has died: it has given up its turn, also when it stands there again.
+    lost: bool,
     /// When the attempt at the gate came there.
     ready: Time,
     finished: Option<Time>,
@@ -94,6 +96,7 @@ impl World {
             reported: None,
             killed: false,
             client_killed: false,
+            lost: false,
             ready: Time::default(),
             finished: None,
             streak: 0,
@@ -186,7 +189,7 @@ impl World {
     pub(crate) fn lose(&mut self, container: ContainerId) {
         let seen = self.seen_mut(container);
         if seen.process == Process::Gate {
-            seen.process = Process::None;
+            (seen.process, seen.lost) = (Process::None, true);
             self.event(Event::Exited { container, code: 137, oom_killed: false });
         }
     }
@@ -305,7 +308,8 @@ impl World {
                 Kind::Init => assert!(other.succeeded, "{container:?} opened before {id:?} has succeeded"),
                 Kind::Sidecar => assert!(other.ran, "{container:?} opened before {id:?} has started"),
                 Kind::App => {
-                    let tried = other.attempts > 0 || other.reported.is_some() || other.process != Process::Gate;
+                    let tried =
+                        other.attempts > 0 || other.reported.is_some() || other.lost || other.process != Process::Gate;
                     assert!(other.created && tried, "app {container:?} opened before app {id:?}");
                 }
             }
