@@ -28,6 +28,9 @@ pub(crate) const STUCK: Duration = Duration::from_millis(500);
 /// Nor is one that reads what others go on writing: a process may have left some that hold its output open.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// How long a client may take to open what it wants to read.
+const MEETING: Duration = Duration::from_secs(2);
+
 /// Where containerd wants the three streams; empty is nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Paths {
@@ -79,6 +82,8 @@ struct Held {
     /// Read end of the input fifo: a client that begins to write before the process has been started must neither
     /// wait nor lose what it writes.
     stdin_reader: Option<File>,
+    /// Write ends of the output fifos, until the process has its own.
+    met: Vec<File>,
     /// Read ends of the output fifos.
     readers: Vec<File>,
     /// Write ends of the output fifos, for a process that may be run again: the reader must not see an end between
@@ -112,6 +117,38 @@ impl Stdio {
         Ok(Self { paths, outputs, held: Mutex::new(held) })
     }
 
+    /// Waits until the client has come to read its fifos, and holds them open until the process has its own ends.
+    ///
+    /// A client's open waits for somebody who writes. A process that ends before the client has come would leave it
+    /// waiting for ever. (A reader that waits in open(2) counts as one: fifo(7).)
+    pub(crate) async fn meet_client(paths: &Paths) -> Vec<File> {
+        let deadline = Instant::now() + MEETING;
+        let mut met = Vec::new();
+        let stderr = if paths.terminal { "" } else { paths.stderr.as_str() };
+        for stream in [paths.stdout.as_str(), stderr] {
+            let Ok(Output::Fifo(path)) = Output::parse(stream) else { continue };
+            loop {
+                let opened = File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(&path);
+                match opened {
+                    Ok(end) => met.push(end),
+                    Err(error) if error.raw_os_error() == Some(libc::ENXIO) && Instant::now() < deadline => {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                    // What is wrong with it is told when it is opened for the process.
+                    Err(_) => {}
+                }
+                break;
+            }
+        }
+        met
+    }
+
+    /// Keeps what [`Stdio::meet_client`] has opened until the process has its own ends.
+    pub(crate) fn keep(&self, met: Vec<File>) {
+        crate::lock(&self.held).met = met;
+    }
+
     /// As containerd named them.
     pub(crate) fn paths(&self) -> &Paths {
         &self.paths
@@ -136,6 +173,7 @@ impl Stdio {
     /// The process has its own descriptors: from now on a client that writes to one that has ended is told so.
     pub(crate) fn handed_over(&self) {
         let mut held = crate::lock(&self.held);
+        held.met.clear();
         if held.writers.is_empty() {
             held.stdin_reader = None;
         }

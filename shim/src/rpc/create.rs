@@ -41,11 +41,14 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         stderr: request.stderr.clone(),
         terminal: request.terminal,
     };
+    let met = Stdio::meet_client(&paths).await;
+    let stdio = Stdio::open(paths, member.is_some(), spec::owner(spec.process().as_ref()))?;
+    stdio.keep(met);
     let plan = Plan {
         id: request.id.clone(),
         rootfs: request.rootfs.iter().map(mount).collect(),
         role: if is_sandbox { Role::Holder } else { Role::Program },
-        stdio: Stdio::open(paths, member.is_some(), spec::owner(spec.process().as_ref()))?,
+        stdio,
         member,
         bundle,
     };

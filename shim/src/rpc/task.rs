@@ -112,7 +112,9 @@ impl TaskRpc for TaskService {
         let process = create::process(&request.spec.value)?;
         let paths =
             Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
+        let met = Stdio::meet_client(&paths).await;
         let stdio = Stdio::open(paths, false, spec::owner(Some(&process)))?;
+        stdio.keep(met);
         task.add_exec(&request.exec_id, Exec::new(&request.exec_id, process, stdio))?;
         self.shim.events.send(&Event::ExecAdded(TaskExecAdded {
             container_id: request.id,
