@@ -375,6 +375,8 @@ impl Task {
     pub(crate) async fn start_exec(self: Arc<Self>, id: &str) -> Result<i32> {
         let exec = self.exec(id)?;
         if let Some(why) = self.no_exec_because() {
+            // Nothing will be written: its client must not wait for it.
+            exec.stdio().handed_over();
             return Err(Failure::precondition(format!("exec in container {}: it {why}", self.id)));
         }
         exec.start(self).await
