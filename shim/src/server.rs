@@ -85,16 +85,22 @@ async fn serve(start: &Start, listener: UnixListener) -> Result<(Arc<Shim>, Serv
     Ok((shim, server))
 }
 
-/// SIGCHLD and those that ask the shim to leave, as a descriptor. (SIGPIPE is ignored: Rust's runtime sees to that.) A
-/// child gets the signals of a fresh process back before it executes its program.
+/// SIGCHLD and those that ask the shim to leave. (SIGPIPE is ignored: Rust's runtime sees to that.)
+fn awaited() -> SigSet {
+    [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT].into_iter().collect()
+}
+
+/// Keeps the signals that the shim waits for until it takes them, in this process and its fork: one that came before
+/// would end a shim that has a socket to remove. A container's child gets the signals of a fresh process back before it
+/// executes its program.
+pub(crate) fn keep_signals() -> Result<()> {
+    awaited().thread_block().map_err(|errno| Failure::io("keep back", "signals", &errno.into()))
+}
+
+/// The signals that were kept, as a descriptor.
 fn signals() -> Result<SignalFd> {
-    let failed = |errno: nix::Error| Failure::io("prepare", "signals", &errno.into());
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGCHLD);
-    set.add(Signal::SIGTERM);
-    set.add(Signal::SIGINT);
-    set.thread_block().map_err(failed)?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed)
+    SignalFd::with_flags(&awaited(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(|errno| Failure::io("wait for", "signals", &errno.into()))
 }
 
 /// Takes the signals that have come. Whether one of them asks the shim to leave.

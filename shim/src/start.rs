@@ -29,6 +29,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let address = address::of_group(&start, &address::group(&bundle, &start.id));
     // Before there is a shim: what fails from here on must not leave one behind that nobody knows of.
     address::record(&bundle, &address)?;
+    server::keep_signals()?;
     if let Listening::Here(listener) = address::listen(&address)? {
         match fork() {
             Ok(Fork::Child) => serve(&start, listener, &address),

@@ -139,7 +139,7 @@ fn the_cgroup_is_the_containers_own() {
     let bundle = Bundle::new("cat /proc/self/cgroup; ls /sys/fs/cgroup/memory/memory.limit_in_bytes; sleep 100");
     let running = bundle.started();
     let pid = running.0.init().pid();
-    let own = format!("/loment-test/{}", bundle.id);
+    let own = format!("{}/{}", cgroups(), bundle.id);
     let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     for line in cgroups.lines().filter(|line| !line.starts_with("0::")) {
         assert!(line.ends_with(&own), "{line}");
@@ -454,7 +454,7 @@ fn an_attempt_ends_and_the_next_has_the_same_cgroup() {
     let bundle = Bundle::new("sleep 100 & sleep 100");
     let mut first = bundle.create(no_io()).unwrap();
     first.start().unwrap().finish().unwrap();
-    let directory = format!("/sys/fs/cgroup/memory/loment-test/{}", bundle.id);
+    let directory = format!("/sys/fs/cgroup/memory{}/{}", cgroups(), bundle.id);
     let inode = fs::metadata(&directory).unwrap().ino();
     let pid = first.init().pid();
     first.end_attempt().unwrap();

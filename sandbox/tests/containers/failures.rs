@@ -77,7 +77,7 @@ fn a_cgroup_that_cannot_be_made_is_named() {
     bundle.spec["linux"]["cgroupsPath"] = json!("/cgroup.procs/below-a-file");
     let error = bundle.refused();
     assert!(error.contains("cgroup.procs") && error.contains("Not a directory"), "{error}");
-    bundle.spec["linux"]["cgroupsPath"] = json!("/loment-test/../../x");
+    bundle.spec["linux"]["cgroupsPath"] = json!(format!("{}/../../x", cgroups()));
     assert!(bundle.refused().contains("'..' is not allowed"));
 }
 
@@ -167,7 +167,7 @@ fn a_creation_that_is_dropped_leaves_nothing() {
     let creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
     poll(&mut [PollFd::new(creating.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
     drop(creating);
-    assert!(!exists(format!("/sys/fs/cgroup/memory/loment-test/{}", bundle.id)));
+    assert!(!exists(format!("/sys/fs/cgroup/memory{}/{}", cgroups(), bundle.id)));
     assert_eq!(record::read(&bundle.path).unwrap(), None);
 }
 
@@ -212,7 +212,7 @@ fn a_sweep_touches_no_other_process() {
         pid: bystander.id() as i32,
         // Of a process that had this pid before.
         start_time: 1,
-        cgroup: format!("loment-test/{}", bundle.id).into(),
+        cgroup: format!("{}/{}", cgroups().trim_start_matches('/'), bundle.id).into(),
     };
     fs::write(bundle.path.join("loment.json"), serde_json::to_vec(&record).unwrap()).unwrap();
     assert!(!record::sweep(&bundle.path).unwrap().killed);

@@ -11,6 +11,7 @@ mod mounts;
 mod secrecy;
 
 fn main() {
+    support::keep_mounts_to_ourselves();
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
     let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS, secrecy::TESTS].concat();

@@ -43,13 +43,29 @@ fn machine() -> [(&'static str, Vec<String>); 4] {
         names
     };
     let lines = |path: &str| fs::read_to_string(path).unwrap().lines().map(ToOwned::to_owned).collect();
-    let cgroups = ["memory", "pids", "unified"].map(|h| names(&format!("/sys/fs/cgroup/{h}/loment-test"))).concat();
+    let cgroups = ["memory", "pids", "unified"].map(|h| names(&format!("/sys/fs/cgroup/{h}{}", cgroups()))).concat();
     [
         ("descriptors", names("/proc/self/fd")),
         ("mounts", lines("/proc/self/mountinfo")),
         ("children", lines("/proc/thread-self/children")),
         ("cgroups", cgroups),
     ]
+}
+
+/// Parent of the cgroups that the tests make: of this process only, because others may run at the same time.
+pub(crate) fn cgroups() -> String {
+    format!("/loment-test-{}", std::process::id())
+}
+
+/// Enters a mount namespace of our own, which nobody else mounts anything in. Before there is another thread.
+pub(crate) fn keep_mounts_to_ourselves() {
+    use nix::{
+        mount::{MsFlags, mount},
+        sched::{CloneFlags, unshare},
+    };
+    unshare(CloneFlags::CLONE_NEWNS).expect("the tests of containers need root");
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
 }
 
 /// A bundle in a directory of its own, removed with it.
@@ -155,7 +171,7 @@ impl Drop for Bundle {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.path).unwrap();
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            let _ = fs::remove_dir(hierarchy.path().join("loment-test"));
+            let _ = fs::remove_dir(hierarchy.path().join(cgroups().trim_start_matches('/')));
         }
     }
 }
@@ -281,7 +297,7 @@ fn spec(id: &str, script: &str) -> Value {
                 ],
                 "cpu": {"shares": 2, "period": 100000}
             },
-            "cgroupsPath": format!("/loment-test/{id}"),
+            "cgroupsPath": format!("{}/{id}", cgroups()),
             "namespaces": [
                 {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "network"}
             ],

@@ -1,7 +1,9 @@
 //! A container as containerd knows it: a task, with its processes and their streams.
 
+mod attempt;
 pub(crate) mod exec;
 pub(crate) mod exit;
+mod memory;
 pub(crate) mod ready;
 pub(crate) mod stage;
 mod supervised;
@@ -13,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use containerd_shim_protos::events::task::{TaskExit, TaskOOM, TaskStart};
+use containerd_shim_protos::events::task::{TaskExit, TaskStart};
 use loment_sandbox::{
-    container::{Container, Creating, Request, Role, RootfsMount},
+    container::{Container, Role, RootfsMount},
     process::Exit,
 };
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -47,13 +49,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 
 /// A task.
 pub(crate) struct Task {
-    id: String,
-    bundle: PathBuf,
-    rootfs: Vec<RootfsMount>,
-    role: Role,
-    stdio: Stdio,
-    /// Set when the shim runs the pod itself; then starts and ends are the pod's to decide.
-    member: Option<Member>,
+    plan: Plan,
     /// Whether the kernel kills the rest of the container with its init.
     private_pids: bool,
     shim: Arc<Shim>,
@@ -90,7 +86,7 @@ pub(crate) struct Plan {
     pub(crate) role: Role,
     /// Streams, open.
     pub(crate) stdio: Stdio,
-    /// Place in a pod that the shim runs.
+    /// Place in a pod that the shim runs itself: there starts and ends are the pod's to decide.
     pub(crate) member: Option<Member>,
 }
 
@@ -98,7 +94,7 @@ impl Task {
     /// Creates the container; its init waits at the gate.
     pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>) -> Result<Arc<Self>> {
         let private_pids = has_private_pids(&spec);
-        let (container, relay) = attempt(&shim, &plan, spec).await?;
+        let (container, relay) = attempt::make(&shim, &plan, spec).await?;
         let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
         let live = Live {
             stage: Stage::Created,
@@ -110,11 +106,10 @@ impl Task {
             reaped: false,
             untold: None,
         };
-        let Plan { id, bundle, rootfs, role, stdio, member } = plan;
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
-        let task = Arc::new(Self { id, bundle, rootfs, role, stdio, member, private_pids, shim, turn, live, exit });
+        let task = Arc::new(Self { plan, private_pids, shim, turn, live, exit });
         tokio::spawn(Arc::clone(&task).watch());
-        if task.member.is_none() {
+        if task.plan.member.is_none() {
             tokio::spawn(Arc::clone(&task).watch_memory());
         }
         Ok(task)
@@ -122,17 +117,17 @@ impl Task {
 
     /// containerd's id.
     pub(crate) fn id(&self) -> &str {
-        &self.id
+        &self.plan.id
     }
 
     /// Its bundle.
     pub(crate) fn bundle(&self) -> &Path {
-        &self.bundle
+        &self.plan.bundle
     }
 
     /// Its streams.
     pub(crate) fn stdio(&self) -> &Stdio {
-        &self.stdio
+        &self.plan.stdio
     }
 
     /// Its shim.
@@ -142,7 +137,7 @@ impl Task {
 
     /// Its place in a pod that the shim runs.
     pub(crate) fn member(&self) -> Option<&Member> {
-        self.member.as_ref()
+        self.plan.member.as_ref()
     }
 
     /// The end of its init.
@@ -173,8 +168,8 @@ impl Task {
     /// Lets the container run. In a pod that the shim runs this arms it: it runs when its turn comes.
     pub(crate) async fn start(self: Arc<Self>) -> Result<i32> {
         let _turn = self.turn.lock().await;
-        let next = self.stage().take(Step::Start, &format!("container {}", self.id))?;
-        if self.member.is_none() {
+        let next = self.stage().take(Step::Start, &format!("container {}", self.plan.id))?;
+        if self.plan.member.is_none() {
             self.open().await?;
         }
         let mut live = crate::lock(&self.live);
@@ -182,11 +177,11 @@ impl Task {
         let pid = live.container.init().pid();
         drop(live);
         self.shim.events.send(&Event::Start(TaskStart {
-            container_id: self.id.clone(),
+            container_id: self.plan.id.clone(),
             pid: pid.unsigned_abs(),
             ..TaskStart::default()
         }));
-        if let Some(member) = &self.member {
+        if let Some(member) = &self.plan.member {
             member.armed();
         }
         self.tell_end();
@@ -206,17 +201,17 @@ impl Task {
     async fn watch(self: Arc<Self>) {
         let ending = crate::lock(&self.live).container.init().ending();
         if let Err(failure) = readable(&ending).await {
-            log::error!("watch container {}: {failure}", self.id);
+            log::error!("watch container {}: {failure}", self.plan.id);
         }
         let exit = self.reap();
-        if let Some(member) = self.member.clone() {
+        if let Some(member) = self.plan.member.clone() {
             let oom_killed = self.count_oom_kills() > 0;
             let _turn = self.turn.lock().await;
             member.exited(exit, oom_killed);
             return;
         }
         self.end_others().await;
-        hand_over(&self.stdio, self.relay()).await;
+        hand_over(&self.plan.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
         self.publish_oom();
@@ -233,7 +228,7 @@ impl Task {
         match ended {
             Ok(Some(exit)) => exit,
             other => {
-                log::error!("reap container {}: {other:?}", self.id);
+                log::error!("reap container {}: {other:?}", self.plan.id);
                 Exit { code: 255, at: std::time::SystemTime::now() }
             }
         }
@@ -250,7 +245,7 @@ impl Task {
         if !self.private_pids
             && let Err(failure) = self.with_container(|container| Ok(container.cgroup().kill()?))
         {
-            log::warn!("end what is left of container {}: {failure}", self.id);
+            log::warn!("end what is left of container {}: {failure}", self.plan.id);
         }
         let execs: Vec<_> = crate::lock(&self.live).execs.values().cloned().collect();
         for exec in execs {
@@ -264,11 +259,11 @@ impl Task {
         live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
         let pid = live.container.init().pid();
         drop(live);
-        self.stdio.release();
+        self.plan.stdio.release();
         self.exit.set(exit);
         self.shim.events.send(&Event::Exit(TaskExit {
-            container_id: self.id.clone(),
-            id: self.id.clone(),
+            container_id: self.plan.id.clone(),
+            id: self.plan.id.clone(),
             pid: pid.unsigned_abs(),
             exit_status: exit.code,
             exited_at: MessageField::some(timestamp(exit.at)),
@@ -276,43 +271,12 @@ impl Task {
         }));
     }
 
-    /// Tells of memory kills as long as the cgroup lives.
-    async fn watch_memory(self: Arc<Self>) {
-        let watch = match self.with_container(|container| Ok(container.cgroup().watch_oom()?)) {
-            Ok(watch) => watch,
-            Err(failure) => return log::warn!("watch memory of container {}: {failure}", self.id),
-        };
-        while self.exit.get().is_none() {
-            tokio::select! {
-                ready = readable(&watch) => if ready.is_err() { return },
-                _ended = self.exit.wait() => return,
-            }
-            watch.acknowledge();
-            self.publish_oom();
-        }
-    }
-
-    /// Publishes memory kills that have not been told yet.
-    fn publish_oom(&self) {
-        for _ in 0..self.count_oom_kills().min(1) {
-            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() }));
-        }
-    }
-
-    /// Memory kills since this was last asked.
-    fn count_oom_kills(&self) -> u64 {
-        let mut live = crate::lock(&self.live);
-        // Without a memory controller nothing is killed for memory on the container's account.
-        let kills = live.container.cgroup().oom_kills().unwrap_or(live.oom_kills);
-        kills.saturating_sub(std::mem::replace(&mut live.oom_kills, kills))
-    }
-
     /// Sends a signal to init, or to every process of the container.
     pub(crate) fn kill(&self, signal: i32, all: bool) -> Result<()> {
         if !self.stage().alive() {
-            return Err(exec::finished(&self.id));
+            return Err(exec::finished(&self.plan.id));
         }
-        if let Some(member) = &self.member {
+        if let Some(member) = &self.plan.member {
             member.kill_requested(signal);
             return Ok(());
         }
@@ -327,14 +291,14 @@ impl Task {
         });
         match sent? {
             true => Ok(()),
-            false => Err(exec::finished(&self.id)),
+            false => Err(exec::finished(&self.plan.id)),
         }
     }
 
     /// Freezes or thaws the container.
     pub(crate) async fn freeze(&self, step: Step) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let next = self.stage().take(step, &format!("container {}", self.id))?;
+        let next = self.stage().take(step, &format!("container {}", self.plan.id))?;
         self.with_container(|container| {
             let done = if step == Step::Pause { container.pause() } else { container.resume() };
             Ok(done?)
@@ -347,11 +311,11 @@ impl Task {
     pub(crate) fn add_exec(&self, id: &str, exec: Exec) -> Result<()> {
         let mut live = crate::lock(&self.live);
         if !live.stage.alive() {
-            return Err(Failure::precondition(format!("exec in container {}: it has ended", self.id)));
+            return Err(Failure::precondition(format!("exec in container {}: it has ended", self.plan.id)));
         }
         match live.execs.entry(id.to_owned()) {
             std::collections::btree_map::Entry::Occupied(_) => {
-                Err(Failure::exists(format!("exec {id} in container {}: the id is taken", self.id)))
+                Err(Failure::exists(format!("exec {id} in container {}: the id is taken", self.plan.id)))
             }
             std::collections::btree_map::Entry::Vacant(vacant) => {
                 vacant.insert(Arc::new(exec));
@@ -363,7 +327,7 @@ impl Task {
     /// A further process.
     pub(crate) fn exec(&self, id: &str) -> Result<Arc<Exec>> {
         let found = crate::lock(&self.live).execs.get(id).cloned();
-        found.ok_or_else(|| Failure::not_found(format!("exec {id} in container {}: no such process", self.id)))
+        found.ok_or_else(|| Failure::not_found(format!("exec {id} in container {}: no such process", self.plan.id)))
     }
 
     /// Execs with their pids.
@@ -377,7 +341,7 @@ impl Task {
         if let Some(why) = self.no_exec_because() {
             // Nothing will be written: its client must not wait for it.
             exec.stdio().handed_over();
-            return Err(Failure::precondition(format!("exec in container {}: it {why}", self.id)));
+            return Err(Failure::precondition(format!("exec in container {}: it {why}", self.plan.id)));
         }
         exec.start(self).await
     }
@@ -389,7 +353,7 @@ impl Task {
             stage if !stage.alive() || live.reaped => Some("has ended"),
             // It would be frozen before it has reported, and whoever waits for it with it.
             Stage::Paused => Some("is paused"),
-            _ if self.member.is_some() && !live.opened => Some("waits for its turn in the pod"),
+            _ if self.plan.member.is_some() && !live.opened => Some("waits for its turn in the pod"),
             _ => None,
         }
     }
@@ -407,7 +371,7 @@ impl Task {
     pub(crate) async fn delete(&self) -> Result<Exit> {
         self.discard().await?;
         let _turn = self.turn.lock().await;
-        self.stage().take(Step::Delete, &format!("container {}", self.id))?;
+        self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
         if let Some(relay) = self.relay() {
             drain(&relay).await;
         }
@@ -425,7 +389,7 @@ impl Task {
                 return Err(Failure::unknown(format!(
                     "{what} container {}: its processes have been killed and still end after {ENDING:?} (one waits in \
                      the kernel, for a disk or a network file system; try again)",
-                    self.id
+                    self.plan.id
                 )));
             }
             tokio::time::sleep(pause).await;
@@ -440,12 +404,12 @@ impl Task {
             let mut live = crate::lock(&self.live);
             let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
             live.stage = next;
-            if self.member.is_none() {
+            if self.plan.member.is_none() {
                 live.container.init().signal(nix::libc::SIGKILL)?;
             }
         }
         self.tell_end();
-        if let Some(member) = self.member.as_ref().filter(|_| self.exit.get().is_none()) {
+        if let Some(member) = self.plan.member.as_ref().filter(|_| self.exit.get().is_none()) {
             member.kill_requested(nix::libc::SIGKILL);
         }
         self.exit.wait().await;
@@ -472,64 +436,6 @@ async fn drain(relay: &Relay) {
 /// A terminal's size in characters; one beyond what the kernel can say is cut.
 pub(crate) fn characters(size: u64) -> u16 {
     u16::try_from(size).unwrap_or(u16::MAX)
-}
-
-/// Makes one attempt: a container with its init at the gate, and the copying for its terminal.
-async fn attempt(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(Container, Option<Arc<Relay>>)> {
-    make(shim, &plan.id, &plan.bundle, &plan.rootfs, plan.role, &plan.stdio, spec).await
-}
-
-async fn make(
-    shim: &Shim,
-    id: &str,
-    bundle: &Path,
-    rootfs: &[RootfsMount],
-    role: Role,
-    stdio: &Stdio,
-    spec: Arc<Spec>,
-) -> Result<(Container, Option<Arc<Relay>>)> {
-    let size = spec.process().as_ref().and_then(oci_spec::runtime::Process::console_size);
-    let request = Request {
-        id: id.to_owned(),
-        bundle: bundle.to_owned(),
-        spec,
-        rootfs: rootfs.to_vec(),
-        io: stdio.for_process()?,
-        role,
-    };
-    let creating = Creating::begin(request, &shim.layout)?;
-    let pid = creating.pid();
-    shim.pids.add(pid);
-    // Dropped unfinished it takes back what it has made.
-    let finished = readable(&creating).await.and_then(|()| Ok(creating.finish()?));
-    let made = finished.and_then(|container| with_relay(container, stdio, size));
-    match &made {
-        Ok(_) => stdio.handed_over(),
-        Err(_) => shim.pids.remove(pid),
-    }
-    made
-}
-
-/// Begins to copy for a container's terminal, if it has one. On error the container is deleted.
-fn with_relay(
-    mut container: Container,
-    stdio: &Stdio,
-    size: Option<oci_spec::runtime::Box>,
-) -> Result<(Container, Option<Arc<Relay>>)> {
-    let Some(terminal) = container.take_terminal() else { return Ok((container, None)) };
-    let relay = Relay::start(terminal, stdio.paths()).and_then(|relay| {
-        if let Some(size) = size {
-            relay.resize(characters(size.width()), characters(size.height()))?;
-        }
-        Ok(relay)
-    });
-    match relay {
-        Ok(relay) => Ok((container, Some(Arc::new(relay)))),
-        Err(failure) => {
-            container.delete()?;
-            Err(failure)
-        }
-    }
 }
 
 /// Whether the spec gives the container a pid namespace of its own.

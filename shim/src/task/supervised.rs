@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use containerd_shim_protos::events::task::TaskOOM;
 use loment_sandbox::{container::Container, layer, process::Exit};
 
-use super::{Task, stage::Stage};
+use super::{Task, attempt, stage::Stage};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -24,10 +24,10 @@ impl Task {
     pub(crate) async fn renew(self: &Arc<Self>) -> Result<()> {
         let _turn = self.turn.lock().await;
         if self.exit.get().is_some() {
-            return Err(Failure::precondition(format!("run container {} again: its end has been told", self.id)));
+            return Err(Failure::precondition(format!("run container {} again: its end has been told", self.plan.id)));
         }
         if !crate::lock(&self.live).reaped {
-            return Err(Failure::precondition(format!("run container {} again: it has not ended", self.id)));
+            return Err(Failure::precondition(format!("run container {} again: it has not ended", self.plan.id)));
         }
         self.end_others().await;
         self.until_done("end", Container::try_end_attempt).await?;
@@ -35,9 +35,9 @@ impl Task {
         if let Some(relay) = self.relay() {
             super::drain(&relay).await;
         }
-        layer::fresh_writable_layer(&self.rootfs)?;
-        let spec = Arc::new(spec::read(&self.bundle)?);
-        let made = super::make(&self.shim, &self.id, &self.bundle, &self.rootfs, self.role, &self.stdio, spec).await;
+        layer::fresh_writable_layer(&self.plan.rootfs)?;
+        let spec = Arc::new(spec::read(&self.plan.bundle)?);
+        let made = attempt::make(&self.shim, &self.plan, spec).await;
         let (container, relay) = made?;
         let mut live = crate::lock(&self.live);
         live.container = container;
@@ -56,9 +56,9 @@ impl Task {
     /// Tells containerd that the container will not run again.
     pub(crate) async fn report(self: Arc<Self>, code: u32, oom_killed: bool) {
         let exit = Exit { code, at: SystemTime::now() };
-        super::hand_over(&self.stdio, self.relay()).await;
+        super::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
-            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.id.clone(), ..TaskOOM::default() }));
+            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.plan.id.clone(), ..TaskOOM::default() }));
         }
         let mut live = crate::lock(&self.live);
         if live.stage == Stage::Created {
