@@ -10,5 +10,6 @@ mod plan;
 pub mod process;
 pub mod record;
 pub mod seccomp;
+mod user_namespace;
 
 pub use error::{Error, Result};

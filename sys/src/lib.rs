@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod fd;
 pub mod fork;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 pub mod pidfd;
 pub mod sched;

@@ -16,11 +16,13 @@ use super::{
 };
 use crate::{
     Error, Result,
-    child::{self, Join},
+    channel::{self, ParentEnd},
+    child::{self, Birth, Inhabited, Join},
     error::Context,
-    plan::{self, Plan},
+    plan::{self, Plan, namespaces::NEWTIME, user},
     record::{self, Record},
     seccomp::Filter,
+    user_namespace::UserNamespaces,
 };
 
 /// A container whose init has been cloned and is setting itself up. Readable (as a descriptor) when it has something
@@ -45,19 +47,20 @@ impl Creating {
         birth::check_labels(&plan.process)?;
         let filter = filter(&request.spec)?;
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
+        let users = UserNamespaces::of(&plan)?;
+        if let Some(maps) = users.maps() {
+            user::check_ids(&plan.process, maps)?;
+        }
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, .. } = request;
         let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
         let (channel, birth) = birth::prepare(&id, cgroup.get()?, io)?;
-        let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
-            birth.run(|birth| match role {
-                Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),
-                Role::Holder => child::hold(birth, &plan, &joins),
-            })
-        })?;
+        let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
+        let child = nursery.bear(birth, channel, filter.as_deref())?;
         // On disk before the gate can open; the child is busy meanwhile.
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
-        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter };
+        let inhabited = Inhabited::of(&plan.namespaces, &users);
+        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter, inhabited };
         Ok(Self { child, cgroup, role, defaults })
     }
 
@@ -87,6 +90,57 @@ impl Creating {
 impl AsFd for Creating {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.child.as_fd()
+    }
+}
+
+/// What init is born with.
+struct Nursery<'a> {
+    plan: &'a Plan,
+    joins: &'a [Join],
+    pids: Option<BorrowedFd<'a>>,
+    users: &'a UserNamespaces,
+    role: Role,
+}
+
+impl Nursery<'_> {
+    fn bear(&self, mut birth: Birth, channel: ParentEnd, filter: Option<&Filter>) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let ordinary = |birth: &Birth| match role {
+            Role::Program => child::init(birth, plan, joins, users, filter),
+            Role::Holder => child::hold(birth, plan, joins),
+        };
+        if users.container().is_some() {
+            return self.bear_in_user_namespace(&mut birth, channel, filter);
+        }
+        if plan.namespaces.new.contains(NEWTIME) {
+            let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, ordinary));
+            return birth::bear_by_carrier(pids, &birth, channel, carrier);
+        }
+        // A user namespace that turned out to be our own is not made.
+        birth::bear(plan.namespaces.new, pids, &birth, channel, || birth.run(ordinary))
+    }
+
+    /// First init, which waits; then, because it joins init's namespaces, who builds for it.
+    fn bear_in_user_namespace(
+        &self,
+        birth: &mut Birth,
+        channel: ParentEnd,
+        filter: Option<&Filter>,
+    ) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let (giver, taker) = channel::handover()?;
+        birth.taker = Some(taker);
+        let init = |birth: &Birth| match role {
+            Role::Program => child::init_in_user_namespace(birth, plan, filter),
+            Role::Holder => child::hold_in_user_namespace(birth, plan),
+        };
+        let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, init));
+        let init = birth::bear_by_carrier(pids, birth, channel, carrier)?;
+        let pidfd = init.pidfd()?;
+        let builder = birth::bear_outside(Some(pidfd.as_fd()), || {
+            birth.run(|birth| child::build(birth, plan, role, &pidfd, users, &giver))
+        })?;
+        Ok(init.built_by(builder))
     }
 }
 

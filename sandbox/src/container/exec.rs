@@ -16,7 +16,10 @@ use crate::{
     Error, Result,
     channel::Report,
     child,
-    plan::process::{self, ProcessPlan},
+    plan::{
+        process::{self, ProcessPlan},
+        user,
+    },
     process::Process,
 };
 
@@ -35,11 +38,14 @@ impl Executing {
         }
         let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
         birth::check_labels(&plan)?;
+        let Defaults { personality, filter, inhabited, .. } = &container.defaults;
+        if let Some(maps) = &inhabited.maps {
+            user::check_ids(&plan, maps)?;
+        }
         let init = container.init.try_clone_pidfd()?;
         let (channel, birth) = birth::prepare("exec", &container.cgroup, io)?;
-        let Defaults { personality, filter, .. } = &container.defaults;
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
-            birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
+            birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))
         })?;
         container.remember(child.other());
         Ok(Self { child, ready: false, terminal: None })
@@ -62,7 +68,7 @@ impl Executing {
             }
             Report::Failed(error) => Err(error),
             Report::Closed if self.ready => Ok(true),
-            Report::Closed => Err(self.child.died_silently()),
+            Report::Born(_) | Report::Closed => Err(self.child.died_silently()),
         }
     }
 

@@ -18,6 +18,7 @@ pub use self::{creating::Creating, exec::Executing};
 use crate::{
     Result,
     channel::{ParentEnd, Report},
+    child::Inhabited,
     error::Context,
     plan::process::ProcessPlan,
     process::{Other, Process},
@@ -105,6 +106,7 @@ struct Defaults {
     process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
+    inhabited: Inhabited,
 }
 
 impl Container {
@@ -153,6 +155,12 @@ impl Container {
     /// Lets stopped processes run again.
     pub fn resume(&self) -> Result<()> {
         Ok(self.cgroup.thaw()?)
+    }
+
+    /// User and group of the host that one of the container's stands for.
+    pub fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let maps = self.defaults.inhabited.maps.as_ref();
+        maps.map_or((uid, gid), |maps| maps.outside(uid, gid).unwrap_or((uid, gid)))
     }
 
     /// Changes limits.
@@ -256,7 +264,7 @@ impl Starting {
     pub fn finish(self) -> Result<()> {
         match self.channel.receive()? {
             Report::Failed(error) => Err(error),
-            Report::Ready(_) | Report::Closed => Ok(()),
+            Report::Born(_) | Report::Ready(_) | Report::Closed => Ok(()),
         }
     }
 }
