@@ -34,7 +34,7 @@ pub(crate) fn make(root: &Root, devices: &[Device], maps: Option<&IdMaps>) -> Re
         let (directory, name) = root.parent(Path::new(path), Links::Refuse)?;
         // An image that is its own /dev may have a ptmx, which would be the host's.
         let _ = unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir);
-        symlinkat(*target, &directory, name).at("make link", path)?;
+        root.as_owner(|| symlinkat(*target, &directory, name)).at("make link", path)?;
     }
     Ok(())
 }

@@ -130,7 +130,7 @@ impl Root {
     /// Makes something as the owner, so that it is born with the right one: a change of owner afterwards could meet
     /// what somebody else has put in its place. Where the owner may make nothing (a volume of the host's root), the
     /// runtime's own user does.
-    fn as_owner<T>(&self, make: impl Fn() -> nix::Result<T>) -> nix::Result<T> {
+    pub(crate) fn as_owner<T>(&self, make: impl Fn() -> nix::Result<T>) -> nix::Result<T> {
         if self.owner.0.is_root() {
             return make();
         }
