@@ -63,7 +63,7 @@ impl ParentEnd {
     pub(crate) fn open_gate(&self) -> Result<()> {
         match socket::send(self.0.as_fd(), &[GO], None) {
             Err(nix::errno::Errno::EPIPE) => Ok(()),
-            answer => answer.at("open the gate of", "the container's process"),
+            answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
     }
 }
@@ -77,7 +77,7 @@ impl AsFd for ParentEnd {
 impl ChildEnd {
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
-        socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")
+        socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
     }
 
     /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.

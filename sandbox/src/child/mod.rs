@@ -20,6 +20,7 @@ use std::{
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use loment_cgroups::Entry;
@@ -47,6 +48,7 @@ use crate::{
     channel::ChildEnd,
     container::Io,
     error::Context,
+    listener::Place,
     plan::{Plan, mounts::MountPlan, process::ProcessPlan},
     seccomp::Filter,
 };
@@ -72,6 +74,8 @@ pub(crate) struct Birth {
     pub(crate) null: OwnedFd,
     /// Name of the session keyring.
     pub(crate) keyring: CString,
+    /// Where to say what the seccomp filter's listener is, if it has one.
+    pub(crate) listener: Option<Arc<Place>>,
 }
 
 impl Birth {
@@ -286,7 +290,10 @@ fn become_program(
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
     fd::cloexec_all().at("mark for closing", "all descriptors")?;
     if let Some(filter) = setting.filter {
-        filter.load().at("load", "the seccomp filter")?;
+        let listener = filter.load().at("load", "the seccomp filter")?;
+        if let (Some(place), Some(listener)) = (&birth.listener, listener) {
+            place.offer(listener);
+        }
     }
     if late {
         identity::assume(process)?;

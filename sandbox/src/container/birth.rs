@@ -67,6 +67,16 @@ impl Nascent {
         self.process.0.as_ref().map(Process::other)
     }
 
+    /// Its pid, and its pidfd once more.
+    pub(super) fn by_descriptor(&self) -> Result<(i32, OwnedFd)> {
+        let process = self.process.0.as_ref().ok_or(Errno::ESRCH).at("examine", "the container's process")?;
+        Ok((process.pid(), process.try_clone_pidfd()?))
+    }
+
+    pub(super) fn channel(&self) -> &ParentEnd {
+        &self.channel
+    }
+
     pub(super) fn pid(&self) -> i32 {
         self.process.0.as_ref().map_or(0, Process::pid)
     }
@@ -146,7 +156,7 @@ pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, B
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
-    Ok((parent, Birth { channel: child, entry, cgroup: cgroup.path().to_owned(), io, null, keyring }))
+    Ok((parent, Birth { channel: child, entry, cgroup: cgroup.path().to_owned(), io, null, keyring, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.
