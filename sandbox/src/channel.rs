@@ -67,7 +67,7 @@ impl ParentEnd {
     pub(crate) fn open_gate(&self) -> Result<()> {
         match socket::send(self.0.as_fd(), &[GO], None) {
             Err(nix::errno::Errno::EPIPE) => Ok(()),
-            answer => answer.at("open the gate of", "the container's process"),
+            answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
     }
 }
@@ -81,12 +81,12 @@ impl AsFd for ParentEnd {
 impl ChildEnd {
     /// Says that the process has been cloned.
     pub(crate) fn born(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
-        socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).at("report to", "the parent")
+        socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).map(drop).at("report to", "the parent")
     }
 
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
-        socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")
+        socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
     }
 
     /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.
@@ -126,7 +126,7 @@ pub(crate) fn handover() -> Result<(Giver, Taker)> {
 
 impl Giver {
     pub(crate) fn give(&self, descriptor: BorrowedFd<'_>) -> Result<()> {
-        socket::send(self.0.as_fd(), &[GO], Some(descriptor)).at("hand over to", "the container's process")
+        socket::send(self.0.as_fd(), &[GO], Some(descriptor)).map(drop).at("hand over to", "the container's process")
     }
 }
 

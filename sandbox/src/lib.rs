@@ -6,6 +6,7 @@ pub mod container;
 pub mod error;
 pub mod layer;
 pub mod lifecycle;
+mod listener;
 mod plan;
 pub mod process;
 pub mod record;

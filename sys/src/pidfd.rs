@@ -37,6 +37,15 @@ pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0) }).map(drop)
 }
 
+/// A copy of the descriptor that has the number `fd` in another process, close-on-exec. The caller must be allowed to
+/// trace that process. pidfd_getfd(2), Linux 5.6
+pub fn get_fd(process: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd> {
+    // SAFETY: takes numbers and touches no memory.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// How a child ended; `None` while it has not. `reap` false leaves it to be asked again. waitid(2), `P_PIDFD`: 5.4
 pub fn try_wait(child: BorrowedFd<'_>, reap: bool) -> Result<Option<Ending>> {
     let leave = if reap { 0 } else { libc::WNOWAIT };

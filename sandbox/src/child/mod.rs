@@ -22,6 +22,7 @@ use std::{
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use loment_cgroups::Entry;
@@ -50,6 +51,7 @@ use crate::{
     channel::{ChildEnd, Taker},
     container::Io,
     error::Context,
+    listener::Place,
     plan::{
         Plan,
         ids::IdMaps,
@@ -99,6 +101,8 @@ pub(crate) struct Birth {
     pub(crate) keyring: CString,
     /// Where init gets what a builder has made for it.
     pub(crate) taker: Option<Taker>,
+    /// Where to say what the seccomp filter's listener is, if it has one.
+    pub(crate) listener: Option<Arc<Place>>,
 }
 
 impl Birth {
@@ -395,7 +399,10 @@ fn become_program(
     fd::cloexec_all().at("mark for closing", "all descriptors")?;
     identity::limit_descriptors(process)?;
     if let Some(filter) = setting.filter {
-        filter.load().at("load", "the seccomp filter")?;
+        let listener = filter.load().at("load", "the seccomp filter")?;
+        if let (Some(place), Some(listener)) = (&birth.listener, listener) {
+            place.offer(listener);
+        }
     }
     if late {
         identity::assume(process)?;

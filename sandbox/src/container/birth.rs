@@ -79,8 +79,14 @@ impl Nascent {
         self.process.0.as_ref().map(Process::other)
     }
 
-    pub(super) fn pidfd(&self) -> Result<OwnedFd> {
-        self.process.0.as_ref().ok_or(Errno::ESRCH).at("find", "the container's process")?.try_clone_pidfd()
+    /// Its pid, and its pidfd once more.
+    pub(super) fn by_descriptor(&self) -> Result<(i32, OwnedFd)> {
+        let process = self.process.0.as_ref().ok_or(Errno::ESRCH).at("examine", "the container's process")?;
+        Ok((process.pid(), process.try_clone_pidfd()?))
+    }
+
+    pub(super) fn channel(&self) -> &ParentEnd {
+        &self.channel
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -194,7 +200,7 @@ pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, B
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
     let cgroup = cgroup.path().to_owned();
-    Ok((parent, Birth { channel: child, entry, cgroup, io, null, keyring, taker: None }))
+    Ok((parent, Birth { channel: child, entry, cgroup, io, null, keyring, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.

@@ -12,6 +12,7 @@ use oci_spec::runtime::Spec;
 
 use super::{
     Container, Defaults, Request, Role,
+    agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
 };
 use crate::{
@@ -34,6 +35,7 @@ pub struct Creating {
     cgroup: FreshCgroup,
     role: Role,
     defaults: Defaults,
+    call: Option<Call>,
 }
 
 impl Creating {
@@ -46,6 +48,10 @@ impl Creating {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         let filter = filter(&request.spec)?;
+        let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
+        // A holder executes nothing and has no filter.
+        let agent = agent.filter(|_| request.role == Role::Program);
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
         let users = UserNamespaces::of(&plan)?;
         if let Some(maps) = users.maps() {
@@ -54,14 +60,16 @@ impl Creating {
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, .. } = request;
         let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
-        let (channel, birth) = birth::prepare(&id, cgroup.get()?, io)?;
+        let (channel, mut birth) = birth::prepare(&id, cgroup.get()?, io)?;
+        birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
         let child = nursery.bear(birth, channel, filter.as_deref())?;
         // On disk before the gate can open; the child is busy meanwhile.
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
         let inhabited = Inhabited::of(&plan.namespaces, &users);
-        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter, inhabited };
-        Ok(Self { child, cgroup, role, defaults })
+        let (process, personality) = (Arc::new(plan.process), plan.personality);
+        let defaults = Defaults { process, personality, filter, inhabited, agent };
+        Ok(Self { child, cgroup, role, defaults, call })
     }
 
     /// Pid of init.
@@ -71,7 +79,7 @@ impl Creating {
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(self) -> Result<Container> {
-        let Self { child, cgroup, role, defaults } = self;
+        let Self { child, cgroup, role, defaults, call } = self;
         let ready = child.wait_until_ready();
         // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
         let terminal = match ready {
@@ -83,7 +91,8 @@ impl Creating {
         };
         let (init, gate) = child.into_process()?;
         let (cgroup, bundle) = cgroup.keep()?;
-        Ok(Container { bundle, role, init, cgroup, gate: Some(gate), terminal, defaults, others: Mutex::default() })
+        let (gate, others) = (Some(gate), Mutex::default());
+        Ok(Container { bundle, role, init, cgroup, gate, call, terminal, defaults, others })
     }
 }
 
@@ -136,7 +145,7 @@ impl Nursery<'_> {
         };
         let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, init));
         let init = birth::bear_by_carrier(pids, birth, channel, carrier)?;
-        let pidfd = init.pidfd()?;
+        let (_, pidfd) = init.by_descriptor()?;
         let builder = birth::bear_outside(Some(pidfd.as_fd()), || {
             birth.run(|birth| child::build(birth, plan, role, &pidfd, users, &giver))
         })?;
@@ -154,12 +163,7 @@ fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Re
 
 fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
-    match Filter::compile(profile)? {
-        Some(filter) if filter.wants_listener() => {
-            Err(Error::invalid("linux.seccomp.listenerPath", "", "is not supported yet: nobody would answer"))
-        }
-        filter => Ok(filter.map(Arc::new)),
-    }
+    Filter::cached(profile)
 }
 
 /// A container that joins the host's network may not change the host's parameters.

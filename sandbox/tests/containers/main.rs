@@ -8,6 +8,7 @@ mod create;
 mod exec;
 mod failures;
 mod mounts;
+mod notify;
 mod secrecy;
 mod users;
 
@@ -15,7 +16,9 @@ fn main() {
     support::keep_mounts_to_ourselves();
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS, secrecy::TESTS, users::TESTS].concat();
+    let tests =
+        [create::TESTS, exec::TESTS, failures::TESTS, mounts::TESTS, notify::TESTS, secrecy::TESTS, users::TESTS]
+            .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);
