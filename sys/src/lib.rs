@@ -4,11 +4,14 @@
 //! with them, and why, is the business of the crates above.
 #![allow(unsafe_code, reason = "this crate exists to hold the project's unsafe code")]
 
+pub mod ambient;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
+#[cfg(feature = "keys")]
+pub mod keys;
 pub mod mount;
 pub mod net;
 pub mod pidfd;

@@ -4,9 +4,11 @@
 //! the shim's, and it drops nothing that it has inherited. Whatever can fail for want of input has been prepared by
 //! the parent.
 
+mod ambient;
 mod console;
 mod copy_up;
 mod devices;
+mod elf;
 mod gather;
 mod holder;
 mod identity;
@@ -17,7 +19,6 @@ mod view;
 
 use std::{
     convert::Infallible,
-    ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -70,8 +71,6 @@ pub(crate) struct Birth {
     pub(crate) io: Io,
     /// The host's /dev/null, for standard streams that nobody cares about.
     pub(crate) null: OwnedFd,
-    /// Name of the session keyring.
-    pub(crate) keyring: CString,
 }
 
 impl Birth {
@@ -103,6 +102,7 @@ impl Birth {
         umask(Mode::empty());
         // A session of its own: a signal to the shim's process group must not reach the container.
         setsid().at("begin", "a session")?;
+        ambient::forget()?;
         self.enter_cgroups(tasks)
     }
 
@@ -132,10 +132,10 @@ impl Birth {
     }
 
     fn new_keyring(&self) -> Result<()> {
-        match credentials::new_session_keyring(&self.keyring) {
+        match credentials::new_session_keyring() {
             // A kernel without keyrings has no keys to leak.
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
-            Err(errno) => Err(Error::os("join a new session keyring", self.keyring.to_string_lossy(), errno)),
+            Err(errno) => Err(Error::os("join", "a new session keyring", errno)),
         }
     }
 }
@@ -252,6 +252,17 @@ struct Setting<'a> {
     gate: bool,
 }
 
+impl Setting<'_> {
+    /// From here on paths are resolved that an image gives: of its program, the directories of its `PATH`, an
+    /// interpreter. Each may begin with `/proc/self/fd/N`, and from a directory of the host's, the cgroup's say, `..`
+    /// leads on to the host's root (CVE-2024-21626). That everything is close-on-exec comes too late for that.
+    fn close_the_rest(&self, channel: &ChildEnd) -> Result<()> {
+        let mut keep = vec![channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+        keep.extend(self.console.iter().flat_map(|console| [console.master.as_fd(), console.slave.as_fd()]));
+        fd::close_all_except(&keep).at("close", "what only setting up needed")
+    }
+}
+
 /// The last steps. Everything is done before the gate that can be: only a seccomp filter has to wait, because a profile
 /// may forbid what waiting takes.
 fn become_program(
@@ -261,6 +272,7 @@ fn become_program(
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
+    setting.close_the_rest(&birth.channel)?;
     identity::set_limits(process, personality)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;

@@ -2,7 +2,7 @@
 //! replaced (CVE-2019-16884, CVE-2025-52881). It is mounted nowhere and closed by execve(2).
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -18,6 +18,12 @@ use crate::{Error, Result, error::Context, plan::sysctl::Sysctl};
 /// A private procfs of the caller's pid namespace.
 #[derive(Debug)]
 pub(crate) struct ProcFs(OwnedFd);
+
+impl AsFd for ProcFs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl ProcFs {
     /// Makes one.

@@ -36,7 +36,7 @@ impl Executing {
         let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
         birth::check_labels(&plan)?;
         let init = container.init.try_clone_pidfd()?;
-        let (channel, birth) = birth::prepare("exec", &container.cgroup, io)?;
+        let (channel, birth) = birth::prepare(&container.cgroup, io)?;
         let Defaults { personality, filter, .. } = &container.defaults;
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
