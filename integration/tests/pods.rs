@@ -5,6 +5,7 @@
 
 mod pods {
     pub(crate) mod command;
+    pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
     pub(crate) mod init;
@@ -22,7 +23,7 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, errors, exec, init, lifecycle, logs, resources, sharing, supervised, users};
+use pods::{command, ctr, errors, exec, init, lifecycle, logs, resources, sharing, supervised, users};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
@@ -54,6 +55,24 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        ctr::a_plain_run_has_the_defaults_of_containerd,
+        ctr::a_privileged_run_has_all_that_containerd_has,
+        ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
+        ctr::a_run_attached_by_cni_has_an_address,
+        ctr::capabilities_are_added_and_dropped_by_name,
+        ctr::seccomp_is_containerds_profile_or_an_own_one,
+        ctr::devices_are_given_one_by_one_or_as_a_tree,
+        ctr::mounts_have_their_kind_options_and_propagation,
+        ctr::a_readonly_root_is_read_only_and_its_mounts_are_not,
+        ctr::directory_environment_and_privileges_are_the_given_ones,
+        ctr::limits_are_those_of_the_flags,
+        ctr::a_run_with_a_terminal_has_one_of_its_own,
+        ctr::namespaces_of_another_container_are_joined,
+        ctr::a_directory_is_a_root_file_system,
+        ctr::streams_go_where_the_flags_say,
+        ctr::what_this_kernel_cannot_enforce_is_refused_by_name,
+        ctr::an_exec_is_as_confined_as_its_container,
+        ctr::an_own_specification_without_a_root_is_refused,
         errors::a_cgroup_path_that_cannot_be_made_fails_the_pod_and_leaves_nothing,
         errors::a_missing_program_is_a_start_error_with_code_128,
         errors::a_missing_root_filesystem_is_named,

@@ -6,11 +6,14 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+pub mod ambient;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
+#[cfg(feature = "keys")]
+pub mod keys;
 pub mod mount;
 pub mod namespace;
 pub mod net;

@@ -59,7 +59,8 @@ fn node(root: &Root, device: &Device, maps: Option<&IdMaps>) -> Result<()> {
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     fchownat(&directory, name, owner.0, owner.1, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
         .at("set the owner of device", device.path.display())?;
-    // mknod(2) takes no account of set-id bits of some file systems; a fresh node cannot be a link.
-    fchmodat(&directory, name, device.mode, FchmodatFlags::FollowSymlink)
+    // mknod(2) takes no account of set-id bits of some file systems. In a volume that others write to, the fresh node
+    // may be a link by now, and what it names would be a file of the host's.
+    fchmodat(&directory, name, device.mode, FchmodatFlags::NoFollowSymlink)
         .at("set the mode of device", device.path.display())
 }

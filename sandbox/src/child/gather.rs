@@ -110,9 +110,11 @@ impl Gathering<'_> {
     }
 
     /// A copy of a shared mount is its peer. Unless that is what was asked for, the container must see what the host
-    /// mounts and not the other way round.
+    /// mounts and not the other way round. The root least of all: everything is mounted into it, and pivot_root(2)
+    /// refuses one that is shared. What it is to be it becomes in the end.
     fn propagation(&self, plan: &MountPlan) -> Vec<(Propagation, Recursion)> {
-        let is_shared = matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
+        let is_root = plan.target.as_os_str().is_empty();
+        let is_shared = !is_root && matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
         if plan.propagation.is_empty() && !is_shared && matches!(plan.source, Source::Bind { .. }) {
             return vec![(Propagation::Slave, Recursion::All)];
         }

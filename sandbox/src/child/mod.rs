@@ -4,11 +4,13 @@
 //! the shim's, and it drops nothing that it has inherited. Whatever can fail for want of input has been prepared by
 //! the parent.
 
+mod ambient;
 mod builder;
 mod carrier;
 mod console;
 mod copy_up;
 mod devices;
+mod elf;
 mod gather;
 mod holder;
 mod identity;
@@ -19,7 +21,6 @@ mod view;
 
 use std::{
     convert::Infallible,
-    ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -97,8 +98,6 @@ pub(crate) struct Birth {
     pub(crate) io: Io,
     /// The host's /dev/null, for standard streams that nobody cares about.
     pub(crate) null: OwnedFd,
-    /// Name of the session keyring.
-    pub(crate) keyring: CString,
     /// Where init gets what a builder has made for it.
     pub(crate) taker: Option<Taker>,
     /// Where to say what the seccomp filter's listener is, if it has one.
@@ -123,6 +122,7 @@ impl Birth {
         let tasks_files = tasks.iter().map(|file| file.fd.as_fd());
         let keep = more.iter().copied().chain(directory.map(AsFd::as_fd)).chain(tasks_files);
         self.shed(&keep.collect::<Vec<_>>())?;
+        ambient::forget()?;
         self.enter_cgroups(tasks)
     }
 
@@ -187,10 +187,10 @@ impl Birth {
     }
 
     fn new_keyring(&self) -> Result<()> {
-        match credentials::new_session_keyring(&self.keyring) {
+        match credentials::new_session_keyring() {
             // A kernel without keyrings has no keys to leak.
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
-            Err(errno) => Err(Error::os("join a new session keyring", self.keyring.to_string_lossy(), errno)),
+            Err(errno) => Err(Error::os("join", "a new session keyring", errno)),
         }
     }
 }
@@ -364,6 +364,17 @@ struct Setting<'a> {
     gate: bool,
 }
 
+impl Setting<'_> {
+    /// From here on paths are resolved that an image gives: of its program, the directories of its `PATH`, an
+    /// interpreter. Each may begin with `/proc/self/fd/N`, and from a directory of the host's, the cgroup's say, `..`
+    /// leads on to the host's root (CVE-2024-21626). That everything is close-on-exec comes too late for that.
+    fn close_the_rest(&self, channel: &ChildEnd) -> Result<()> {
+        let mut keep = vec![channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+        keep.extend(self.console.iter().flat_map(|console| [console.master.as_fd(), console.slave.as_fd()]));
+        fd::close_all_except(&keep).at("close", "what only setting up needed")
+    }
+}
+
 /// The last steps. Everything is done before the gate that can be: only a seccomp filter has to wait, because a profile
 /// may forbid what waiting takes.
 fn become_program(
@@ -373,6 +384,7 @@ fn become_program(
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
+    setting.close_the_rest(&birth.channel)?;
     identity::set_limits(process, personality)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;

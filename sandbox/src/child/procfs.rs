@@ -18,15 +18,15 @@ use nix::{
 
 use crate::{Error, Result, error::Context, plan::sysctl::Sysctl};
 
+/// A private procfs of the caller's pid namespace.
+#[derive(Debug)]
+pub(crate) struct ProcFs(OwnedFd);
+
 impl AsFd for ProcFs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
-
-/// A private procfs of the caller's pid namespace.
-#[derive(Debug)]
-pub(crate) struct ProcFs(OwnedFd);
 
 impl ProcFs {
     /// Makes one.

@@ -1,7 +1,6 @@
 //! Cloning a child, and what becomes of it if it is not wanted after all.
 
 use std::{
-    ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -194,13 +193,12 @@ pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() ->
 }
 
 /// The two ends of a child that is about to be made.
-pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
+pub(super) fn prepare(cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
     let entry = cgroup.entry()?;
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
-    let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
     let cgroup = cgroup.path().to_owned();
-    Ok((parent, Birth { channel: child, entry, cgroup, io, null, keyring, taker: None, listener: None }))
+    Ok((parent, Birth { channel: child, entry, cgroup, io, null, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.

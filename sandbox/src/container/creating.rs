@@ -8,7 +8,7 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 
 use super::{
     Container, Defaults, Request, Role,
@@ -60,7 +60,7 @@ impl Creating {
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, .. } = request;
         let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
-        let (channel, mut birth) = birth::prepare(&id, cgroup.get()?, io)?;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
         let child = nursery.bear(birth, channel, filter.as_deref())?;
@@ -155,10 +155,24 @@ impl Nursery<'_> {
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    if let Some(resources) = resources {
         cgroup.get()?.apply(resources)?;
     }
+    if resources.and_then(|resources| resources.devices().as_ref()).is_none_or(Vec::is_empty) {
+        cgroup.get()?.apply(&default_devices_only())?;
+    }
     Ok(cgroup)
+}
+
+/// A fresh cgroup has its parent's rules, which may allow every device of the host. A specification without rules does
+/// not ask for that: it gets the devices that every container has.
+fn default_devices_only() -> LinuxResources {
+    let mut deny = LinuxDeviceCgroup::default();
+    deny.set_allow(false).set_access(Some("rwm".to_owned()));
+    let mut resources = LinuxResources::default();
+    resources.set_devices(Some(vec![deny]));
+    resources
 }
 
 fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {

@@ -47,7 +47,7 @@ impl Executing {
         }
         let init = container.init.try_clone_pidfd()?;
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
-        let (channel, mut birth) = birth::prepare("exec", &container.cgroup, io)?;
+        let (channel, mut birth) = birth::prepare(&container.cgroup, io)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))

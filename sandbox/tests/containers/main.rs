@@ -4,6 +4,8 @@
 
 #[macro_use]
 mod support;
+mod ambient;
+mod attacks;
 mod create;
 mod exec;
 mod failures;
@@ -16,9 +18,18 @@ fn main() {
     support::keep_mounts_to_ourselves();
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests =
-        [create::TESTS, exec::TESTS, failures::TESTS, mounts::TESTS, notify::TESTS, secrecy::TESTS, users::TESTS]
-            .concat();
+    let tests = [
+        ambient::TESTS,
+        attacks::TESTS,
+        create::TESTS,
+        exec::TESTS,
+        failures::TESTS,
+        mounts::TESTS,
+        notify::TESTS,
+        secrecy::TESTS,
+        users::TESTS,
+    ];
+    let tests = tests.concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);
