@@ -3,12 +3,15 @@
 mod channel;
 mod child;
 pub mod container;
+pub mod errand;
 pub mod error;
+pub mod hooks;
 pub mod layer;
 pub mod lifecycle;
 mod plan;
 pub mod process;
 pub mod record;
+mod rootfs;
 pub mod seccomp;
 
 pub use error::{Error, Result};
