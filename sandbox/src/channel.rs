@@ -75,6 +75,11 @@ impl AsFd for ParentEnd {
 }
 
 impl ChildEnd {
+    /// The same end under another number.
+    pub(crate) fn moved(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")

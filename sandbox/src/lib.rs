@@ -4,6 +4,7 @@ mod channel;
 mod child;
 pub mod container;
 pub mod error;
+pub mod helper;
 pub mod layer;
 pub mod lifecycle;
 mod plan;

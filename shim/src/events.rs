@@ -102,6 +102,11 @@ impl Events {
         }
     }
 
+    /// The namespace of everything that is told.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Puts an event at the end. Never waits.
     pub(crate) fn send(&self, event: &Event) {
         let (topic, any) = event.parts();

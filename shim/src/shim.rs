@@ -9,7 +9,7 @@ use std::{
 };
 
 use loment_cgroups::Layout;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     events::Events,
@@ -26,6 +26,8 @@ pub(crate) struct Shim {
     pub(crate) layout: Layout,
     /// Children whose end somebody watches.
     pub(crate) pids: Pids,
+    /// Loggers that are to end.
+    pub(crate) loggers: Ending,
     /// Who runs the pod, when the shim does.
     pub(crate) host: OnceLock<Arc<Host>>,
     tasks: Mutex<HashMap<String, Slot>>,
@@ -53,6 +55,7 @@ impl Shim {
             events,
             layout,
             pids: Pids::default(),
+            loggers: Ending::default(),
             host: OnceLock::new(),
             tasks: Mutex::default(),
             made: Notify::new(),
@@ -118,6 +121,36 @@ impl Shim {
             self.leaving.store(true, Ordering::Relaxed);
             self.leave.notify_one();
         }
+    }
+}
+
+/// How many of something are still to end before the shim may leave.
+pub(crate) struct Ending(watch::Sender<usize>);
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Ending {
+    /// One more, as long as the answer is kept.
+    pub(crate) fn one(&self) -> impl Drop + use<> {
+        struct One(watch::Sender<usize>);
+        impl Drop for One {
+            fn drop(&mut self) {
+                self.0.send_modify(|count| *count -= 1);
+            }
+        }
+        self.0.send_modify(|count| *count += 1);
+        One(self.0.clone())
+    }
+
+    /// Waits until all have ended.
+    pub(crate) async fn all(&self) {
+        // The sender lives in `self`.
+        let mut count = self.0.subscribe();
+        let _none = count.wait_for(|count| *count == 0).await;
     }
 }
 

@@ -13,6 +13,7 @@ use loment_sandbox::container::{Role, RootfsMount};
 use oci_spec::runtime::Spec;
 use protobuf::MessageField;
 
+use super::options;
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -42,13 +43,17 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         terminal: request.terminal,
     };
     let met = Stdio::meet_client(&paths).await;
-    let stdio = Stdio::open(paths, member.is_some(), spec::owner(spec.process().as_ref()))?;
+    let io_owner = options::io_owner(&options::runtime(request.options.as_ref())?);
+    let owner = io_owner.unwrap_or_else(|| spec::owner(spec.process().as_ref()));
+    let stdio = Stdio::open(paths, member.is_some(), owner)?;
     stdio.keep(met);
+    let stdio = stdio.with_logger(&shim, &request.id).await?;
     let plan = Plan {
         id: request.id.clone(),
         rootfs: request.rootfs.iter().map(mount).collect(),
         role: if is_sandbox { Role::Holder } else { Role::Program },
         stdio,
+        io_owner,
         member,
         bundle,
     };

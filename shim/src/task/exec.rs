@@ -149,7 +149,7 @@ impl Exec {
     }
 
     fn relay_of(&self, terminal: OwnedFd) -> Result<Arc<Relay>> {
-        let relay = Relay::start(terminal, self.stdio.paths())?;
+        let relay = Relay::start(terminal, &self.stdio)?;
         if let Some(size) = self.spec.console_size() {
             relay.resize(crate::task::characters(size.width()), crate::task::characters(size.height()))?;
         }
@@ -227,9 +227,7 @@ impl Exec {
             Stage::Created => self.end(Exit { code: 0, at: std::time::SystemTime::now() }),
             stage => drop(stage.take(Step::Delete, &format!("exec {}", self.id))?),
         }
-        if let Some(relay) = self.relay() {
-            super::drain(&relay).await;
-        }
+        super::drain(self.relay(), &self.stdio).await;
         Ok(())
     }
 }

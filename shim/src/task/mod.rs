@@ -40,7 +40,7 @@ use crate::{
     time::timestamp,
 };
 
-/// How long a Delete waits for a reader of the terminal's last output.
+/// How long a Delete waits for a reader of the terminal's last output, and for the logger's end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long what was killed may take to be gone. It may be writing back what it had written.
 const ENDING: Duration = Duration::from_secs(4);
@@ -86,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) role: Role,
     /// Streams, open.
     pub(crate) stdio: Stdio,
+    /// Who owns the pipes of its processes, if not their users.
+    pub(crate) io_owner: Option<(u32, u32)>,
     /// Place in a pod that the shim runs itself: there starts and ends are the pod's to decide.
     pub(crate) member: Option<Member>,
 }
@@ -128,6 +130,11 @@ impl Task {
     /// Its streams.
     pub(crate) fn stdio(&self) -> &Stdio {
         &self.plan.stdio
+    }
+
+    /// Who owns the pipes of its processes, if not their users.
+    pub(crate) fn io_owner(&self) -> Option<(u32, u32)> {
+        self.plan.io_owner
     }
 
     /// Its shim.
@@ -372,9 +379,7 @@ impl Task {
         self.discard().await?;
         let _turn = self.turn.lock().await;
         self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
-        if let Some(relay) = self.relay() {
-            drain(&relay).await;
-        }
+        drain(self.relay(), &self.plan.stdio).await;
         self.until_done("delete", Container::try_delete).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }
@@ -427,9 +432,23 @@ async fn hand_over(stdio: &Stdio, relay: Option<Arc<Relay>>) {
 }
 
 /// Waits, not for ever, until the client has read what a terminal still had to say.
-async fn drain(relay: &Relay) {
+async fn drain_terminal(relay: &Relay) {
     if tokio::time::timeout(DRAIN, relay.drained()).await.is_err() {
         log::warn!("the client of a terminal did not read its last output within {DRAIN:?}");
+    }
+}
+
+/// Waits, not for ever, until all output of a process that has ended is where it belongs. A logger that takes longer is
+/// seen off afterwards.
+async fn drain(relay: Option<Arc<Relay>>, stdio: &Stdio) {
+    let drained = async {
+        if let Some(relay) = relay {
+            drain_terminal(&relay).await;
+        }
+        stdio.end_logger().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        log::warn!("the last output of a process was not taken within {DRAIN:?}");
     }
 }
 

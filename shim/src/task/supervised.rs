@@ -33,7 +33,7 @@ impl Task {
         self.until_done("end", Container::try_end_attempt).await?;
         // The terminal's last lines belong before those of the next attempt.
         if let Some(relay) = self.relay() {
-            super::drain(&relay).await;
+            super::drain_terminal(&relay).await;
         }
         layer::fresh_writable_layer(&self.plan.rootfs)?;
         let spec = Arc::new(spec::read(&self.plan.bundle)?);
