@@ -14,7 +14,12 @@ use loment_sandbox::{
     helper::Helper,
     process::{Exit, Process},
 };
-use nix::{fcntl::OFlag, libc};
+use nix::{
+    fcntl::OFlag,
+    libc,
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use tokio::{sync::watch, time::timeout};
 
 use super::output::{Program, Readiness};
@@ -72,7 +77,8 @@ impl Logger {
             Err(Failure::unknown(format!("it was not ready within {READY:?}: {}", program.readiness.wanted())))
         });
         if let Err(failure) = outcome {
-            process.kill().await;
+            process.signal_all();
+            process.reap().await;
             return Err(failed(failure.while_doing(program.path.display())));
         }
         let (told, tell) = watch::channel(false);
@@ -161,9 +167,10 @@ impl Watched {
             self.signal(libc::SIGTERM);
             if timeout(TERMINATING, readable(&ending)).await.is_err() {
                 log::warn!("the logger of {id} did not end within {TERMINATING:?} of SIGTERM: it is killed");
+                self.signal_all();
             }
         }
-        self.kill().await;
+        self.reap().await;
         gone.send_replace(true);
     }
 
@@ -173,9 +180,16 @@ impl Watched {
         }
     }
 
-    /// Kills it, if it has not ended, and reaps it.
-    async fn kill(&mut self) {
+    /// Kills it with the processes that it has begun, which are in its process group. The number is its own until it is
+    /// reaped.
+    fn signal_all(&self) {
         self.signal(libc::SIGKILL);
+        // An error means that all are gone.
+        let _ = killpg(Pid::from_raw(self.process.pid()), Signal::SIGKILL);
+    }
+
+    /// Waits until it has ended, and reaps it.
+    async fn reap(&mut self) {
         if let Err(failure) = readable(&self.process.ending()).await {
             log::error!("watch a logger: {failure}");
         }
