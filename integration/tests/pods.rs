@@ -8,6 +8,7 @@ mod pods {
     pub(crate) mod errors;
     pub(crate) mod exec;
     pub(crate) mod init;
+    pub(crate) mod isolation;
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
@@ -22,7 +23,7 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, errors, exec, init, lifecycle, logs, resources, sharing, streams, supervised};
+use pods::{command, errors, exec, init, isolation, lifecycle, logs, resources, sharing, streams, supervised};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
@@ -73,6 +74,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        isolation::huge_pages_are_as_on_the_host,
+        isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,

@@ -80,9 +80,7 @@ impl Starting {
         match self.channel.receive()? {
             Report::Failed(error) => Err(error),
             // Its end, if it has one already, is for the caller to find.
-            Report::Closed | Report::Ready(_) => {
-                self.process.take().ok_or(Errno::ESRCH).at("take over", self.program.display())
-            }
+            _ => self.process.take().ok_or(Errno::ESRCH).at("take over", self.program.display()),
         }
     }
 }

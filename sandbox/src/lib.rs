@@ -3,13 +3,16 @@
 mod channel;
 mod child;
 pub mod container;
+pub mod errand;
 pub mod error;
 pub mod helper;
+pub mod hooks;
 pub mod layer;
 pub mod lifecycle;
 mod plan;
 pub mod process;
 pub mod record;
+mod rootfs;
 pub mod seccomp;
 
 pub use error::{Error, Result};

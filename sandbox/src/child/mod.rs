@@ -7,13 +7,14 @@
 mod console;
 mod copy_up;
 mod devices;
-mod gather;
+pub(crate) mod gather;
 mod holder;
+mod hooks;
 mod identity;
 mod procfs;
 mod program;
 mod root;
-mod view;
+pub(crate) mod view;
 
 use std::{
     convert::Infallible,
@@ -47,6 +48,7 @@ use crate::{
     channel::ChildEnd,
     container::Io,
     error::Context,
+    hooks::ContainerHooks,
     plan::{Plan, mounts::MountPlan, process::ProcessPlan},
     seccomp::Filter,
 };
@@ -157,7 +159,7 @@ pub(crate) fn init(birth: &Birth, plan: &Plan, joins: &[Join], filter: Option<&F
         has_namespace: plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP),
     };
     let parts = gather::gather(&plan.view, &cgroup)?;
-    let root = view::enter(&plan.view, parts, &plan.process.cwd)?;
+    let root = view::enter(&plan.view, parts, &plan.process.cwd, |root| hooks::create(birth, plan, Some(root)))?;
     let console = match birth.io {
         Io::Terminal => Some(Console::open(&root, plan.process.console_size)?),
         Io::Plain { .. } => None,
@@ -167,7 +169,9 @@ pub(crate) fn init(birth: &Birth, plan: &Plan, joins: &[Join], filter: Option<&F
     }
     view::seal(&root, &plan.view)?;
     let mounts = &plan.view.mounts;
-    become_program(birth, &plan.process, plan.personality, &Setting { proc, root, console, filter, mounts, gate: true })
+    let hooks = plan.hooks.as_deref();
+    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    become_program(birth, &plan.process, plan.personality, &setting)
 }
 
 /// Another process of a container, born in its pid namespace: `container` is a pidfd of its init, whose other
@@ -195,14 +199,15 @@ pub(crate) fn exec(
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    become_program(birth, process, personality, &Setting { proc, root, console, filter, mounts: &[], gate: false })
+    let setting = Setting { proc, root, console, filter, mounts: &[], gate: false, hooks: None };
+    become_program(birth, process, personality, &setting)
 }
 
 /// A holder of namespaces.
 pub(crate) fn hold(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infallible> {
     settle(birth, plan, joins)?;
     birth.connect(None, plan.process.uid)?;
-    view::enter_nothing()?;
+    view::enter_nothing(|| hooks::create(birth, plan, None))?;
     identity::set_limits(&plan.process, plan.personality)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
@@ -250,6 +255,8 @@ struct Setting<'a> {
     mounts: &'a [MountPlan],
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
+    /// What may have to be run after the gate.
+    hooks: Option<&'a ContainerHooks>,
 }
 
 /// The last steps. Everything is done before the gate that can be: only a seccomp filter has to wait, because a profile
@@ -281,6 +288,9 @@ fn become_program(
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
     if setting.gate && !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
+    }
+    if let Some(container) = setting.hooks {
+        hooks::start(container, birth, process, setting, late)?;
     }
     // Before the filter, which may forbid what looking takes.
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;

@@ -41,18 +41,19 @@ impl Nascent {
         Self { process: Unfinished(Some(process)), channel }
     }
 
-    /// Waits until the child is ready; answers with the other end of its terminal.
-    pub(super) fn wait_until_ready(&self) -> Result<Option<OwnedFd>> {
-        match self.channel.receive()? {
-            Report::Ready(terminal) => Ok(terminal),
-            Report::Failed(error) => Err(error),
-            Report::Closed => Err(self.died_silently()),
-        }
-    }
-
     /// The next thing that the child has to say. Waits for it, unless the channel is readable.
     pub(super) fn report(&self) -> Result<Report> {
         self.channel.receive()
+    }
+
+    /// Lets a child that waits for hooks go on.
+    pub(super) fn go_on(&self) -> Result<()> {
+        self.channel.open_gate()
+    }
+
+    /// Kills and reaps it, before it is dropped.
+    pub(super) fn end(&self) {
+        self.process.end();
     }
 
     /// It is what it was made for: the process, which nothing kills any more.
@@ -94,12 +95,18 @@ impl AsFd for Nascent {
     }
 }
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
+impl Unfinished {
+    fn end(&self) {
         // An error means that it is gone.
         if let Some(process) = &self.0 {
             let _ = process.end();
         }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -130,13 +137,20 @@ impl FreshCgroup {
     }
 }
 
-impl Drop for FreshCgroup {
-    fn drop(&mut self) {
-        if let Some(cgroup) = &self.cgroup {
+impl FreshCgroup {
+    /// Removes it before it is dropped.
+    pub(super) fn take_back(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
             // The error that brought us here is the one to be told.
             let _ = cgroup.kill().and_then(|()| cgroup.remove_with_parent());
             let _ = record::forget(&self.bundle);
         }
+    }
+}
+
+impl Drop for FreshCgroup {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }
 

@@ -62,7 +62,7 @@ impl Executing {
             }
             Report::Failed(error) => Err(error),
             Report::Closed if self.ready => Ok(true),
-            Report::Closed => Err(self.child.died_silently()),
+            Report::Hooks | Report::Closed => Err(self.child.died_silently()),
         }
     }
 

@@ -3,6 +3,7 @@
 mod attempt;
 pub(crate) mod exec;
 pub(crate) mod exit;
+mod hooks;
 mod memory;
 pub(crate) mod ready;
 pub(crate) mod stage;
@@ -198,8 +199,7 @@ impl Task {
     /// Opens the gate and waits until the program has been executed.
     async fn open(&self) -> Result<()> {
         let starting = self.with_container(|container| Ok(container.start()?))?;
-        readable(&starting).await?;
-        starting.finish()?;
+        self.started(starting).await?;
         crate::lock(&self.live).opened = true;
         Ok(())
     }
@@ -381,6 +381,8 @@ impl Task {
         self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
         drain(self.relay(), &self.plan.stdio).await;
         self.until_done("delete", Container::try_delete).await?;
+        let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
+        self.clear_up(aftermath).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }
 
