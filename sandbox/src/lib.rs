@@ -1,6 +1,7 @@
 //! A pod without any RPC: sandbox, containers, lifecycle.
 
 mod channel;
+pub mod checkpoint;
 mod child;
 pub mod container;
 pub mod errand;

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -185,6 +185,8 @@ impl Drop for Reservation {
 #[derive(Default)]
 pub(crate) struct Pids {
     watched: Mutex<HashSet<i32>>,
+    /// How many wait for a child whose pid they do not know yet.
+    expected: AtomicUsize,
     /// A watched child has been reaped: one that hid orphans from the sweep is out of the way.
     pub(crate) reaped: Notify,
 }
@@ -193,6 +195,19 @@ impl Pids {
     /// Somebody watches `pid`.
     pub(crate) fn add(&self, pid: i32) {
         crate::lock(&self.watched).insert(pid);
+    }
+
+    /// A child will come that somebody else makes. As long as the answer is kept nothing is taken for an orphan.
+    pub(crate) fn expect(&self) -> impl Drop + use<'_> {
+        struct Expected<'a>(&'a Pids);
+        impl Drop for Expected<'_> {
+            fn drop(&mut self) {
+                self.0.expected.fetch_sub(1, Ordering::Relaxed);
+                self.0.reaped.notify_one();
+            }
+        }
+        self.expected.fetch_add(1, Ordering::Relaxed);
+        Expected(self)
     }
 
     /// `pid` has been reaped.
@@ -204,6 +219,9 @@ impl Pids {
     /// Reaps orphans.
     pub(crate) fn sweep(&self) {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        if self.expected.load(Ordering::Relaxed) > 0 {
+            return;
+        }
         let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while let Ok(status) = waitid(Id::All, peek) {
             let Some(pid) = status.pid().filter(|_| status != WaitStatus::StillAlive) else { return };

@@ -14,6 +14,7 @@ use loment_cgroups::Cgroup;
 use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
+pub(crate) use self::{birth::FreshCgroup, creating::seed};
 pub use self::{creating::Creating, exec::Executing};
 use crate::{
     Error, Result,
@@ -24,6 +25,7 @@ use crate::{
     plan::process::ProcessPlan,
     process::{Other, Process},
     record,
+    rootfs::VisibleRoot,
     seccomp::Filter,
 };
 
@@ -113,13 +115,20 @@ struct Gate {
 
 /// What a process of the container has unless it says otherwise.
 #[derive(Debug, Clone)]
-struct Defaults {
+pub(crate) struct Defaults {
     process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
 }
 
 impl Container {
+    /// One whose processes were brought back from disk, with its root file system in the bundle.
+    pub(crate) fn restored(init: Process, cgroup: FreshCgroup, root: VisibleRoot, defaults: Defaults) -> Result<Self> {
+        let (cgroup, bundle) = cgroup.keep()?;
+        let (aftermath, others) = (Aftermath::new(None, Some(root.keep())), Mutex::default());
+        Ok(Self { bundle, role: Role::Program, init, cgroup, gate: None, terminal: None, defaults, others, aftermath })
+    }
+
     /// Its init process.
     pub fn init(&self) -> &Process {
         &self.init

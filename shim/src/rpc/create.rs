@@ -57,7 +57,10 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         member,
         bundle,
     };
-    let task = Task::create(Arc::clone(&shim), plan, spec).await?;
+    let task = match request.checkpoint.as_str() {
+        "" => Task::create(Arc::clone(&shim), plan, spec).await?,
+        images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into()).await?,
+    };
     reservation.fill(Arc::clone(&task));
     let pid = task.pid();
     shim.events.send(&created(&request, pid));
@@ -89,12 +92,6 @@ fn check(request: &CreateTaskRequest) -> Result<()> {
             "create container {}: bundle {:?} is no absolute path",
             request.id, request.bundle
         )));
-    }
-    if !request.checkpoint.is_empty() {
-        return Err(Failure {
-            code: ttrpc::Code::UNIMPLEMENTED,
-            message: format!("create container {}: restoring a checkpoint is not supported", request.id),
-        });
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a client says about the runtime in an `Any`.
 
-use containerd_shim_protos::shim::oci::Options;
+use containerd_shim_protos::shim::oci::{CheckpointOptions, Options};
 use protobuf::{Message, well_known_types::any::Any};
 
 use crate::failure::{Failure, Result};
@@ -14,6 +14,21 @@ pub(crate) fn runtime(any: Option<&Any>) -> Result<Options> {
                 .map_err(|error| Failure::invalid(format!("read the runtime's options: {error}")))
         }
         _ => Ok(Options::new()),
+    }
+}
+
+/// Reads the options of a checkpoint. containerd 1.6 writes them under an older name for runtimes that it does not know;
+/// the fields are the same.
+pub(crate) fn checkpoint(any: Option<&Any>) -> Result<CheckpointOptions> {
+    const NAMES: [&str; 2] = ["containerd.runc.v1.CheckpointOptions", "containerd.linux.runc.CheckpointOptions"];
+    match any {
+        None => Ok(CheckpointOptions::new()),
+        Some(any) if any.type_url.is_empty() => Ok(CheckpointOptions::new()),
+        Some(any) if any.type_url.rsplit('/').next().is_some_and(|name| NAMES.contains(&name)) => {
+            CheckpointOptions::parse_from_bytes(&any.value)
+                .map_err(|error| Failure::invalid(format!("read the checkpoint's options: {error}")))
+        }
+        Some(any) => Err(Failure::invalid(format!("read the checkpoint's options: {} is not known", any.type_url))),
     }
 }
 

@@ -17,11 +17,11 @@ use containerd_shim_protos::{
     shim::oci::ProcessDetails,
     shim_async::Task as TaskRpc,
 };
-use loment_sandbox::process::Exit;
+use loment_sandbox::{checkpoint::Request as Checkpoint, process::Exit};
 use protobuf::{EnumOrUnknown, Message, MessageField, well_known_types::any::Any};
 use ttrpc::r#async::TtrpcContext;
 
-use super::{create, metrics};
+use super::{create, metrics, options};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -189,8 +189,18 @@ impl TaskRpc for TaskService {
     }
 
     async fn checkpoint(&self, _: &TtrpcContext, request: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        let message = format!("checkpoint container {}: not supported", request.id);
-        Err(Failure { code: ttrpc::Code::UNIMPLEMENTED, message }.into())
+        let task = self.shim.task(&request.id)?;
+        let options = options::checkpoint(request.options.as_ref())?;
+        let asked = Checkpoint {
+            images: request.path.into(),
+            work: options.work_path.into(),
+            exit: options.exit,
+            open_tcp: options.open_tcp,
+            external_unix_sockets: options.external_unix_sockets,
+            file_locks: options.file_locks,
+            empty_namespaces: options.empty_namespaces,
+        };
+        to_the_end(async move { task.checkpoint(asked).await.map(|()| Empty::default()) }).await
     }
 }
 

@@ -61,6 +61,7 @@ impl Logger {
             environment: vec![format!("CONTAINER_ID={id}"), format!("CONTAINER_NAMESPACE={}", shim.events.namespace())],
             descriptors: vec![stdout.as_fd(), stderr.as_fd(), says_ready.as_fd()],
             output: None,
+            cgroup: None,
         };
         let starting = helper.start().map_err(|error| failed(error.into()))?;
         drop(says_ready);

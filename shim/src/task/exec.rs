@@ -163,14 +163,8 @@ impl Exec {
         if let Err(failure) = readable(&ending).await {
             log::error!("watch exec {}: {failure}", self.id);
         }
-        let ended = crate::lock(&self.live).process.as_mut().map(Process::try_wait);
-        let exit = match ended {
-            Some(Ok(Some(exit))) => exit,
-            other => {
-                log::error!("reap exec {}: {other:?}", self.id);
-                Exit { code: 255, at: std::time::SystemTime::now() }
-            }
-        };
+        let try_wait = || crate::lock(&self.live).process.as_mut().map_or(Ok(None), Process::try_wait);
+        let exit = super::reap(&self.id, try_wait).await;
         let pid = self.pid();
         task.shim().pids.remove(pid);
         super::hand_over(&self.stdio, self.relay()).await;

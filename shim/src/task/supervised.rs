@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use containerd_shim_protos::events::task::TaskOOM;
 use loment_sandbox::{container::Container, layer, process::Exit};
 
-use super::{Task, attempt, stage::Stage};
+use super::{Task, Vessel, attempt, stage::Stage};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -42,7 +42,7 @@ impl Task {
         let made = attempt::make(&self.shim, &self.plan, spec).await;
         let (container, relay) = made?;
         let mut live = crate::lock(&self.live);
-        live.container = container;
+        live.container = Vessel::Here(container);
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
