@@ -9,11 +9,13 @@ mod pods {
     pub(crate) mod errors;
     pub(crate) mod exec;
     pub(crate) mod init;
+    pub(crate) mod isolation;
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
     pub(crate) mod sharing;
+    pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
 }
@@ -23,7 +25,9 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, ctr, errors, exec, init, lifecycle, logs, resources, sharing, supervised, users};
+use pods::{
+    command, ctr, errors, exec, init, isolation, lifecycle, logs, resources, sharing, streams, supervised, users,
+};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
@@ -92,6 +96,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        isolation::huge_pages_are_as_on_the_host,
+        isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,
@@ -112,6 +118,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         sharing::posix_shared_memory_is_shared_inside_a_pod_only,
         sharing::sysv_semaphores_are_shared_inside_a_pod_only,
         sharing::the_hostname_is_the_pods_name,
+        streams::a_logger_takes_both_streams_to_their_ends,
+        streams::an_exec_has_a_logger_of_its_own,
+        streams::a_logger_may_say_that_it_is_ready_by_a_byte,
+        streams::a_logger_that_cannot_serve_fails_the_create_and_leaves_nothing,
+        streams::a_logger_that_never_ends_does_not_hold_up_a_delete_and_is_killed,
+        streams::a_log_file_is_appended_to_by_one_container_after_the_other,
+        streams::an_app_that_writes_while_containerd_restarts_lives_on,
+        streams::a_reader_that_stands_still_does_not_hold_up_a_delete,
+        streams::one_logger_serves_all_attempts_of_a_container,
+        streams::an_app_survives_its_logger,
         supervised::a_sidecar_is_started_before_and_stopped_after_the_app,
         supervised::a_sidecar_that_ends_is_started_again_even_under_never,
         supervised::under_always_an_app_that_ends_well_is_started_again_in_a_fresh_layer,

@@ -347,7 +347,10 @@ fn null() -> Result<OwnedFd> {
     let device = fstat(&null).at("examine", "/dev/null")?;
     let is_device = device.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
     match is_device && (major(device.st_rdev), minor(device.st_rdev)) == (1, 3) {
-        true => Ok(null),
+        // A copy of a shared mount is its peer: what a container mounted over its mask would cover the host's device.
+        true => mount::set_attributes(null.as_fd(), false, 0, 0, Some(Propagation::Private))
+            .at("set propagation of", "/dev/null")
+            .map(|()| null),
         false => Err(Error::invalid("/dev/null", "of the host", "is not the null device")),
     }
 }
