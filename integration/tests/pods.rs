@@ -8,6 +8,7 @@ mod pods {
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
+    pub(crate) mod hooks;
     pub(crate) mod init;
     pub(crate) mod isolation;
     pub(crate) mod lifecycle;
@@ -26,7 +27,7 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    command, ctr, errors, exec, init, isolation, lifecycle, logs, resources, sharing, streams, supervised, users,
+    command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -89,6 +90,13 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
+        hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
+        hooks::a_hook_that_enters_the_mount_namespace_finds_the_root_there,
+        hooks::a_hook_that_takes_its_time_keeps_no_other_container_waiting,
+        hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
+        hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
+        hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,
