@@ -45,6 +45,11 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
 }
 
 impl ParentEnd {
+    /// The end of somebody who opens the gate of a container that another process has made.
+    pub(crate) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
     /// The next report; waits for it.
     pub(crate) fn receive(&self) -> Result<Report> {
         let mut buffer = [0; LONGEST];
@@ -75,6 +80,11 @@ impl AsFd for ParentEnd {
 }
 
 impl ChildEnd {
+    /// The end of a child whose gate is opened by another process than its maker.
+    pub(crate) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")

@@ -4,6 +4,7 @@ mod channel;
 mod child;
 pub mod container;
 pub mod error;
+pub mod gate;
 pub mod layer;
 pub mod lifecycle;
 mod plan;
@@ -12,3 +13,6 @@ pub mod record;
 pub mod seccomp;
 
 pub use error::{Error, Result};
+
+/// What this runtime can do, as the runtime specification's `features.md` lays it out. Only what is true.
+pub const FEATURES: &str = include_str!("features.json");

@@ -16,9 +16,10 @@ mod root;
 mod view;
 
 use std::{
+    cell::OnceCell,
     convert::Infallible,
     ffi::CString,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
@@ -45,8 +46,9 @@ use self::{
 use crate::{
     Error, Result,
     channel::ChildEnd,
-    container::Io,
+    container::{Extras, Io},
     error::Context,
+    gate,
     plan::{Plan, mounts::MountPlan, process::ProcessPlan},
     seccomp::Filter,
 };
@@ -72,6 +74,9 @@ pub(crate) struct Birth {
     pub(crate) null: OwnedFd,
     /// Name of the session keyring.
     pub(crate) keyring: CString,
+    pub(crate) extras: Extras,
+    /// Whoever has opened the gate, if that is not the parent.
+    pub(crate) starter: OnceCell<ChildEnd>,
 }
 
 impl Birth {
@@ -80,10 +85,22 @@ impl Birth {
         match child(self) {
             Ok(never) => match never {},
             Err(error) => {
-                self.channel.failed(&error);
+                self.starter.get().unwrap_or(&self.channel).failed(&error);
                 1
             }
         }
+    }
+
+    /// Waits until the gate is opened; false when nobody is left who could.
+    fn wait_at_gate(&self) -> Result<bool> {
+        let Some(listener) = &self.extras.gate else { return Ok(self.channel.wait_at_gate()) };
+        let starter = gate::pass(listener.as_fd(), self.channel.as_fd())?;
+        Ok(self.starter.set(starter).is_ok())
+    }
+
+    /// The first descriptor that its program does not get.
+    fn first_private(&self) -> RawFd {
+        3 + self.extras.preserve
     }
 
     /// First of all: nothing of the parent is kept but what this child was given. Its copies of other containers'
@@ -93,13 +110,14 @@ impl Birth {
         prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")?;
         let mut keep = vec![self.channel.as_fd(), self.null.as_fd()];
         keep.extend(more);
+        keep.extend(self.extras.gate.as_ref().map(AsFd::as_fd));
         if let Io::Plain { stdin, stdout, stderr } = &self.io {
             keep.extend([stdin, stdout, stderr].into_iter().flatten().map(AsFd::as_fd));
         }
         let (directory, tasks) = parts(&self.entry);
         keep.extend(directory.map(AsFd::as_fd));
         keep.extend(tasks.iter().map(|file| file.fd.as_fd()));
-        fd::close_all_except(&keep).at("close", "what was inherited")?;
+        fd::close_from_except(self.first_private(), &keep).at("close", "what was inherited")?;
         umask(Mode::empty());
         // A session of its own: a signal to the shim's process group must not reach the container.
         setsid().at("begin", "a session")?;
@@ -132,6 +150,9 @@ impl Birth {
     }
 
     fn new_keyring(&self) -> Result<()> {
+        if self.extras.keep_keyring {
+            return Ok(());
+        }
         match credentials::new_session_keyring(&self.keyring) {
             // A kernel without keyrings has no keys to leak.
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
@@ -279,12 +300,12 @@ fn become_program(
     let found =
         if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
-    if setting.gate && !birth.channel.wait_at_gate() {
+    if setting.gate && !birth.wait_at_gate()? {
         loment_sys::clone::exit_now(1);
     }
     // Before the filter, which may forbid what looking takes.
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
-    fd::cloexec_all().at("mark for closing", "all descriptors")?;
+    fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
     if let Some(filter) = setting.filter {
         filter.load().at("load", "the seccomp filter")?;
     }

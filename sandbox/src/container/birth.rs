@@ -1,6 +1,7 @@
 //! Cloning a child, and what becomes of it if it is not wanted after all.
 
 use std::{
+    cell::OnceCell,
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::Io;
+use super::{Extras, Io};
 use crate::{
     Error, Result,
     channel::{self, ParentEnd, Report},
@@ -141,12 +142,14 @@ impl Drop for FreshCgroup {
 }
 
 /// The two ends of a child that is about to be made.
-pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
+pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
     let entry = cgroup.entry()?;
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
-    Ok((parent, Birth { channel: child, entry, cgroup: cgroup.path().to_owned(), io, null, keyring }))
+    let cgroup = cgroup.path().to_owned();
+    let starter = OnceCell::new();
+    Ok((parent, Birth { channel: child, entry, cgroup, io, null, keyring, extras, starter }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.

@@ -11,7 +11,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::Spec;
 
 use super::{
-    Container, Defaults, Request, Role,
+    Container, Defaults, Extras, Request, Role,
     birth::{self, FreshCgroup, Nascent},
 };
 use crate::{
@@ -41,14 +41,19 @@ impl Creating {
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        Self::begin_with(request, Extras::default(), layout)
+    }
+
+    /// [`Creating::begin`] with more than a specification can say.
+    pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         let filter = filter(&request.spec)?;
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, .. } = request;
-        let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
-        let (channel, birth) = birth::prepare(&id, cgroup.get()?, io)?;
+        let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
+        let (channel, birth) = birth::prepare(&id, cgroup.get()?, io, extras)?;
         let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
             birth.run(|birth| match role {
                 Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),
@@ -98,7 +103,7 @@ fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Re
     Ok(cgroup)
 }
 
-fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
+pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     match Filter::compile(profile)? {
         Some(filter) if filter.wants_listener() => {

@@ -9,7 +9,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::Process as ProcessSpec;
 
 use super::{
-    Container, Defaults, Io, Role,
+    Container, Defaults, Extras, Io, Role,
     birth::{self, Nascent},
 };
 use crate::{
@@ -29,14 +29,14 @@ pub struct Executing {
 }
 
 impl Executing {
-    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io) -> Result<Self> {
+    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io, extras: Extras) -> Result<Self> {
         if container.role == Role::Holder {
             return Err(Error::invalid("exec", "", "is not possible in a holder of namespaces: it has no programs"));
         }
         let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
         birth::check_labels(&plan)?;
         let init = container.init.try_clone_pidfd()?;
-        let (channel, birth) = birth::prepare("exec", &container.cgroup, io)?;
+        let (channel, birth) = birth::prepare("exec", &container.cgroup, io, extras)?;
         let Defaults { personality, filter, .. } = &container.defaults;
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))

@@ -1,0 +1,111 @@
+//! A container that another process has made, known by its record.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use loment_cgroups::{Cgroup, Layout};
+use nix::{errno::Errno, libc::SIGKILL};
+use oci_spec::runtime::Process as ProcessSpec;
+
+use super::{Container, Defaults, Executing, Extras, Io, Request, Role, Starting, creating, signal_all};
+use crate::{
+    Error, Result, gate, plan,
+    process::Process,
+    record::{self, Record},
+};
+
+/// A container as whoever has not made it sees it. Its init is not the caller's child, so that there is an exit to be
+/// seen and none to be reaped; [`record::sweep`] takes away what is left of it.
+#[derive(Debug)]
+pub struct Adopted {
+    directory: PathBuf,
+    record: Record,
+    /// `None` when it has ended.
+    init: Option<Process>,
+    cgroup: Cgroup,
+}
+
+impl Adopted {
+    /// The container whose record is in `directory`, if there is one.
+    pub fn open(directory: &Path, layout: &Layout) -> Result<Option<Self>> {
+        let Some(record) = record::read(directory)? else { return Ok(None) };
+        let init = record.init()?;
+        let cgroup = Cgroup::open(layout, &record.cgroup)?;
+        Ok(Some(Self { directory: directory.to_owned(), record, init, cgroup }))
+    }
+
+    /// Its record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Its init, if that had not ended when the container was opened.
+    pub fn init(&self) -> Option<&Process> {
+        self.init.as_ref()
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Whether its init waits at its gate.
+    pub fn is_at_gate(&self) -> bool {
+        self.init.is_some() && gate::is_closed(&self.directory)
+    }
+
+    /// Opens the gate, and waits until the program runs.
+    ///
+    /// # Errors
+    /// What kept the program from running; EALREADY when nobody stands at the gate.
+    pub fn start(&self) -> Result<()> {
+        let started = match gate::reach(&self.directory)? {
+            Some(gate) => gate.open_gate().and_then(|()| Starting { channel: gate }.finish()),
+            None => Err(Error::os("start", &self.record.id, Errno::EALREADY).hint("it has been started, or has ended")),
+        };
+        // Whichever way it went: nobody stands there now.
+        gate::forget(&self.directory)?;
+        started
+    }
+
+    /// Sends init a signal. `Ok(false)` when it has ended.
+    pub fn signal(&self, signal: i32) -> Result<bool> {
+        let Some(init) = &self.init else { return Ok(false) };
+        let sent = init.signal(signal)?;
+        if sent && signal == SIGKILL && self.cgroup.is_frozen()? {
+            // On v1 a stopped process does not even die.
+            self.cgroup.thaw()?;
+        }
+        Ok(sent)
+    }
+
+    /// Sends a signal to every process of the container. `Ok(false)` when there is none.
+    pub fn signal_all(&self, signal: i32) -> Result<bool> {
+        signal_all(&self.cgroup, signal)
+    }
+
+    /// Begins another process in the container. `made_from` is what the container was made from: it says what `process`
+    /// leaves open, as with [`Container::exec`].
+    ///
+    /// # Errors
+    /// The container has ended, and whatever [`Container::exec`] refuses.
+    pub fn exec(self, made_from: &Request, process: &ProcessSpec, io: Io, extras: Extras) -> Result<Executing> {
+        let plan = plan::plan(made_from)?;
+        let filter = creating::filter(&made_from.spec)?;
+        let init = self.init.ok_or_else(|| Error::os("exec in", &self.record.id, Errno::ESRCH).hint("it has ended"))?;
+        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter };
+        let container = Container {
+            bundle: self.directory,
+            role: Role::Program,
+            init,
+            cgroup: self.cgroup,
+            gate: None,
+            terminal: None,
+            defaults,
+            others: Mutex::default(),
+        };
+        Executing::begin(&container, process, io, extras)
+    }
+}
