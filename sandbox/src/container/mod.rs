@@ -16,6 +16,7 @@ use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 pub use self::{adopted::Adopted, creating::Creating, exec::Executing};
+pub use crate::plan::check_id;
 use crate::{
     Result,
     channel::{ParentEnd, Report},
