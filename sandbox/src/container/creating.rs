@@ -11,7 +11,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 
 use super::{
-    Container, Defaults, Gate, Io, Request, Role,
+    Container, Defaults, Extras, Gate, Io, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
 };
@@ -75,6 +75,7 @@ struct Unborn {
     users: UserNamespaces,
     filter: Option<Arc<Filter>>,
     listener: Option<Arc<Place>>,
+    extras: Extras,
 }
 
 impl Creating {
@@ -84,13 +85,19 @@ impl Creating {
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        Self::begin_with(request, Extras::default(), layout)
+    }
+
+    /// [`Creating::begin`] with more than a specification can say.
+    pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         let filter = filter(&request.spec)?;
         let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
         // A holder executes nothing and has no filter.
         let agent = agent.filter(|_| request.role == Role::Program);
-        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
+        // With a gate that somebody else opens, that one calls again: here it is seen whether the agent is there at all.
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?.filter(|_| extras.gate.is_none());
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
         let users = UserNamespaces::of(plan.user.as_ref(), &plan.view)?;
         if let Some(maps) = users.maps() {
@@ -98,14 +105,14 @@ impl Creating {
         }
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, rootfs } = request;
-        let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
+        let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
         let inhabited = Inhabited::of(&plan.namespaces, &users);
         let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
         let root_is_visible = plan.root_is_visible;
         let listener = call.as_ref().map(|call| Arc::clone(&call.place));
-        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener };
+        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener, extras };
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
@@ -227,8 +234,8 @@ impl Creating {
 impl Unborn {
     /// Clones it; on disk before its gate can open, because it is busy meanwhile.
     fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
-        let Self { id, role, io, plan, joins, pids, users, filter, listener } = self;
-        let (channel, mut birth) = birth::prepare(cgroup.get()?, io)?;
+        let Self { id, role, io, plan, joins, pids, users, filter, listener, extras } = self;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io, extras)?;
         birth.listener = listener;
         let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
         let child = nursery.bear(birth, channel, filter.as_deref())?;
@@ -327,7 +334,7 @@ fn default_devices_only() -> LinuxResources {
     resources
 }
 
-fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
+pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     Filter::cached(profile)
 }
