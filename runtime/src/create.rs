@@ -1,12 +1,6 @@
 //! `create`, and what `run` has in common with it.
 
-use std::{
-    fs,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc, time::SystemTime};
 
 use loment_cgroups::Layout;
 use loment_sandbox::{
