@@ -11,6 +11,7 @@ pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
+pub mod loop_device;
 pub mod mount;
 pub mod net;
 pub mod pidfd;

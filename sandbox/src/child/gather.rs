@@ -10,7 +10,10 @@ use std::{
 };
 
 use loment_cgroups::Entry;
-use loment_sys::mount::{self, FsContext, Propagation, attr};
+use loment_sys::{
+    loop_device,
+    mount::{self, FsContext, Propagation, attr},
+};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, open},
@@ -23,7 +26,7 @@ use crate::{
     plan::{
         View,
         mounts::{MountPlan, Source},
-        options::{Datum, Recursion},
+        options::{Datum, Image, Recursion},
     },
 };
 
@@ -78,8 +81,13 @@ impl Gathering<'_> {
     fn part(&self, plan: &MountPlan) -> Result<Part> {
         let (mount, below) = match &plan.source {
             Source::Bind { path, recursion } => (bind(path, *recursion)?, Vec::new()),
-            Source::Filesystem { kind, source, data } => {
+            Source::Filesystem { kind, source, data, image: None } => {
                 (self.filesystem(kind, source, data, plan.mount.set)?, Vec::new())
+            }
+            Source::Filesystem { kind, source, data, image: Some(image) } => {
+                // Held until the mount holds it.
+                let (disk, _held) = disk(source, *image, plan.mount.set & attr::RDONLY != 0)?;
+                (self.filesystem(kind, &disk, data, plan.mount.set)?, Vec::new())
             }
             Source::Overlay { source, lower, data } => (overlay(source, lower, data, plan.mount.set)?, Vec::new()),
             Source::Cgroup => self.cgroups(plan.mount.set)?,
@@ -176,6 +184,26 @@ fn bind(path: &CStr, recursion: Recursion) -> Result<OwnedFd> {
             _ => error,
         }
     })
+}
+
+/// An image file as a disk, which goes with its last user.
+fn disk(image: &CStr, how: Image, read_only: bool) -> Result<(CString, OwnedFd)> {
+    let name = image.to_string_lossy();
+    // O_NONBLOCK: it may be anything.
+    let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR } | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = open(image, access, Mode::empty()).at("open image file", &name)?;
+    let (path, disk) =
+        loop_device::attach(file.as_fd(), Path::new(&*name), read_only, how.direct).map_err(|errno| {
+            let error = Error::os("make a disk of image file", &name, errno);
+            match errno {
+                Errno::ENOENT | Errno::ENXIO => {
+                    error.hint("this kernel has no loop devices, or /dev does not show them")
+                }
+                Errno::EBUSY => error.hint("others take every free loop device; try again"),
+                _ => error,
+            }
+        })?;
+    Ok((c_path(&path)?, disk))
 }
 
 fn configure(context: &FsContext, source: &CStr, data: &[Datum]) -> nix::Result<()> {

@@ -171,7 +171,8 @@ pub(crate) fn init(birth: &Birth, plan: &Plan, joins: &[Join], filter: Option<&F
     }
     view::seal(&root, &plan.view)?;
     let mounts = &plan.view.mounts;
-    become_program(birth, &plan.process, plan.personality, &Setting { proc, root, console, filter, mounts, gate: true })
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true };
+    become_program(birth, &plan.process, plan.personality, &setting)
 }
 
 /// Another process of a container, born in its pid namespace: `container` is a pidfd of its init, whose other
@@ -183,6 +184,9 @@ pub(crate) fn exec(
     container: &OwnedFd,
     filter: Option<&Filter>,
 ) -> Result<Infallible> {
+    if let Some(initial) = &process.affinity.initial {
+        identity::set_processors(Some(initial))?;
+    }
     birth.begin(&[container.as_fd()])?;
     birth.new_keyring()?;
     let kinds = CloneFlags::CLONE_NEWNS
@@ -199,7 +203,10 @@ pub(crate) fn exec(
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    become_program(birth, process, personality, &Setting { proc, root, console, filter, mounts: &[], gate: false })
+    // Without a last word the first one holds.
+    let processors = process.affinity.last.as_deref().or(process.affinity.initial.as_deref());
+    let setting = Setting { proc, root, console, filter, mounts: &[], processors, gate: false };
+    become_program(birth, process, personality, &setting)
 }
 
 /// A holder of namespaces.
@@ -207,7 +214,7 @@ pub(crate) fn hold(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infalli
     settle(birth, plan, joins)?;
     birth.connect(None, plan.process.uid)?;
     view::enter_nothing()?;
-    identity::set_limits(&plan.process, plan.personality)?;
+    identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
     identity::assume(&process)?;
@@ -252,6 +259,8 @@ struct Setting<'a> {
     filter: Option<&'a Filter>,
     /// Where others may still put the program while this process waits.
     mounts: &'a [MountPlan],
+    /// Processors to run on; `None` is all that the cgroup allows.
+    processors: Option<&'a [usize]>,
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
 }
@@ -265,7 +274,7 @@ fn become_program(
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
-    identity::set_limits(process, personality)?;
+    identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;
     let env = program::environment(process, &setting.root);

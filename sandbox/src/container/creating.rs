@@ -8,7 +8,7 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
     Container, Defaults, Request, Role,
@@ -34,6 +34,8 @@ pub struct Creating {
     role: Role,
     defaults: Defaults,
     call: Option<Call>,
+    /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
+    unrestricted: Option<Arc<Spec>>,
 }
 
 impl Creating {
@@ -45,6 +47,7 @@ impl Creating {
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
+        birth::check_mount_label(plan.view.mount_label.as_deref())?;
         let filter = filter(&request.spec)?;
         let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
         // A holder executes nothing and has no filter.
@@ -65,7 +68,8 @@ impl Creating {
         // On disk before the gate can open; the child is busy meanwhile.
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
         let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter, agent };
-        Ok(Self { child, cgroup, role, defaults, call })
+        let unrestricted = plan.view.needs_disks().then_some(spec);
+        Ok(Self { child, cgroup, role, defaults, call, unrestricted })
     }
 
     /// Pid of init.
@@ -75,8 +79,13 @@ impl Creating {
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(self) -> Result<Container> {
-        let Self { child, cgroup, role, defaults, call } = self;
-        let ready = child.wait_until_ready();
+        let Self { child, cgroup, role, defaults, call, unrestricted } = self;
+        let ready = child.wait_until_ready().and_then(|terminal| {
+            if let Some(spec) = unrestricted {
+                cgroup.get()?.restrict_devices(resources(&spec))?;
+            }
+            Ok(terminal)
+        });
         // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
         let terminal = match ready {
             Ok(terminal) => terminal,
@@ -100,10 +109,19 @@ impl AsFd for Creating {
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
-        cgroup.get()?.apply(resources)?;
+    if let Some(resources) = resources(spec) {
+        cgroup.get()?.apply_limits(resources)?;
+    }
+    match plan.view.needs_disks() {
+        false => cgroup.get()?.restrict_devices(resources(spec))?,
+        // An earlier attempt's rules may be in force. What the parent does not allow is told by the mount.
+        true => drop(cgroup.get()?.allow_devices()),
     }
     Ok(cgroup)
+}
+
+fn resources(spec: &Spec) -> Option<&LinuxResources> {
+    spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
 }
 
 fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {

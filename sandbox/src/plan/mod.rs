@@ -4,6 +4,7 @@
 //! nothing half made is left behind by bad input.
 
 pub(crate) mod devices;
+pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -65,6 +66,13 @@ pub(crate) struct View {
     pub(crate) mount_label: Option<CString>,
 }
 
+impl View {
+    /// Whether a disk is mounted, which takes more than the container may do with devices.
+    pub(crate) fn needs_disks(&self) -> bool {
+        self.root.iter().chain(&self.mounts).any(MountPlan::is_of_a_disk)
+    }
+}
+
 /// Checks a request. Pure: nothing of the system is looked at.
 pub(crate) fn plan(request: &Request) -> Result<Plan> {
     check_id(&request.id)?;
@@ -85,12 +93,14 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         }
         Role::Holder => View::default(),
     };
+    let mut process = process::process(process)?;
+    process.memory_policy = linux.memory_policy().as_ref().map(memory::memory_policy).transpose()?;
     Ok(Plan {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
         cgroup: cgroup(linux, &request.id),
-        process: process::process(process)?,
+        process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
         namespaces,
         view,
@@ -129,15 +139,26 @@ fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
             return refuse("hooks");
         }
     }
+    let elsewhere = [
+        ("solaris", spec.solaris().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("zos", spec.zos().is_some()),
+        ("process.commandLine", spec.process().as_ref().is_some_and(|process| process.command_line().is_some())),
+    ];
+    if let Some((field, _)) = elsewhere.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Error::invalid(field, "", "is for another platform than Linux"));
+    }
+    let version = spec.version();
+    if !version.is_empty() && version.split('.').next() != Some("1") {
+        return Err(Error::invalid("ociVersion", format!("{version:?}"), "is not a version 1.x of the specification"));
+    }
     let Some(linux) = spec.linux() else { return Ok(()) };
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
     }
     if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
         return refuse("linux.netDevices");
-    }
-    if linux.memory_policy().is_some() {
-        return refuse("linux.memoryPolicy");
     }
     if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
         return refuse("linux.timeOffsets");

@@ -9,7 +9,7 @@ use std::{
 use loment_sys::mount::Propagation;
 use oci_spec::runtime::Mount;
 
-use super::options::{self, Change, Datum, Options, Recursion};
+use super::options::{self, Change, Datum, Image, Options, Recursion};
 use crate::{Error, Result, container::RootfsMount};
 
 /// One mount.
@@ -32,8 +32,8 @@ pub(crate) struct MountPlan {
 pub(crate) enum Source {
     /// A file or directory of the host, by absolute path.
     Bind { path: CString, recursion: Recursion },
-    /// A new instance of a file system.
-    Filesystem { kind: CString, source: CString, data: Vec<Datum> },
+    /// A new instance of a file system; its disk may be an image file.
+    Filesystem { kind: CString, source: CString, data: Vec<Datum>, image: Option<Image> },
     /// An overlay; its lower layers are kept apart because they do not fit into one option.
     Overlay { source: CString, lower: Vec<CString>, data: Vec<Datum> },
     /// The container's own view of the cgroup hierarchies.
@@ -44,6 +44,11 @@ impl MountPlan {
     /// Whether others may write to what is mounted: a volume.
     pub(crate) fn is_bind(&self) -> bool {
         matches!(self.source, Source::Bind { .. })
+    }
+
+    /// Whether it comes from a disk: a source that is a path.
+    pub(crate) fn is_of_a_disk(&self) -> bool {
+        matches!(&self.source, Source::Filesystem { source, .. } if source.to_bytes().starts_with(b"/"))
     }
 
     /// Whether this is one of the kernel's views that must not be reached through a link: an image could make `/proc`
@@ -103,10 +108,12 @@ fn assemble(
     options: Options,
     bundle: &Path,
 ) -> Result<MountPlan> {
-    let Options { bind, mount, tree, propagation, copy_up, data } = options;
+    let Options { bind, mount, tree, propagation, copy_up, image, data } = options;
     let source = match (kind.unwrap_or_default(), bind) {
         (kind, Some(_)) | (kind @ ("bind" | "rbind"), None) => {
-            if let Some((key, _)) = data.first() {
+            if let Some((key, _)) =
+                data.iter().find(|(key, _)| !options::OF_EVERY_FILE_SYSTEM.contains(&key.as_c_str()))
+            {
                 let key = key.to_string_lossy();
                 return Err(Error::invalid(field("options"), format!("{key:?}"), "is not an option of a bind mount"));
             }
@@ -119,10 +126,17 @@ fn assemble(
         ("overlay", None) => overlay(field, source, data)?,
         (kind, None) => Source::Filesystem {
             kind: c_string(&field("type"), kind.as_bytes())?,
-            source: c_string(&field("source"), source.as_os_str().as_bytes())?,
+            source: match image {
+                Some(_) => absolute(&field("source"), source, bundle)?,
+                None => c_string(&field("source"), source.as_os_str().as_bytes())?,
+            },
             data,
+            image,
         },
     };
+    if image.is_some() && !matches!(source, Source::Filesystem { .. }) {
+        return Err(Error::invalid(field("options"), "\"loop\"", "is for a file system in an image file"));
+    }
     if copy_up && !matches!(&source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
         return Err(Error::invalid(field("options"), "\"tmpcopyup\"", "is for a tmpfs only"));
     }

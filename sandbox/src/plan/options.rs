@@ -1,6 +1,6 @@
 //! Mount options, as mount(8) and the specification write them, lowered once.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use loment_sys::mount::{Propagation, attr};
 
@@ -38,8 +38,17 @@ pub(crate) struct Options {
     pub(crate) propagation: Vec<(Propagation, Recursion)>,
     /// Fill the new tmpfs with what it covers.
     pub(crate) copy_up: bool,
+    /// `loop`: the source is an image file.
+    pub(crate) image: Option<Image>,
     /// Everything else, which is for the file system to understand.
     pub(crate) data: Vec<Datum>,
+}
+
+/// How an image file is made a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// Past the page cache, which has the file's content already.
+    pub(crate) direct: bool,
 }
 
 /// An option of a file system: a flag or a key with its value.
@@ -89,7 +98,14 @@ const PROPAGATIONS: &[(&str, Propagation, Recursion)] = &[
 ];
 
 /// Options that say what is the case anyway.
-const NOTHING: &[&str] = &["", "defaults", "async", "loud", "nomand", "nolazytime", "noiversion", "newinstance"];
+/// (Versions of inodes are kept by whichever file system has them, and what the kernel logs is not said in a mount any
+/// more.)
+const NOTHING: &[&str] =
+    &["", "defaults", "async", "loud", "silent", "nomand", "nolazytime", "iversion", "noiversion", "newinstance"];
+
+/// Options that the kernel takes for every file system. A bind mount has none of its own: there they say nothing, as
+/// everywhere.
+pub(crate) const OF_EVERY_FILE_SYSTEM: &[&CStr] = &[c"sync", c"dirsync", c"mand", c"lazytime"];
 
 const fn set(attribute: u64) -> Change {
     Change { set: attribute, clear: 0 }
@@ -130,7 +146,12 @@ impl Options {
             "bind" => self.bind = Some(Recursion::One),
             "rbind" => self.bind = Some(Recursion::All),
             "tmpcopyup" => self.copy_up = true,
-            "remount" | "loop" | "direct-io" => return refuse("is not supported"),
+            "loop" => self.image = Some(self.image.unwrap_or(Image { direct: false })),
+            // It says how, and so that there is an image file: containerd has it beside `loop` only.
+            "direct-io" => self.image = Some(Image { direct: true }),
+            "remount" => {
+                return refuse("changes a mount that exists, and here all are new: give it its options at once");
+            }
             _ if option.starts_with("X-containerd.") => return refuse("is for containerd, not for a runtime"),
             "idmap" | "ridmap" => return refuse("needs a user namespace, which is not supported yet"),
             _ if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {
@@ -186,7 +207,7 @@ mod tests {
 
     #[test]
     fn options_that_cannot_be_honoured_are_named() {
-        for option in ["idmap", "uidmap=0:1:2", "loop", "X-containerd.mkfs", "remount", "a\0b"] {
+        for option in ["idmap", "uidmap=0:1:2", "X-containerd.mkfs", "remount", "a\0b"] {
             let error = lower("mounts[0].options", &[option.to_owned()]).unwrap_err().to_string();
             assert!(error.contains("mounts[0].options"), "{error}");
         }
