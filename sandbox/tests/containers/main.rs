@@ -9,6 +9,7 @@ mod exec;
 mod failures;
 mod fields;
 mod mounts;
+mod mutations;
 mod notify;
 mod secrecy;
 
@@ -16,9 +17,17 @@ fn main() {
     support::keep_mounts_to_ourselves();
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests =
-        [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS, secrecy::TESTS, notify::TESTS, fields::TESTS]
-            .concat();
+    let tests = [
+        create::TESTS,
+        exec::TESTS,
+        mounts::TESTS,
+        failures::TESTS,
+        secrecy::TESTS,
+        notify::TESTS,
+        fields::TESTS,
+        mutations::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);
