@@ -7,6 +7,7 @@ pub mod error;
 pub mod layer;
 pub mod lifecycle;
 mod listener;
+mod netlink;
 mod plan;
 pub mod process;
 pub mod record;

@@ -14,12 +14,13 @@ use super::{
     Container, Defaults, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
+    netdev,
 };
 use crate::{
     Error, Result,
     child::{self, Join},
     error::Context,
-    plan::{self, Plan},
+    plan::{self, Plan, netdev::NetDevice},
     record::{self, Record},
     seccomp::Filter,
 };
@@ -36,6 +37,7 @@ pub struct Creating {
     call: Option<Call>,
     /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
     unrestricted: Option<Arc<Spec>>,
+    net_devices: Vec<NetDevice>,
 }
 
 impl Creating {
@@ -69,7 +71,7 @@ impl Creating {
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
         let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter, agent };
         let unrestricted = plan.view.needs_disks().then_some(spec);
-        Ok(Self { child, cgroup, role, defaults, call, unrestricted })
+        Ok(Self { child, cgroup, role, defaults, call, unrestricted, net_devices: plan.net_devices })
     }
 
     /// Pid of init.
@@ -79,11 +81,13 @@ impl Creating {
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(self) -> Result<Container> {
-        let Self { child, cgroup, role, defaults, call, unrestricted } = self;
+        let Self { child, cgroup, role, defaults, call, unrestricted, net_devices } = self;
         let ready = child.wait_until_ready().and_then(|terminal| {
             if let Some(spec) = unrestricted {
                 cgroup.get()?.restrict_devices(resources(&spec))?;
             }
+            // Last of all: nothing else can fail and take a device away with the namespace.
+            netdev::move_all(&net_devices, child.pid())?;
             Ok(terminal)
         });
         // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.

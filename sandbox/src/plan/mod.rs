@@ -7,6 +7,7 @@ pub(crate) mod devices;
 pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod netdev;
 pub(crate) mod options;
 pub(crate) mod process;
 pub(crate) mod sysctl;
@@ -26,6 +27,7 @@ use self::{
     devices::Device,
     mounts::{MountPlan, Source},
     namespaces::Namespaces,
+    netdev::NetDevice,
     options::Recursion,
     process::ProcessPlan,
     sysctl::Sysctl,
@@ -42,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
+    /// Devices that move into its network namespace.
+    pub(crate) net_devices: Vec<NetDevice>,
     /// As the spec gives it.
     pub(crate) cgroup: PathBuf,
     pub(crate) process: ProcessPlan,
@@ -99,6 +103,10 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
+        net_devices: match linux.net_devices() {
+            Some(devices) => netdev::net_devices(devices, &namespaces)?,
+            None => Vec::new(),
+        },
         cgroup: cgroup(linux, &request.id),
         process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
@@ -156,9 +164,6 @@ fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
-    }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return refuse("linux.netDevices");
     }
     if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
         return refuse("linux.timeOffsets");

@@ -10,6 +10,7 @@ mod failures;
 mod fields;
 mod mounts;
 mod mutations;
+mod network;
 mod notify;
 mod secrecy;
 
@@ -26,6 +27,7 @@ fn main() {
         notify::TESTS,
         fields::TESTS,
         mutations::TESTS,
+        network::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {
