@@ -22,6 +22,8 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     an_image_file_is_a_volume,
     a_disk_that_cannot_be_mounted_leaves_nothing,
     scheduling_is_as_given,
+    a_personality_and_a_disk_priority_are_for_init_and_execs,
+    a_propagation_of_the_root_is_as_given,
     what_is_for_another_platform_is_refused,
     a_mount_label_that_nobody_enforces_is_refused,
 ];
@@ -195,6 +197,35 @@ fn scheduling_is_as_given() {
     assert_eq!((fields[18], fields[40]), ("7", "3"), "{text}");
     bundle.spec["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": 20});
     assert_eq!(bundle.refused(), "process.scheduler.nice 20: is not between -20 and 19");
+}
+
+fn a_personality_and_a_disk_priority_are_for_init_and_execs() {
+    let mut bundle = Bundle::new("busybox uname -m; busybox ionice; sleep 100");
+    bundle.spec["linux"]["personality"] = json!({"domain": "LINUX32"});
+    bundle.spec["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
+    let running = bundle.started();
+    let (_, text) = running.exec("busybox uname -m; busybox ionice; busybox ionice -p 1");
+    let machine = if cfg!(target_arch = "x86_64") { "i686" } else { "armv8l" };
+    assert_eq!(text, format!("{machine}\nidle\nidle\n"));
+    let personality = fs::read_to_string(format!("/proc/{}/personality", running.0.init().pid())).unwrap();
+    assert_eq!(personality, "00000008\n");
+    drop(running);
+    bundle.spec["linux"]["personality"]["flags"] = json!(["ADDR_NO_RANDOMIZE"]);
+    assert!(bundle.refused().starts_with("linux.personality.flags ADDR_NO_RANDOMIZE"));
+    bundle.spec["linux"]["personality"] = Value::Null;
+    bundle.spec["process"]["ioPriority"]["priority"] = json!(8);
+    assert!(bundle.refused().starts_with("process.ioPriority.priority 8"));
+}
+
+fn a_propagation_of_the_root_is_as_given() {
+    for (name, expected) in [("shared", "shared:"), ("rslave", ""), ("private", ""), ("unbindable", "unbindable")] {
+        let mut bundle = Bundle::new("grep ' / ' /proc/self/mountinfo");
+        bundle.spec["linux"]["rootfsPropagation"] = json!(name);
+        let text = bundle.output();
+        let optional = text.split(" - ").next().unwrap();
+        let has = |word: &str| optional.contains(word);
+        assert!(has(expected) && has("shared:") == (name == "shared") && has("unbindable") == (name == "unbindable"));
+    }
 }
 
 fn what_is_for_another_platform_is_refused() {
