@@ -35,8 +35,8 @@ use crate::{
 pub(crate) struct Parts {
     /// What makes the root, in order.
     pub(crate) root: Vec<Part>,
-    /// The spec's mounts, in order.
-    pub(crate) mounts: Vec<Part>,
+    /// The spec's mounts, in order; `None` where one that is there is changed.
+    pub(crate) mounts: Vec<Option<Part>>,
     /// The host's /dev/null, to cover files with.
     pub(crate) null: OwnedFd,
 }
@@ -56,7 +56,14 @@ pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>) -> Result<Parts> {
     let context = Gathering { view, cgroup };
     Ok(Parts {
         root: view.root.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
-        mounts: view.mounts.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
+        mounts: view
+            .mounts
+            .iter()
+            .map(|plan| match &plan.source {
+                Source::Remount => Ok(None),
+                _ => context.part(plan).map(Some),
+            })
+            .collect::<Result<_>>()?,
         null: null()?,
     })
 }
@@ -91,6 +98,8 @@ impl Gathering<'_> {
             }
             Source::Overlay { source, lower, data } => (overlay(source, lower, data, plan.mount.set)?, Vec::new()),
             Source::Cgroup => self.cgroups(plan.mount.set)?,
+            // It has no part: see `gather`.
+            Source::Remount => return Err(Errno::EINVAL).at("make a part of", format!("{:?}", plan.source)),
         };
         let name = || format!("mount for /{}", plan.target.display());
         let fd = mount.as_fd();

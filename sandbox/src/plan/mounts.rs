@@ -36,6 +36,8 @@ pub(crate) enum Source {
     Filesystem { kind: CString, source: CString, data: Vec<Datum>, image: Option<Image> },
     /// An overlay; its lower layers are kept apart because they do not fit into one option.
     Overlay { source: CString, lower: Vec<CString>, data: Vec<Datum> },
+    /// Nothing: the attributes of what is mounted there already are changed.
+    Remount,
     /// The container's own view of the cgroup hierarchies.
     Cgroup,
 }
@@ -81,6 +83,9 @@ pub(crate) fn rootfs_mount(index: usize, mount: &RootfsMount, bundle: &Path) -> 
     let field = |name: &str| format!("rootfs[{index}].{name}");
     let target = below_root(&field("target"), Path::new(&mount.target))?;
     let options = options::lower(&field("options"), &mount.options)?;
+    if options.remount {
+        return Err(Error::invalid(field("options"), "\"remount\"", "is for what is mounted below a root, not for it"));
+    }
     if mount.kind.starts_with("fuse") {
         return Err(Error::invalid(field("type"), &mount.kind, "needs a mount helper, which is not supported yet"));
     }
@@ -108,12 +113,19 @@ fn assemble(
     options: Options,
     bundle: &Path,
 ) -> Result<MountPlan> {
-    let Options { bind, mount, tree, propagation, copy_up, image, data } = options;
+    let Options { bind, mount, tree, propagation, copy_up, image, remount, data } = options;
     let source = match (kind.unwrap_or_default(), bind) {
+        // What is found there may be a mount of the host's file system, which others have mounted too.
+        (_, bind) if remount => match data.iter().find(|datum| bind.is_none() || !options::is_of_every(datum)) {
+            None => Source::Remount,
+            Some((key, _)) => {
+                let key = key.to_string_lossy();
+                let reason = "is an option of a file system: a remount changes the attributes of a mount only";
+                return Err(Error::invalid(field("options"), format!("{key:?}"), reason));
+            }
+        },
         (kind, Some(_)) | (kind @ ("bind" | "rbind"), None) => {
-            if let Some((key, _)) =
-                data.iter().find(|(key, _)| !options::OF_EVERY_FILE_SYSTEM.contains(&key.as_c_str()))
-            {
+            if let Some((key, _)) = data.iter().find(|datum| !options::is_of_every(datum)) {
                 let key = key.to_string_lossy();
                 return Err(Error::invalid(field("options"), format!("{key:?}"), "is not an option of a bind mount"));
             }

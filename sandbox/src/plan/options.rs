@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) copy_up: bool,
     /// `loop`: the source is an image file.
     pub(crate) image: Option<Image>,
+    /// Change what is mounted there already.
+    pub(crate) remount: bool,
     /// Everything else, which is for the file system to understand.
     pub(crate) data: Vec<Datum>,
 }
@@ -105,7 +107,7 @@ const NOTHING: &[&str] =
 
 /// Options that the kernel takes for every file system. A bind mount has none of its own: there they say nothing, as
 /// everywhere.
-pub(crate) const OF_EVERY_FILE_SYSTEM: &[&CStr] = &[c"sync", c"dirsync", c"mand", c"lazytime"];
+const OF_EVERY_FILE_SYSTEM: &[&CStr] = &[c"sync", c"dirsync", c"mand", c"lazytime"];
 
 const fn set(attribute: u64) -> Change {
     Change { set: attribute, clear: 0 }
@@ -113,6 +115,11 @@ const fn set(attribute: u64) -> Change {
 
 const fn clear(attribute: u64) -> Change {
     Change { set: 0, clear: attribute }
+}
+
+/// Whether a datum is for every file system.
+pub(crate) fn is_of_every((key, _): &Datum) -> bool {
+    OF_EVERY_FILE_SYSTEM.contains(&key.as_c_str())
 }
 
 /// The propagation that a name stands for.
@@ -149,9 +156,7 @@ impl Options {
             "loop" => self.image = Some(self.image.unwrap_or(Image { direct: false })),
             // It says how, and so that there is an image file: containerd has it beside `loop` only.
             "direct-io" => self.image = Some(Image { direct: true }),
-            "remount" => {
-                return refuse("changes a mount that exists, and here all are new: give it its options at once");
-            }
+            "remount" => self.remount = true,
             _ if option.starts_with("X-containerd.") => return refuse("is for containerd, not for a runtime"),
             "idmap" | "ridmap" => return refuse("needs a user namespace, which is not supported yet"),
             _ if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {
@@ -207,7 +212,7 @@ mod tests {
 
     #[test]
     fn options_that_cannot_be_honoured_are_named() {
-        for option in ["idmap", "uidmap=0:1:2", "X-containerd.mkfs", "remount", "a\0b"] {
+        for option in ["idmap", "uidmap=0:1:2", "X-containerd.mkfs", "a\0b"] {
             let error = lower("mounts[0].options", &[option.to_owned()]).unwrap_err().to_string();
             assert!(error.contains("mounts[0].options"), "{error}");
         }

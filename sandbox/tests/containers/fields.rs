@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     memory_comes_from_the_nodes_of_the_policy,
     an_exec_runs_on_its_processors_and_init_on_all,
     options_of_every_file_system_are_taken,
+    what_is_mounted_already_is_changed_by_a_remount,
     an_image_file_is_a_root,
     an_image_file_is_a_volume,
     a_disk_that_cannot_be_mounted_leaves_nothing,
@@ -120,6 +121,29 @@ fn options_of_every_file_system_are_taken() {
     assert!(lines[0].contains("dirsync") && lines[0].contains("lazytime"), "{text}");
     assert!(lines[1].contains(" rw,noatime,nosymfollow ") && !lines[1].contains("sync"), "{text}");
     assert!(lines[2].contains("Too many levels of symbolic links"), "{text}");
+}
+
+fn what_is_mounted_already_is_changed_by_a_remount() {
+    let mut bundle =
+        Bundle::new("grep -E ' /(t|v) ' /proc/self/mountinfo; touch /t/x; touch /v/x; touch /v/t/x && echo end");
+    let volume = bundle.path.join("volume");
+    fs::create_dir_all(volume.join("t")).unwrap();
+    let tmpfs = |destination: &str| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"});
+    bundle.mount(tmpfs("/t"));
+    bundle.mount(json!({"destination": "/v", "type": "bind", "source": volume, "options": ["bind"]}));
+    bundle.mount(tmpfs("/v/t"));
+    bundle.mount(json!({"destination": "/t", "type": "tmpfs", "options": ["remount", "ro", "noexec"]}));
+    bundle.mount(json!({"destination": "/v", "options": ["remount", "bind", "ro", "nodev", "sync"]}));
+    let text = bundle.output();
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].contains(" ro,noexec,"), "{text}");
+    assert!(lines[1].contains(" ro,nodev,"), "{text}");
+    assert_eq!((text.matches("Read-only file system").count(), lines.last()), (2, Some(&"end")), "{text}");
+    bundle.mount(json!({"destination": "/work", "options": ["remount", "ro"]}));
+    assert!(bundle.refused().starts_with("change the mount on /work: Invalid argument (is anything mounted there?)"));
+    *bundle.spec["mounts"].as_array_mut().unwrap().last_mut().unwrap() =
+        json!({"destination": "/t", "options": ["remount", "size=64k"]});
+    assert!(bundle.refused().contains("\"size\": is an option of a file system"), "{}", bundle.refused());
 }
 
 /// An ext4 file system with the contents of the bundle's root.
