@@ -15,6 +15,7 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod seccomp;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
@@ -27,7 +28,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, sharing, streams, supervised, users,
+    command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, seccomp, sharing, streams,
+    supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -119,6 +121,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        seccomp::a_container_whose_agent_is_missing_is_refused,
+        seccomp::an_agent_answers_for_a_container_and_its_execs,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,
