@@ -37,6 +37,8 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_hook_that_is_missing_is_named,
     a_creation_that_fails_before_any_hook_runs_none,
     a_creation_that_is_dropped_stops_its_hook,
+    a_creation_that_is_given_up_stops_its_hook_and_runs_those_after_it,
+    a_hook_stops_when_its_runtime_dies,
     a_creation_never_waits_when_its_descriptor_is_readable,
     what_a_good_hook_leaves_running_lives_on,
     hooks_run_at_each_attempt,
@@ -442,16 +444,50 @@ fn a_creation_that_is_dropped_stops_its_hook() {
     for kind in ["createRuntime", "createContainer"] {
         let mut bundle = hooked("true", kind, "sleep 4733 & setsid sleep 4733 & echo here > $NOTES; wait");
         over_layers(&mut bundle);
-        let mut creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
-        while noted(&bundle).is_empty() {
-            let mut news = [PollFd::new(creating.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut news, 10u8).unwrap() > 0 {
-                assert!(!creating.advance().unwrap());
-            }
-        }
-        drop(creating);
+        drop(until_hooked(&bundle));
         assert_eq!(sleepers("4733"), 0, "{kind}");
         assert!(!is_mounted(&bundle));
+    }
+}
+
+/// A creation of which a hook has noted something.
+fn until_hooked(bundle: &Bundle) -> Creating {
+    let mut creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
+    while noted(bundle).is_empty() {
+        let mut news = [PollFd::new(creating.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut news, 10u8).unwrap() > 0 {
+            assert!(!creating.advance().unwrap());
+        }
+    }
+    creating
+}
+
+fn a_creation_that_is_given_up_stops_its_hook_and_runs_those_after_it() {
+    for kind in ["createRuntime", "createContainer"] {
+        let mut bundle = hooked("true", kind, "setsid sleep 4737 & echo here > $NOTES; sleep 4737");
+        over_layers(&mut bundle);
+        let after = hook(&bundle, "echo stopped >> $NOTES; ls rootfs/etc >> $NOTES");
+        set(&mut bundle, "poststop", json!([after]));
+        let mut creating = until_hooked(&bundle);
+        assert!(creating.waits_for_others());
+        creating.give_up(loment_sandbox::Error::failed("create", "it", "is not wanted")).unwrap();
+        assert!(!creating.waits_for_others());
+        assert_eq!(sleepers("4737"), 0, "{kind}");
+        assert_eq!(creating.finish().unwrap_err().to_string(), "create it: is not wanted");
+        assert_eq!(noted(&bundle), "here\nstopped\npasswd\n");
+        assert!(!is_mounted(&bundle));
+    }
+}
+
+fn a_hook_stops_when_its_runtime_dies() {
+    for kind in ["createRuntime", "createContainer"] {
+        let bundle = hooked("true", kind, "setsid sleep 4739 & echo here > $NOTES; sleep 4739");
+        crate::failures::in_a_parent_that_dies(|| std::mem::forget(until_hooked(&bundle)));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while sleepers("4739") > 0 {
+            assert!(Instant::now() < deadline, "{kind}");
+        }
+        record::sweep(&bundle.path).unwrap();
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         member,
         bundle,
     };
-    let task = Task::create(Arc::clone(&shim), plan, spec).await?;
+    let task = Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?;
     reservation.fill(Arc::clone(&task));
     let pid = task.pid();
     shim.events.send(&created(&request, pid));
