@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     what_create_hooks_mount_below_the_root_is_in_the_container,
     containerds_mounts_are_in_the_bundle_for_hooks_until_the_container_is_deleted,
     hooks_find_a_read_only_root_writable,
+    what_is_masked_is_masked_after_the_hooks,
     a_start_hook_has_the_programs_identity_and_no_more,
     a_start_hook_cannot_be_the_runtime_itself,
     a_hook_that_takes_too_long_is_killed_with_what_it_has_begun,
@@ -282,6 +283,14 @@ fn hooks_find_a_read_only_root_writable() {
     bundle.spec["root"]["readonly"] = json!(true);
     let (code, text) = bundle.run();
     assert_eq!((code, text.as_str()), (1, "hook\ntouch: /etc/x: Read-only file system\n"));
+}
+
+fn what_is_masked_is_masked_after_the_hooks() {
+    let script = "mount -t proc proc $(sed 's/.*\"bundle\":\"//; s/\".*//')/rootfs/proc";
+    let mut bundle = hooked("cat /proc/version; echo 0 > /proc/sys/vm/stat_interval", "createContainer", script);
+    bundle.spec["linux"]["maskedPaths"] = json!(["/proc/version"]);
+    let (code, text) = bundle.run();
+    assert_eq!((code, text.contains("Linux"), text.contains("Read-only file system")), (1, false, true), "{text}");
 }
 
 fn a_start_hook_has_the_programs_identity_and_no_more() {
