@@ -8,11 +8,13 @@ mod pods {
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
+    pub(crate) mod foreign;
     pub(crate) mod init;
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod security;
     pub(crate) mod sharing;
     pub(crate) mod supervised;
 }
@@ -22,7 +24,7 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, ctr, errors, exec, init, lifecycle, logs, resources, sharing, supervised};
+use pods::{command, ctr, errors, exec, foreign, init, lifecycle, logs, resources, security, sharing, supervised};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
@@ -84,6 +86,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        foreign::the_default_specification_of_runc_runs_at_a_terminal,
+        foreign::the_default_specification_of_runc_runs_without_a_terminal,
+        foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,
+        foreign::the_default_specification_of_podman_runs,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,
@@ -104,6 +110,21 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        security::users_groups_and_a_readonly_root_are_the_given_ones,
+        security::a_file_that_is_closed_to_a_group_is_closed_to_its_members,
+        security::capabilities_are_added_and_dropped_down_to_none,
+        security::an_exec_has_the_security_of_its_container,
+        security::seccomp_is_unconfined_the_runtimes_default_or_a_file,
+        security::paths_are_masked_and_read_only_as_the_lists_say,
+        security::apparmor_is_unconfined_or_refused_where_the_kernel_has_none,
+        security::kernel_parameters_of_the_pod_are_set_and_those_of_the_node_refused,
+        security::a_privileged_pod_has_all_that_containerd_has,
+        security::a_pod_in_the_nodes_namespaces_is_in_them,
+        security::a_container_may_have_its_own_ipc_only_with_its_pod,
+        security::a_device_has_the_permissions_that_are_given,
+        security::mounts_propagate_as_a_volume_says,
+        security::huge_pages_and_the_oom_score_are_limited,
+        security::unified_resources_are_set_or_refused_by_name,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,
