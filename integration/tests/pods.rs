@@ -4,6 +4,7 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod attacks;
     pub(crate) mod command;
     pub(crate) mod ctr;
     pub(crate) mod errors;
@@ -24,13 +25,18 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, ctr, errors, exec, foreign, init, lifecycle, logs, resources, security, sharing, supervised};
+use pods::{
+    attacks, command, ctr, errors, exec, foreign, init, lifecycle, logs, resources, security, sharing, supervised,
+};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`.
 const BY_THE_SHIM: [&str; 3] = ["command", "init", "supervised"];
+
+/// The module of what an older runc does not withstand.
+const AGAINST_ATTACKS: &str = "attacks";
 
 type Case = for<'a> fn(&'a Node<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
@@ -43,6 +49,13 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        attacks::an_image_does_not_get_the_runtime_executed,
+        attacks::no_working_directory_is_one_of_the_nodes,
+        attacks::a_volume_that_is_exchanged_by_another_container_leads_nothing_outside,
+        attacks::what_masks_and_the_terminal_come_from_the_node_and_not_from_the_image,
+        attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
+        attacks::nothing_of_the_shim_is_handed_down,
+        attacks::a_release_agent_is_out_of_reach,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,
@@ -174,8 +187,8 @@ fn trials(setting: Option<&Setting>) -> Vec<Trial> {
     cases
         .map(|(module, name, case)| {
             let setting = setting.cloned();
-            // Only loment's shim runs pods by itself.
-            let elsewhere = handler() != config::HANDLER && BY_THE_SHIM.contains(&module);
+            let ours = BY_THE_SHIM.contains(&module) || module == AGAINST_ATTACKS;
+            let elsewhere = handler() != config::HANDLER && ours;
             let trial = Trial::test(format!("{module}::{name}"), move || {
                 let setting = setting.ok_or("there is no lab to run in")?;
                 run(&setting, case).map_err(|error| Failed::from(format!("{error:#}")))

@@ -5,13 +5,13 @@
 #![allow(unsafe_code, reason = "this crate exists to hold the project's unsafe code")]
 
 pub mod ambient;
+#[cfg(feature = "attacks")]
+pub mod attacks;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
-#[cfg(feature = "keys")]
-pub mod keys;
 pub mod mount;
 pub mod net;
 pub mod pidfd;

@@ -101,7 +101,7 @@ fn a_session_keyring_that_somebody_offers_is_not_joined() {
         let (reader, writer) = std::io::pipe().unwrap();
         let c_name = std::ffi::CString::new(name.clone()).unwrap();
         let offer = || {
-            loment_sys::keys::offer_session_keyring(&c_name).unwrap();
+            loment_sys::attacks::offer_session_keyring(&c_name).unwrap();
             drop(writer);
             loop {
                 nix::unistd::pause();

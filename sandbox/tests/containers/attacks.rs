@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use loment_sys::attacks::exchange;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -165,12 +165,12 @@ struct Exchanger(std::os::fd::OwnedFd);
 impl Exchanger {
     fn start(one: &Path, two: &Path) -> Self {
         let (one, two) = (one.to_owned(), two.to_owned());
-        let exchange = move || {
+        let for_ever = move || {
             loop {
-                let _ = renameat2(AT_FDCWD, &one, AT_FDCWD, &two, RenameFlags::RENAME_EXCHANGE);
+                let _ = exchange(&one, &two);
             }
         };
-        Self(loment_sys::clone::clone3(0, None, exchange).unwrap().1)
+        Self(loment_sys::clone::clone3(0, None, for_ever).unwrap().1)
     }
 }
 
