@@ -18,6 +18,7 @@ mod pods {
     pub(crate) mod security;
     pub(crate) mod sharing;
     pub(crate) mod supervised;
+    pub(crate) mod users;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
     attacks, command, ctr, errors, exec, foreign, init, lifecycle, logs, resources, security, sharing, supervised,
+    users,
 };
 
 /// A test that takes longer hangs.
@@ -154,6 +156,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::without_the_annotation_nothing_is_retried,
         supervised::an_init_container_may_provide_the_program_of_the_app,
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
+        users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
+        users::a_pod_may_have_users_of_its_own,
     ]
     .into()
 }

@@ -1,8 +1,8 @@
 //! Between a parent and the child that becomes a container's process: the child reports, the parent opens the gate.
 //!
 //! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error.
-//! After that its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
-//! sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
+//! Where another process clones it, a report with its pidfd comes before. After "ready" its end is closed by execve(2),
+//! so that the end of the stream says that the program runs. The parent sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,6 +11,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use crate::{Error, Result, error::Context};
 
+const BORN: u8 = b'B';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
 const GO: u8 = b'G';
@@ -21,6 +22,8 @@ const LONGEST: usize = 8 << 10;
 /// What a child has said.
 #[derive(Debug)]
 pub(crate) enum Report {
+    /// A carrier has cloned the process that this is about; its pidfd.
+    Born(OwnedFd),
     /// It is ready, and this is the other end of its terminal.
     Ready(Option<OwnedFd>),
     /// It failed.
@@ -54,6 +57,7 @@ impl ParentEnd {
         };
         Ok(match buffer.get(..length).and_then(<[u8]>::split_first) {
             None => Report::Closed,
+            Some((&BORN, _)) => descriptor.map_or(Report::Closed, Report::Born),
             Some((&READY, _)) => Report::Ready(descriptor),
             Some((_, text)) => Report::Failed(Error::from_bytes(text)),
         })
@@ -63,7 +67,7 @@ impl ParentEnd {
     pub(crate) fn open_gate(&self) -> Result<()> {
         match socket::send(self.0.as_fd(), &[GO], None) {
             Err(nix::errno::Errno::EPIPE) => Ok(()),
-            answer => answer.at("open the gate of", "the container's process"),
+            answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
     }
 }
@@ -75,9 +79,14 @@ impl AsFd for ParentEnd {
 }
 
 impl ChildEnd {
+    /// Says that the process has been cloned.
+    pub(crate) fn born(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).map(drop).at("report to", "the parent")
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
-        socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")
+        socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
     }
 
     /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.
@@ -95,6 +104,46 @@ impl ChildEnd {
 }
 
 impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The end of whoever builds something for a process.
+#[derive(Debug)]
+pub(crate) struct Giver(OwnedFd);
+
+/// The end of that process.
+#[derive(Debug)]
+pub(crate) struct Taker(OwnedFd);
+
+/// A channel for descriptors between two children of one parent.
+pub(crate) fn handover() -> Result<(Giver, Taker)> {
+    let (giver, taker) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .at("make a channel between", "the container's processes")?;
+    Ok((Giver(giver), Taker(taker)))
+}
+
+impl Giver {
+    pub(crate) fn give(&self, descriptor: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[GO], Some(descriptor)).map(drop).at("hand over to", "the container's process")
+    }
+}
+
+impl Taker {
+    /// Waits for the next descriptor; `None` when the giver is gone, and its own report says why.
+    pub(crate) fn take(&self) -> Option<OwnedFd> {
+        socket::receive(self.0.as_fd(), &mut [0; 8]).ok()?.1
+    }
+}
+
+impl AsFd for Giver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Taker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

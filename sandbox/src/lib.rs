@@ -6,9 +6,11 @@ pub mod container;
 pub mod error;
 pub mod layer;
 pub mod lifecycle;
+mod listener;
 mod plan;
 pub mod process;
 pub mod record;
 pub mod seccomp;
+mod user_namespace;
 
 pub use error::{Error, Result};

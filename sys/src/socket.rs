@@ -12,15 +12,16 @@ use nix::{
 
 use crate::{Errno, Result};
 
-/// Sends one message, with a descriptor if there is one. A peer that is gone is `EPIPE`, never a signal.
-pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+/// Sends one message, with a descriptor if there is one. A peer that is gone is `EPIPE`, never a signal. Answers with
+/// how many of its bytes were taken: on a stream that does not block that may be a part.
+pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<usize> {
     let raw = descriptor.map(|fd| [fd.as_raw_fd()]);
     let rights: Vec<_> = raw.iter().map(|raw| ControlMessage::ScmRights(raw)).collect();
     let parts = [IoSlice::new(message)];
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None) {
             Err(Errno::EINTR) => {}
-            answer => return answer.map(drop),
+            answer => return answer,
         }
     }
 }

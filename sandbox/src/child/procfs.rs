@@ -8,8 +8,11 @@ use std::{
 
 use loment_sys::mount::{FsContext, attr};
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::statfs::{PROC_SUPER_MAGIC, fstatfs},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sys::{
+        stat::Mode,
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
     unistd::write,
 };
 
@@ -47,6 +50,17 @@ impl ProcFs {
         openat2(self.0.as_fd(), path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
     }
 
+    /// Takes one that another process of this pid namespace has made.
+    pub(crate) fn given(proc: OwnedFd) -> Self {
+        Self(proc)
+    }
+
+    /// One of the namespaces that this process is in, by its name in `/proc/self/ns`.
+    pub(crate) fn own_namespace(&self, name: &str) -> nix::Result<OwnedFd> {
+        // A magic link, which no container can have put there: this procfs is mounted nowhere.
+        openat(&self.0, format!("self/ns/{name}").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
     /// Writes a value in one piece, as procfs wants it.
     pub(crate) fn write(&self, path: impl AsRef<Path>, value: &str) -> nix::Result<()> {
         let file = self.file(path.as_ref(), OFlag::O_WRONLY)?;
@@ -54,7 +68,7 @@ impl ProcFs {
     }
 
     /// Sets the kernel parameters of the namespaces that this process is in.
-    pub(crate) fn set_sysctls(&self, sysctls: &[Sysctl]) -> Result<()> {
+    pub(crate) fn set_sysctls<'a>(&self, sysctls: impl IntoIterator<Item = &'a Sysctl>) -> Result<()> {
         for sysctl in sysctls {
             let path = Path::new("sys").join(&sysctl.path);
             self.write(path, &sysctl.value).at("set kernel parameter", format!("{}={}", sysctl.name, sysctl.value))?;

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{View, mounts::MountPlan},
+    plan::{View, ids::IdMaps, mounts::MountPlan},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -47,14 +47,20 @@ const COVERABLE: &[&str] = &[
 
 /// Puts the parts together and makes them this process's root. What it answers with is that root, writable still if
 /// the spec wants it read-only: see [`seal`].
-pub(crate) fn enter(view: &View, parts: Parts, cwd: &Path) -> Result<Root> {
+///
+/// `maps` are those of the container's user namespace: what is made in the root belongs to its root.
+pub(crate) fn enter(view: &View, parts: Parts, cwd: &Path, maps: Option<&IdMaps>) -> Result<Root> {
     let host = leave_host()?;
     let root = make_root(view, parts.root, &host)?;
+    let root = match maps.and_then(|maps| maps.outside(0, 0)) {
+        Some(owner) => root.owned_by(owner),
+        None => root,
+    };
     for (plan, part) in view.mounts.iter().zip(parts.mounts) {
         attach(&root, plan, part)?;
     }
     if let Some(list) = &view.devices {
-        devices::make(&root, list)?;
+        devices::make(&root, list, maps)?;
     }
     cover(&root, view, parts.null)?;
     // The specification leaves a missing working directory open; engines expect it to be made.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use loment_cgroups::{Cgroup, Entry};
+use loment_sys::pidfd;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
@@ -19,7 +20,10 @@ use crate::{
     channel::{self, ParentEnd, Report},
     child::{Birth, Join},
     error::Context,
-    plan::{namespaces::Namespaces, process::ProcessPlan},
+    plan::{
+        namespaces::{NEWTIME, Namespaces},
+        process::ProcessPlan,
+    },
     process::{Other, Process},
     record,
 };
@@ -27,6 +31,9 @@ use crate::{
 /// A child that has not yet become what it was made for. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub(super) struct Nascent {
+    /// Builds what the process waits for. Dropped before it: as a member of its pid namespace it has to be reaped before
+    /// the first process of that can be.
+    builder: Option<Unfinished>,
     process: Unfinished,
     channel: ParentEnd,
 }
@@ -37,7 +44,12 @@ struct Unfinished(Option<Process>);
 
 impl Nascent {
     fn new(process: Process, channel: ParentEnd) -> Self {
-        Self { process: Unfinished(Some(process)), channel }
+        Self { process: Unfinished(Some(process)), channel, builder: None }
+    }
+
+    /// What the process needs is made by another one.
+    pub(super) fn built_by(self, builder: (i32, OwnedFd)) -> Self {
+        Self { builder: Some(Unfinished(Some(Process::new(builder)))), ..self }
     }
 
     /// Waits until the child is ready; answers with the other end of its terminal.
@@ -45,7 +57,7 @@ impl Nascent {
         match self.channel.receive()? {
             Report::Ready(terminal) => Ok(terminal),
             Report::Failed(error) => Err(error),
-            Report::Closed => Err(self.died_silently()),
+            Report::Born(_) | Report::Closed => Err(self.died_silently()),
         }
     }
 
@@ -56,7 +68,7 @@ impl Nascent {
 
     /// It is what it was made for: the process, which nothing kills any more.
     pub(super) fn into_process(self) -> Result<(Process, ParentEnd)> {
-        let Self { mut process, channel } = self;
+        let Self { mut process, channel, builder: _done } = self;
         let process = process.0.take().ok_or(Errno::ESRCH).at("take over", "the container's process")?;
         Ok((process, channel))
     }
@@ -64,6 +76,16 @@ impl Nascent {
     /// For its container, which may have to end it.
     pub(super) fn other(&self) -> Option<Other> {
         self.process.0.as_ref().map(Process::other)
+    }
+
+    /// Its pid, and its pidfd once more.
+    pub(super) fn by_descriptor(&self) -> Result<(i32, OwnedFd)> {
+        let process = self.process.0.as_ref().ok_or(Errno::ESRCH).at("examine", "the container's process")?;
+        Ok((process.pid(), process.try_clone_pidfd()?))
+    }
+
+    pub(super) fn channel(&self) -> &ParentEnd {
+        &self.channel
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -139,12 +161,44 @@ impl Drop for FreshCgroup {
     }
 }
 
+/// Clones a child by way of a carrier, which answers with its pidfd; see [`child::carry`].
+pub(super) fn bear_by_carrier(
+    pids: Option<BorrowedFd<'_>>,
+    birth: &Birth,
+    channel: ParentEnd,
+    carrier: impl FnOnce() -> i32,
+) -> Result<Nascent> {
+    let carrier = bear(CloneFlags::empty(), pids, birth, channel, carrier)?;
+    match carrier.report()? {
+        Report::Failed(error) => Err(error),
+        Report::Born(init) => {
+            let init = Process::new((pidfd::pid(init.as_fd()).at("find", "the container's process")?, init));
+            let Nascent { process: carrier, channel, .. } = carrier;
+            // It has nothing left to do; and nobody sweeps it up before: this process has not come back to its loop.
+            drop(carrier);
+            Ok(Nascent::new(init, channel))
+        }
+        Report::Ready(_) | Report::Closed => Err(carrier.died_silently()),
+    }
+}
+
+/// Clones a child without new namespaces, outside of the container's cgroup.
+pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
+    let guest = pids.map(PidNamespaceGuest::enter).transpose()?;
+    let born = loment_sys::clone::clone3(0, None, child).at("clone", "a process that helps to set a container up");
+    if let Some(guest) = guest {
+        guest.leave()?;
+    }
+    born
+}
+
 /// The two ends of a child that is about to be made.
 pub(super) fn prepare(cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
     let entry = cgroup.entry()?;
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
-    Ok((parent, Birth { channel: child, entry, cgroup: cgroup.path().to_owned(), io, null }))
+    let cgroup = cgroup.path().to_owned();
+    Ok((parent, Birth { channel: child, entry, cgroup, io, null, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.
@@ -158,6 +212,7 @@ pub(super) fn bear(
     // Our own mount namespace is left after the parts have been gathered in it, a cgroup namespace is made when the
     // child is in its cgroup.
     let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
+    debug_assert!(!new.intersects(CloneFlags::CLONE_NEWUSER | NEWTIME), "these take a carrier");
     let cgroup = match &birth.entry {
         Entry::Into(directory) | Entry::Both(directory, _) => Some(directory.as_fd()),
         Entry::Tasks(_) => None,
@@ -202,7 +257,8 @@ impl PidNamespaceGuest {
 pub(super) fn open_namespaces(namespaces: &Namespaces) -> Result<(Vec<Join>, Option<OwnedFd>)> {
     let mut joins = Vec::with_capacity(namespaces.join.len());
     let mut pids = None;
-    for (kind, path) in &namespaces.join {
+    // A user namespace is opened with its maps, and joined before all others.
+    for (kind, path) in namespaces.join.iter().filter(|(kind, _)| *kind != CloneFlags::CLONE_NEWUSER) {
         // O_NONBLOCK: the path may be anything, a FIFO too.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let namespace = open(path, flags, Mode::empty()).map_err(|errno| {

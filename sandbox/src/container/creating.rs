@@ -12,15 +12,18 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
 
 use super::{
     Container, Defaults, Request, Role,
+    agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
 };
 use crate::{
     Error, Result,
-    child::{self, Join},
+    channel::{self, ParentEnd},
+    child::{self, Birth, Inhabited, Join},
     error::Context,
-    plan::{self, Plan},
+    plan::{self, Plan, namespaces::NEWTIME, user},
     record::{self, Record},
     seccomp::Filter,
+    user_namespace::UserNamespaces,
 };
 
 /// A container whose init has been cloned and is setting itself up. Readable (as a descriptor) when it has something
@@ -32,6 +35,7 @@ pub struct Creating {
     cgroup: FreshCgroup,
     role: Role,
     defaults: Defaults,
+    call: Option<Call>,
 }
 
 impl Creating {
@@ -44,21 +48,28 @@ impl Creating {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         let filter = filter(&request.spec)?;
+        let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
+        // A holder executes nothing and has no filter.
+        let agent = agent.filter(|_| request.role == Role::Program);
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
+        let users = UserNamespaces::of(&plan)?;
+        if let Some(maps) = users.maps() {
+            user::check_ids(&plan.process, maps)?;
+        }
         refuse_parameters_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, .. } = request;
         let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
-        let (channel, birth) = birth::prepare(cgroup.get()?, io)?;
-        let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
-            birth.run(|birth| match role {
-                Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),
-                Role::Holder => child::hold(birth, &plan, &joins),
-            })
-        })?;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io)?;
+        birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
+        let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
+        let child = nursery.bear(birth, channel, filter.as_deref())?;
         // On disk before the gate can open; the child is busy meanwhile.
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
-        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter };
-        Ok(Self { child, cgroup, role, defaults })
+        let inhabited = Inhabited::of(&plan.namespaces, &users);
+        let (process, personality) = (Arc::new(plan.process), plan.personality);
+        let defaults = Defaults { process, personality, filter, inhabited, agent };
+        Ok(Self { child, cgroup, role, defaults, call })
     }
 
     /// Pid of init.
@@ -68,7 +79,7 @@ impl Creating {
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(self) -> Result<Container> {
-        let Self { child, cgroup, role, defaults } = self;
+        let Self { child, cgroup, role, defaults, call } = self;
         let ready = child.wait_until_ready();
         // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
         let terminal = match ready {
@@ -80,13 +91,65 @@ impl Creating {
         };
         let (init, gate) = child.into_process()?;
         let (cgroup, bundle) = cgroup.keep()?;
-        Ok(Container { bundle, role, init, cgroup, gate: Some(gate), terminal, defaults, others: Mutex::default() })
+        let (gate, others) = (Some(gate), Mutex::default());
+        Ok(Container { bundle, role, init, cgroup, gate, call, terminal, defaults, others })
     }
 }
 
 impl AsFd for Creating {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.child.as_fd()
+    }
+}
+
+/// What init is born with.
+struct Nursery<'a> {
+    plan: &'a Plan,
+    joins: &'a [Join],
+    pids: Option<BorrowedFd<'a>>,
+    users: &'a UserNamespaces,
+    role: Role,
+}
+
+impl Nursery<'_> {
+    fn bear(&self, mut birth: Birth, channel: ParentEnd, filter: Option<&Filter>) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let ordinary = |birth: &Birth| match role {
+            Role::Program => child::init(birth, plan, joins, users, filter),
+            Role::Holder => child::hold(birth, plan, joins),
+        };
+        if users.container().is_some() {
+            return self.bear_in_user_namespace(&mut birth, channel, filter);
+        }
+        if plan.namespaces.new.contains(NEWTIME) {
+            let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, ordinary));
+            return birth::bear_by_carrier(pids, &birth, channel, carrier);
+        }
+        // A user namespace that turned out to be our own is not made.
+        birth::bear(plan.namespaces.new, pids, &birth, channel, || birth.run(ordinary))
+    }
+
+    /// First init, which waits; then, because it joins init's namespaces, who builds for it.
+    fn bear_in_user_namespace(
+        &self,
+        birth: &mut Birth,
+        channel: ParentEnd,
+        filter: Option<&Filter>,
+    ) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let (giver, taker) = channel::handover()?;
+        birth.taker = Some(taker);
+        let init = |birth: &Birth| match role {
+            Role::Program => child::init_in_user_namespace(birth, plan, filter),
+            Role::Holder => child::hold_in_user_namespace(birth, plan),
+        };
+        let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, init));
+        let init = birth::bear_by_carrier(pids, birth, channel, carrier)?;
+        let (_, pidfd) = init.by_descriptor()?;
+        let builder = birth::bear_outside(Some(pidfd.as_fd()), || {
+            birth.run(|birth| child::build(birth, plan, role, &pidfd, users, &giver))
+        })?;
+        Ok(init.built_by(builder))
     }
 }
 
@@ -114,12 +177,7 @@ fn default_devices_only() -> LinuxResources {
 
 fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
-    match Filter::compile(profile)? {
-        Some(filter) if filter.wants_listener() => {
-            Err(Error::invalid("linux.seccomp.listenerPath", "", "is not supported yet: nobody would answer"))
-        }
-        filter => Ok(filter.map(Arc::new)),
-    }
+    Filter::cached(profile)
 }
 
 /// A container that joins the host's network may not change the host's parameters.

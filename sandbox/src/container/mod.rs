@@ -1,5 +1,6 @@
 //! A container: created with its init waiting at a gate, started by opening the gate.
 
+mod agent;
 mod birth;
 mod creating;
 mod exec;
@@ -14,10 +15,12 @@ use loment_cgroups::Cgroup;
 use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
+use self::agent::{Agent, Call, HandOver};
 pub use self::{creating::Creating, exec::Executing};
 use crate::{
     Result,
     channel::{ParentEnd, Report},
+    child::Inhabited,
     error::Context,
     plan::process::ProcessPlan,
     process::{Other, Process},
@@ -93,6 +96,8 @@ pub struct Container {
     cgroup: Cgroup,
     /// The gate, until it has been opened.
     gate: Option<ParentEnd>,
+    /// Whom to tell about the seccomp listener of init, until its gate has been opened.
+    call: Option<Call>,
     terminal: Option<OwnedFd>,
     defaults: Defaults,
     /// What was executed in it, as long as somebody can ask for the exit.
@@ -105,6 +110,9 @@ struct Defaults {
     process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
+    inhabited: Inhabited,
+    /// Who is asked about system calls, if the filter asks anybody.
+    agent: Option<Arc<Agent>>,
 }
 
 impl Container {
@@ -134,8 +142,15 @@ impl Container {
     /// It has been opened before.
     pub fn start(&mut self) -> Result<Starting> {
         let gate = self.gate.take().ok_or(nix::errno::Errno::EALREADY).at("start process", self.init.pid())?;
+        let listener = match (self.call.take(), &self.defaults.agent) {
+            (Some(call), Some(agent)) => {
+                let (pid, process) = (self.init.pid(), self.init.try_clone_pidfd()?);
+                Some(HandOver::begin(call, agent, (pid, process), pid)?)
+            }
+            _ => None,
+        };
         gate.open_gate()?;
-        Ok(Starting { channel: gate })
+        Ok(Starting { channel: gate, listener })
     }
 
     /// Begins another process in the container's namespaces and cgroup. What `process` leaves open (capabilities,
@@ -153,6 +168,12 @@ impl Container {
     /// Lets stopped processes run again.
     pub fn resume(&self) -> Result<()> {
         Ok(self.cgroup.thaw()?)
+    }
+
+    /// User and group of the host that one of the container's stands for.
+    pub fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let maps = self.defaults.inhabited.maps.as_ref();
+        maps.map_or((uid, gid), |maps| maps.outside(uid, gid).unwrap_or((uid, gid)))
     }
 
     /// Changes limits.
@@ -244,25 +265,39 @@ impl Container {
     }
 }
 
-/// A start under way: readable when the program has been executed or has failed to be.
+/// A start under way: readable when there is news of it.
 #[derive(Debug)]
 pub struct Starting {
     channel: ParentEnd,
+    /// The listener of its seccomp filter, until the agent has it.
+    listener: Option<HandOver>,
 }
 
 impl Starting {
-    /// Waits until the program has been executed. (One that was killed at this very moment counts as executed: its
-    /// exit tells.)
-    pub fn finish(self) -> Result<()> {
+    /// Takes one piece of news; true when it was the last and the program has been executed. (One that was killed at
+    /// this very moment counts as executed: its exit tells.) Does not wait when the descriptor is readable.
+    pub fn advance(&mut self) -> Result<bool> {
+        if let Some(listener) = &mut self.listener {
+            if listener.advance(&self.channel)? {
+                self.listener = None;
+            }
+            return Ok(false);
+        }
         match self.channel.receive()? {
             Report::Failed(error) => Err(error),
-            Report::Ready(_) | Report::Closed => Ok(()),
+            Report::Born(_) | Report::Ready(_) | Report::Closed => Ok(true),
         }
+    }
+
+    /// Waits until the program has been executed. Does not wait after [`Starting::advance`] has said that it has been.
+    pub fn finish(mut self) -> Result<()> {
+        while !self.advance()? {}
+        Ok(())
     }
 }
 
 impl AsFd for Starting {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
+        self.listener.as_ref().map_or(self.channel.as_fd(), AsFd::as_fd)
     }
 }

@@ -4,6 +4,7 @@
 //! nothing half made is left behind by bad input.
 
 pub(crate) mod devices;
+pub(crate) mod ids;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -11,6 +12,7 @@ pub(crate) mod process;
 pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
+pub(crate) mod user;
 
 use std::{
     ffi::CString,
@@ -28,6 +30,7 @@ use self::{
     options::Recursion,
     process::ProcessPlan,
     sysctl::Sysctl,
+    user::UserPlan,
 };
 use crate::{
     Error, Result,
@@ -38,6 +41,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    pub(crate) user: Option<UserPlan>,
+    /// What the clocks of a new time namespace are ahead, as the kernel takes it.
+    pub(crate) clocks: String,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
@@ -78,6 +84,7 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
     let namespaces = namespaces::namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let process = spec.process().as_ref().ok_or_else(|| Error::invalid("process", "", "is missing"))?;
     let (hostname, domainname) = names(spec, &namespaces)?;
+    let user = user::user(linux, &namespaces)?;
     let view = match request.role {
         Role::Program => {
             namespaces.require_mount()?;
@@ -85,16 +92,35 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         }
         Role::Holder => View::default(),
     };
+    refuse_maps_of_nobody(&view, user.is_some())?;
+    let process = process::process(process)?;
+    if let Some(maps) = user.as_ref().and_then(UserPlan::maps) {
+        user::check_ids(&process, maps)?;
+    }
     Ok(Plan {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
         cgroup: cgroup(linux, &request.id),
-        process: process::process(process)?,
+        process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
+        clocks: user::clocks(linux.time_offsets(), &namespaces)?,
+        user,
         namespaces,
         view,
     })
+}
+
+/// `idmap` without maps means those of the container.
+fn refuse_maps_of_nobody(view: &View, has_user_namespace: bool) -> Result<()> {
+    let mut mounts = view.root.iter().chain(&view.mounts).filter_map(|plan| Some((plan, plan.owners.as_ref()?)));
+    match mounts.find(|(_, owners)| owners.maps.is_none() && !has_user_namespace) {
+        Some((plan, _)) => {
+            let target = format!("/{}", plan.target.display());
+            Err(Error::invalid("mounts.uidMappings", target, "is missing for idmap without a user namespace"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// An absent `linux` section: the default of the crate has namespaces and masked paths of its own.
@@ -138,13 +164,6 @@ fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     }
     if linux.memory_policy().is_some() {
         return refuse("linux.memoryPolicy");
-    }
-    if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
-        return refuse("linux.timeOffsets");
-    }
-    let maps = [linux.uid_mappings(), linux.gid_mappings()];
-    if maps.into_iter().flatten().any(|maps| !maps.is_empty()) {
-        return refuse("linux.uidMappings");
     }
     Ok(())
 }

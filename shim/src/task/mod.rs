@@ -190,9 +190,13 @@ impl Task {
 
     /// Opens the gate and waits until the program has been executed.
     async fn open(&self) -> Result<()> {
-        let starting = self.with_container(|container| Ok(container.start()?))?;
-        readable(&starting).await?;
-        starting.finish()?;
+        let mut starting = self.with_container(|container| Ok(container.start()?))?;
+        loop {
+            readable(&starting).await?;
+            if starting.advance()? {
+                break;
+            }
+        }
         crate::lock(&self.live).opened = true;
         Ok(())
     }
