@@ -1,19 +1,21 @@
 //! Between a parent and the child that becomes a container's process: the child reports, the parent opens the gate.
 //!
-//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error.
-//! Where another process clones it, a report with its pidfd comes before. After "ready" its end is closed by execve(2),
-//! so that the end of the stream says that the program runs. The parent sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
+//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error. If
+//! another process clones it, that one reports its pidfd before; if there are hooks for the runtime to run, it asks for
+//! them before and waits for the same answer as at its gate. After "ready" its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
+//! sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use loment_sys::socket;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 
 use crate::{Error, Result, error::Context};
 
 const BORN: u8 = b'B';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
+const HOOKS: u8 = b'H';
 const GO: u8 = b'G';
 
 /// Longest report: an error message that is longer is cut.
@@ -26,6 +28,8 @@ pub(crate) enum Report {
     Born(OwnedFd),
     /// It is ready, and this is the other end of its terminal.
     Ready(Option<OwnedFd>),
+    /// It has made everything but its root, and waits until hooks of the runtime have run.
+    Hooks,
     /// It failed.
     Failed(Error),
     /// It has closed its end: it has been executed, or it died.
@@ -59,6 +63,7 @@ impl ParentEnd {
             None => Report::Closed,
             Some((&BORN, _)) => descriptor.map_or(Report::Closed, Report::Born),
             Some((&READY, _)) => Report::Ready(descriptor),
+            Some((&HOOKS, _)) => Report::Hooks,
             Some((_, text)) => Report::Failed(Error::from_bytes(text)),
         })
     }
@@ -69,6 +74,14 @@ impl ParentEnd {
             Err(nix::errno::Errno::EPIPE) => Ok(()),
             answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
+    }
+}
+
+impl ParentEnd {
+    /// Lets the child see that nobody listens any more.
+    pub(crate) fn hang_up(&self) {
+        // An error means that the child is gone.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Both);
     }
 }
 
@@ -87,6 +100,11 @@ impl ChildEnd {
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
+    }
+
+    /// Asks for the hooks of the runtime.
+    pub(crate) fn ask_for_hooks(&self) -> Result<()> {
+        socket::send(self.0.as_fd(), &[HOOKS], None).map(drop).at("report to", "the parent")
     }
 
     /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.

@@ -3,13 +3,16 @@
 mod channel;
 mod child;
 pub mod container;
+pub mod errand;
 pub mod error;
+pub mod hooks;
 pub mod layer;
 pub mod lifecycle;
 mod listener;
 mod plan;
 pub mod process;
 pub mod record;
+mod rootfs;
 pub mod seccomp;
 mod user_namespace;
 

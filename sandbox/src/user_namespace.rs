@@ -18,7 +18,7 @@ use crate::{
     channel::{self, Report},
     error::Context,
     plan::{
-        Plan,
+        View,
         ids::{IdMap, IdMaps},
         mounts::Owners,
         user::UserPlan,
@@ -154,14 +154,15 @@ pub(crate) struct UserNamespaces {
 }
 
 impl UserNamespaces {
-    pub(crate) fn of(plan: &Plan) -> Result<Self> {
-        let container = match &plan.user {
+    /// Those that the plans name.
+    pub(crate) fn of(user: Option<&UserPlan>, view: &View) -> Result<Self> {
+        let container = match user {
             None => None,
             Some(UserPlan::New(maps)) => Some(UserNamespace::make(maps)?),
             Some(UserPlan::Join { path, maps }) => UserNamespace::open(path, maps.as_ref())?,
         };
         let mut all = Self { container, of_mounts: Vec::new() };
-        for owners in plan.view.root.iter().chain(&plan.view.mounts).filter_map(|plan| plan.owners.as_ref()) {
+        for owners in view.root.iter().chain(&view.mounts).filter_map(|plan| plan.owners.as_ref()) {
             if let Some(maps) = owners.maps.as_ref().filter(|maps| all.with(maps).is_none()) {
                 all.of_mounts.push(UserNamespace::make(maps)?);
             }

@@ -2,10 +2,7 @@
 
 use std::{
     mem::size_of,
-    os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        linux::fs::MetadataExt,
-    },
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -24,9 +21,8 @@ pub const NEWTIME: u64 = 0x80;
 pub const PANICKED: i32 = 101;
 
 /// Makes a child in the new namespaces of `flags` (`CLONE_NEW*`; [`PARENT`] may be added) and, on cgroup v2, inside
-/// `cgroup`. The child
-/// runs `child` in a copy of this process's memory and exits with what it returns; nothing else of the copy runs,
-/// neither destructors nor exit handlers.
+/// `cgroup`. The child runs `child` in a copy of this process's memory and exits with what it returns; nothing else of
+/// the copy runs, neither destructors nor exit handlers.
 ///
 /// Answers with the child's pid, in the pid namespace of the caller, and its pidfd, which is close-on-exec.
 ///
@@ -35,9 +31,7 @@ pub const PANICKED: i32 = 101;
 ///
 /// clone3(2): Linux 5.3; `CLONE_INTO_CGROUP`: Linux 5.7.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
-    if threads()? != 1 {
-        return Err(Errno::EDEADLK);
-    }
+    alone()?;
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain data for which all zeroes is valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -62,10 +56,11 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -
     Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
-/// How many threads this process has: a directory has one link for each of its subdirectories, and two more.
-fn threads() -> Result<u64> {
-    let task = std::fs::metadata("/proc/self/task").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0)))?;
-    Ok(task.st_nlink().saturating_sub(2))
+/// Asks the kernel whether this process has one thread: it unshares nothing for a process that has no other, and
+/// refuses for one that has. Unlike a look at procfs this works in a process that sees none. unshare(2)
+fn alone() -> Result<()> {
+    // SAFETY: takes a number; where it succeeds there was nothing to be changed.
+    Errno::result(unsafe { libc::unshare(libc::CLONE_THREAD) }).map(drop).map_err(|_| Errno::EDEADLK)
 }
 
 /// Ends this process at once: no destructors, no exit handlers.

@@ -8,7 +8,7 @@
 
 use std::{
     convert::Infallible,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -20,7 +20,7 @@ use loment_sys::{
 use nix::sched::{CloneFlags, setns, unshare};
 
 use super::{
-    Birth, gather, identity,
+    Birth, gather, hooks, identity,
     procfs::ProcFs,
     root::{Links, Root},
     view,
@@ -63,7 +63,7 @@ pub(crate) fn build(
     let (of_root, others): (Vec<_>, Vec<_>) = plan.sysctls.iter().partition(|sysctl| sysctl.is_ipc());
     proc.set_sysctls(others)?;
     let root = match role {
-        Role::Program => Some(build_root(birth, plan, users)?),
+        Role::Program => Some(build_root(birth, plan, users, proc.innermost_pid(init.as_fd())?)?),
         Role::Holder => None,
     };
     if let Some(user) = users.container() {
@@ -79,9 +79,12 @@ pub(crate) fn build(
     clone::exit_now(0)
 }
 
-fn build_root(birth: &Birth, plan: &Plan, users: &UserNamespaces) -> Result<Root> {
+/// `init` is the pid of the container's process, as the container sees it. Hooks of the container run here, with the
+/// host's privileges, as for a container without users of its own.
+fn build_root(birth: &Birth, plan: &Plan, users: &UserNamespaces, init: i32) -> Result<Root> {
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, users.maps())?;
+    let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), init);
+    let root = view::enter(&plan.view, parts, &plan.process.cwd, users.maps(), hooks)?;
     if matches!(birth.io, Io::Terminal) && plan.view.devices.is_some() {
         // Where init, who may not make it in a read-only root, shows the terminal.
         root.make_file(Path::new("dev/console"), Links::Refuse)?;

@@ -2,7 +2,12 @@
 //! other namespaces must be made by a process that is in it already, or new clocks, which must be set before anyone is
 //! in them. It clones init as its own sibling (`CLONE_PARENT`), so that init is the runtime's child as ever, and leaves.
 
-use std::{convert::Infallible, os::fd::AsFd, path::Path};
+use std::{
+    convert::Infallible,
+    io::{Read as _, Write as _},
+    os::fd::AsFd,
+    path::Path,
+};
 
 use loment_sys::clone;
 use nix::{
@@ -54,9 +59,20 @@ pub(crate) fn carry(
         write(&clocks, plan.clocks.as_bytes()).at("set the clocks", plan.clocks.trim_end())?;
     }
     drop(proc);
-    let (_, init) = clone::clone3(clone::PARENT | with_init.bits() as u64, None, || birth.run(child))
-        .at("clone", "the container's process")?;
+    // Init says nothing before the parent has been told that it is there.
+    let (mut told, tell) = std::io::pipe().at("make", "a pipe")?;
+    let mut tell = Some(tell);
+    let init = || {
+        drop(tell.take());
+        match told.read(&mut [0; 1]) {
+            Ok(1) => birth.run(child),
+            _ => 1,
+        }
+    };
+    let (_, init) =
+        clone::clone3(clone::PARENT | with_init.bits() as u64, None, init).at("clone", "the container's process")?;
     birth.channel.born(init.as_fd())?;
+    tell.map_or(Ok(()), |mut tell| tell.write_all(b"B")).at("wake", "the container's process")?;
     clone::exit_now(0)
 }
 

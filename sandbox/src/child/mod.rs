@@ -11,13 +11,14 @@ mod console;
 mod copy_up;
 mod devices;
 mod elf;
-mod gather;
+pub(crate) mod gather;
 mod holder;
+mod hooks;
 mod identity;
 mod procfs;
 mod program;
 mod root;
-mod view;
+pub(crate) mod view;
 
 use std::{
     convert::Infallible,
@@ -37,7 +38,7 @@ use nix::{
         prctl,
         stat::{Mode, umask},
     },
-    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, fchdir, getcwd, setsid},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, fchdir, getcwd, getpid, setsid},
 };
 
 pub(crate) use self::{builder::build, carrier::carry};
@@ -52,6 +53,7 @@ use crate::{
     channel::{ChildEnd, Taker},
     container::Io,
     error::Context,
+    hooks::ContainerHooks,
     listener::Place,
     plan::{
         Plan,
@@ -213,11 +215,14 @@ pub(crate) fn init(
 ) -> Result<Infallible> {
     let proc = settle(birth, plan, joins, users)?;
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, None)?;
+    let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
+    let root = view::enter(&plan.view, parts, &plan.process.cwd, None, hooks)?;
     let console = init_console(birth, plan, &root)?;
     view::seal(&root, &plan.view)?;
     let mounts = &plan.view.mounts;
-    become_program(birth, &plan.process, plan.personality, &Setting { proc, root, console, filter, mounts, gate: true })
+    let hooks = plan.hooks.as_deref();
+    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    become_program(birth, &plan.process, plan.personality, &setting)
 }
 
 /// The same in a user namespace, where a carrier has prepared what comes before and a builder builds the root.
@@ -228,7 +233,9 @@ pub(crate) fn init_in_user_namespace(birth: &Birth, plan: &Plan, filter: Option<
     let root = own_root()?;
     let console = init_console(birth, plan, &root)?;
     let mounts = &plan.view.mounts;
-    become_program(birth, &plan.process, plan.personality, &Setting { proc, root, console, filter, mounts, gate: true })
+    let hooks = plan.hooks.as_deref();
+    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    become_program(birth, &plan.process, plan.personality, &setting)
 }
 
 /// First of all in what a carrier has cloned: waits for the first thing that the builder gives.
@@ -297,7 +304,8 @@ pub(crate) fn exec(
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    become_program(birth, process, personality, &Setting { proc, root, console, filter, mounts: &[], gate: false })
+    let setting = Setting { proc, root, console, filter, mounts: &[], gate: false, hooks: None };
+    become_program(birth, process, personality, &setting)
 }
 
 /// A holder of namespaces.
@@ -314,7 +322,7 @@ pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infal
 
 fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.connect(None, plan.process.uid)?;
-    view::enter_nothing()?;
+    view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
     identity::set_limits(&plan.process, plan.personality)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
@@ -362,6 +370,8 @@ struct Setting<'a> {
     mounts: &'a [MountPlan],
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
+    /// What may have to be run after the gate.
+    hooks: Option<&'a ContainerHooks>,
 }
 
 impl Setting<'_> {
@@ -405,6 +415,9 @@ fn become_program(
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
     if setting.gate && !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
+    }
+    if let Some(container) = setting.hooks {
+        hooks::start(container, birth, process, setting, late)?;
     }
     // Before the filter, which may forbid what looking takes.
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;

@@ -2,7 +2,7 @@
 //! replaced (CVE-2019-16884, CVE-2025-52881). It is mounted nowhere and closed by execve(2).
 
 use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -59,6 +59,16 @@ impl ProcFs {
     pub(crate) fn own_namespace(&self, name: &str) -> nix::Result<OwnedFd> {
         // A magic link, which no container can have put there: this procfs is mounted nowhere.
         openat(&self.0, format!("self/ns/{name}").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// The pid that the process of a pidfd has for itself. proc_pid_fdinfo(5), `NSpid`
+    pub(crate) fn innermost_pid(&self, process: BorrowedFd<'_>) -> Result<i32> {
+        let path = format!("self/fdinfo/{}", process.as_raw_fd());
+        let page = self.file(Path::new(&path), OFlag::O_RDONLY).map(std::fs::File::from).at("open", &path)?;
+        let page = std::io::read_to_string(page).at("read", &path)?;
+        let pids = page.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let innermost = pids.and_then(|pids| pids.split_ascii_whitespace().next_back()?.parse().ok());
+        innermost.ok_or_else(|| Error::invalid("the pid of", "the container's process", "is not told by the kernel"))
     }
 
     /// Writes a value in one piece, as procfs wants it.

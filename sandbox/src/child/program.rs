@@ -107,7 +107,7 @@ fn reason(path: &str, errno: Errno) -> String {
 
 /// An image whose program, or whose program's interpreter, is `/proc/self/exe` would run this runtime inside the
 /// container and could then write to it on the host (CVE-2019-5736).
-fn refuse_ourselves(path: &CStr, proc: &ProcFs) -> Result<()> {
+pub(super) fn refuse_ourselves(path: &CStr, proc: &ProcFs) -> Result<()> {
     let own = proc_exe(proc).at("examine", "the runtime's own program")?;
     let mut path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
     for _ in 0..DEEPEST_INTERPRETER {

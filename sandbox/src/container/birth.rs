@@ -24,7 +24,7 @@ use crate::{
         namespaces::{NEWTIME, Namespaces},
         process::ProcessPlan,
     },
-    process::{Other, Process},
+    process::{Other, Process, wait_for_end},
     record,
 };
 
@@ -52,18 +52,22 @@ impl Nascent {
         Self { builder: Some(Unfinished(Some(Process::new(builder)))), ..self }
     }
 
-    /// Waits until the child is ready; answers with the other end of its terminal.
-    pub(super) fn wait_until_ready(&self) -> Result<Option<OwnedFd>> {
-        match self.channel.receive()? {
-            Report::Ready(terminal) => Ok(terminal),
-            Report::Failed(error) => Err(error),
-            Report::Born(_) | Report::Closed => Err(self.died_silently()),
-        }
-    }
-
     /// The next thing that the child has to say. Waits for it, unless the channel is readable.
     pub(super) fn report(&self) -> Result<Report> {
         self.channel.receive()
+    }
+
+    /// Lets a child that waits for hooks go on.
+    pub(super) fn go_on(&self) -> Result<()> {
+        self.channel.open_gate()
+    }
+
+    /// Kills and reaps it, before it is dropped.
+    pub(super) fn end(&self) {
+        if let Some(builder) = &self.builder {
+            builder.end();
+        }
+        self.process.end();
     }
 
     /// It is what it was made for: the process, which nothing kills any more.
@@ -115,12 +119,18 @@ impl AsFd for Nascent {
     }
 }
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
+impl Unfinished {
+    fn end(&self) {
         // An error means that it is gone.
         if let Some(process) = &self.0 {
             let _ = process.end();
         }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -151,13 +161,20 @@ impl FreshCgroup {
     }
 }
 
-impl Drop for FreshCgroup {
-    fn drop(&mut self) {
-        if let Some(cgroup) = &self.cgroup {
+impl FreshCgroup {
+    /// Removes it before it is dropped.
+    pub(super) fn take_back(&mut self) {
+        if let Some(cgroup) = self.cgroup.take() {
             // The error that brought us here is the one to be told.
             let _ = cgroup.kill().and_then(|()| cgroup.remove_with_parent());
             let _ = record::forget(&self.bundle);
         }
+    }
+}
+
+impl Drop for FreshCgroup {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }
 
@@ -174,11 +191,14 @@ pub(super) fn bear_by_carrier(
         Report::Born(init) => {
             let init = Process::new((pidfd::pid(init.as_fd()).at("find", "the container's process")?, init));
             let Nascent { process: carrier, channel, .. } = carrier;
-            // It has nothing left to do; and nobody sweeps it up before: this process has not come back to its loop.
+            // It wakes init and leaves; and nobody sweeps it up before: this process has not come back to its loop.
+            if let Some(carrier) = &carrier.0 {
+                wait_for_end(carrier.as_fd()).at("wait for", "the carrier of the container's process")?;
+            }
             drop(carrier);
             Ok(Nascent::new(init, channel))
         }
-        Report::Ready(_) | Report::Closed => Err(carrier.died_silently()),
+        Report::Ready(_) | Report::Hooks | Report::Closed => Err(carrier.died_silently()),
     }
 }
 

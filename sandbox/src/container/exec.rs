@@ -86,7 +86,7 @@ impl Executing {
             }
             Report::Failed(error) => Err(error),
             Report::Closed if self.ready => Ok(true),
-            Report::Born(_) | Report::Closed => Err(self.child.died_silently()),
+            Report::Born(_) | Report::Hooks | Report::Closed => Err(self.child.died_silently()),
         }
     }
 

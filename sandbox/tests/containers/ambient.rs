@@ -94,7 +94,7 @@ fn a_session_keyring_that_somebody_offers_is_not_joined() {
     if !exists("/proc/keys") {
         return;
     }
-    let mut bundle = Bundle::new("cat /proc/keys; sleep 100");
+    let mut bundle = Bundle::new("cat /proc/keys > /work/keys; touch /work/done; sleep 100");
     bundle.spec["linux"]["maskedPaths"] = json!([]);
     let names = ["_ses".to_owned(), "_ses.exec".to_owned(), format!("_ses.{}", bundle.id), bundle.id.clone()];
     for name in names {
@@ -110,15 +110,13 @@ fn a_session_keyring_that_somebody_offers_is_not_joined() {
         let (pid, pidfd) = loment_sys::clone::clone3(0, None, offer).unwrap();
         // The end of the pipe comes when the keyring is there.
         read(reader.into());
-        let (io, output) = output();
-        let mut container = bundle.create(io).unwrap();
-        container.start().unwrap().finish().unwrap();
-        let running = Running(container);
-        let exec = running.exec("cat /proc/keys").1;
+        let running = bundle.started();
+        let of_init = running.exec("until [ -e /work/done ]; do :; done; rm /work/done; cat /work/keys").1;
+        let of_exec = running.exec("cat /proc/keys").1;
         drop(running);
         loment_sys::pidfd::send_signal(pidfd.as_fd(), nix::libc::SIGKILL).unwrap();
         waitpid(Pid::from_raw(pid), None).unwrap();
-        for text in [read(output), exec] {
+        for text in [of_init, of_exec] {
             let joined = text.lines().find(|line| line.contains("3f080000") && line.contains(&format!(" {name}: ")));
             assert_eq!(joined, None);
             assert!(text.contains("_ses"), "the keyrings must be shown: {text}");

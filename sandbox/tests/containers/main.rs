@@ -9,6 +9,7 @@ mod attacks;
 mod create;
 mod exec;
 mod failures;
+mod hooks;
 mod mounts;
 mod notify;
 mod secrecy;
@@ -24,6 +25,7 @@ fn main() {
         create::TESTS,
         exec::TESTS,
         failures::TESTS,
+        hooks::TESTS,
         mounts::TESTS,
         notify::TESTS,
         secrecy::TESTS,

@@ -31,6 +31,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     limits_are_set_in_a_user_namespace,
     a_seccomp_profile_applies_in_a_user_namespace,
     containers_of_a_pod_share_a_user_namespace,
+    hooks_of_a_container_with_its_own_users_run,
     an_id_without_meaning_is_refused,
     maps_that_are_not_those_of_the_joined_namespace_are_refused,
     a_root_that_cannot_be_built_in_a_user_namespace_is_told,
@@ -311,6 +312,40 @@ fn containers_of_a_pod_share_a_user_namespace() {
     assert_eq!(owner, fs::metadata(format!("/proc/{holder}/ns/user")).unwrap().ino());
 }
 
+fn hooks_of_a_container_with_its_own_users_run() {
+    let mut bundle = bundle("cat /etc/from-hook; stat -c %u /etc/from-hook; cat /work/start");
+    bundle.rootfs = vec![RootfsMount {
+        kind: "bind".into(),
+        source: bundle.rootfs().display().to_string(),
+        target: String::new(),
+        options: vec!["rbind".into()],
+    }];
+    let notes = bundle.path.join("notes");
+    let hook = |script: &str| {
+        json!([{"path": "/bin/busybox", "args": ["sh", "-c", script], "env": [
+        format!("NOTES={}", notes.display()), format!("ROOT={}", bundle.rootfs().display())]}])
+    };
+    let inside = json!([{"path": "/bin/sh", "args": ["sh", "-c", "id -u > /work/start"]}]);
+    bundle.spec["hooks"] = json!({
+        "createRuntime": hook("cat > $NOTES.runtime"),
+        "createContainer": hook("cat > $NOTES.create; readlink /proc/self/ns/net >> $NOTES.create; echo hi > $ROOT/etc/from-hook"),
+        "startContainer": inside,
+        "poststop": hook("cat > $NOTES.stop"),
+    });
+    let (io, output) = output();
+    let mut container = bundle.create(io).unwrap();
+    let pid = container.init().pid();
+    let network = namespace(pid, "net");
+    container.start().unwrap().finish().unwrap();
+    assert_eq!(read(output), "hi\n65534\n0\n");
+    wait(container.init_mut());
+    container.delete().unwrap();
+    let noted = |kind: &str| fs::read_to_string(bundle.path.join(format!("notes.{kind}"))).unwrap();
+    assert!(noted("runtime").contains(&format!("\"pid\":{pid}")), "{}", noted("runtime"));
+    assert!(noted("create").contains("\"pid\":1") && noted("create").contains(&network), "{}", noted("create"));
+    assert!(noted("stop").contains("stopped"));
+}
+
 fn an_id_without_meaning_is_refused() {
     let mut bundle = bundle("true");
     bundle.spec["process"]["user"]["additionalGids"] = json!([COUNT]);
@@ -362,20 +397,16 @@ fn with_clocks(bundle: &mut Bundle) {
 }
 
 fn clocks_are_ahead_as_the_spec_says() {
-    let mut bundle = Bundle::new("sed 's/  */ /g' /proc/self/timens_offsets; cat /proc/uptime; sleep 100");
+    let mut bundle = Bundle::new("sed 's/  */ /g' /proc/self/timens_offsets; cat /proc/uptime");
     with_clocks(&mut bundle);
-    let (io, output) = output();
-    let mut container = bundle.create(io).unwrap();
-    container.start().unwrap().finish().unwrap();
-    let running = Running(container);
-    is_ahead(&running.exec("cat /proc/uptime").1);
-    running.0.init().signal(nix::libc::SIGKILL).unwrap();
-    drop(running);
-    let text = read(output);
+    let text = bundle.output();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[..2], ["monotonic 1 0", "boottime 86400 5"]);
     is_ahead(lines[2]);
     assert_eq!(namespace("self", "time"), namespace("self", "time_for_children"), "the runtime's own are untouched");
+    let mut bundle = Bundle::new("sleep 100");
+    with_clocks(&mut bundle);
+    is_ahead(&bundle.started().exec("cat /proc/uptime").1);
 }
 
 fn clocks_of_a_user_namespace_are_ahead_too() {

@@ -3,6 +3,7 @@
 mod attempt;
 pub(crate) mod exec;
 pub(crate) mod exit;
+mod hooks;
 mod memory;
 pub(crate) mod ready;
 pub(crate) mod stage;
@@ -190,13 +191,8 @@ impl Task {
 
     /// Opens the gate and waits until the program has been executed.
     async fn open(&self) -> Result<()> {
-        let mut starting = self.with_container(|container| Ok(container.start()?))?;
-        loop {
-            readable(&starting).await?;
-            if starting.advance()? {
-                break;
-            }
-        }
+        let starting = self.with_container(|container| Ok(container.start()?))?;
+        self.started(starting).await?;
         crate::lock(&self.live).opened = true;
         Ok(())
     }
@@ -380,6 +376,8 @@ impl Task {
             drain(&relay).await;
         }
         self.until_done("delete", Container::try_delete).await?;
+        let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
+        self.clear_up(aftermath).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }
 

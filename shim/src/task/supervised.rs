@@ -31,6 +31,8 @@ impl Task {
         }
         self.end_others().await;
         self.until_done("end", Container::try_end_attempt).await?;
+        let aftermath = self.with_container(|container| Ok(container.aftermath_of_attempt()?))?;
+        self.clear_up(aftermath).await?;
         // The terminal's last lines belong before those of the next attempt.
         if let Some(relay) = self.relay() {
             super::drain(&relay).await;
