@@ -328,6 +328,8 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     process.capabilities = Default::default();
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
+    // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
+    prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
     let holder = holder::Holder::prepare()?;
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
