@@ -10,13 +10,16 @@ mod pods {
     pub(crate) mod errors;
     pub(crate) mod exec;
     pub(crate) mod foreign;
+    pub(crate) mod hooks;
     pub(crate) mod init;
+    pub(crate) mod isolation;
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
     pub(crate) mod security;
     pub(crate) mod sharing;
+    pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
 }
@@ -27,8 +30,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    attacks, command, ctr, errors, exec, foreign, init, lifecycle, logs, resources, security, sharing, supervised,
-    users,
+    attacks, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, security,
+    sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -105,6 +108,13 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         foreign::the_default_specification_of_runc_runs_without_a_terminal,
         foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,
         foreign::the_default_specification_of_podman_runs,
+        hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
+        hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
+        hooks::a_hook_that_enters_the_mount_namespace_finds_the_root_there,
+        hooks::a_hook_that_takes_its_time_keeps_no_other_container_waiting,
+        hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
+        hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
+        hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,
@@ -112,6 +122,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        isolation::huge_pages_are_as_on_the_host,
+        isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,
@@ -147,6 +159,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         sharing::posix_shared_memory_is_shared_inside_a_pod_only,
         sharing::sysv_semaphores_are_shared_inside_a_pod_only,
         sharing::the_hostname_is_the_pods_name,
+        streams::a_logger_takes_both_streams_to_their_ends,
+        streams::an_exec_has_a_logger_of_its_own,
+        streams::a_logger_may_say_that_it_is_ready_by_a_byte,
+        streams::a_logger_that_cannot_serve_fails_the_create_and_leaves_nothing,
+        streams::a_logger_that_never_ends_does_not_hold_up_a_delete_and_is_killed,
+        streams::a_log_file_is_appended_to_by_one_container_after_the_other,
+        streams::an_app_that_writes_while_containerd_restarts_lives_on,
+        streams::a_reader_that_stands_still_does_not_hold_up_a_delete,
+        streams::one_logger_serves_all_attempts_of_a_container,
+        streams::an_app_survives_its_logger,
         supervised::a_sidecar_is_started_before_and_stopped_after_the_app,
         supervised::a_sidecar_that_ends_is_started_again_even_under_never,
         supervised::under_always_an_app_that_ends_well_is_started_again_in_a_fresh_layer,

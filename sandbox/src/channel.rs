@@ -97,6 +97,11 @@ impl ChildEnd {
         socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).map(drop).at("report to", "the parent")
     }
 
+    /// The same end under another number.
+    pub(crate) fn moved(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")

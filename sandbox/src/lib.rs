@@ -1,10 +1,12 @@
 //! A pod without any RPC: sandbox, containers, lifecycle.
 
 mod channel;
+pub mod checkpoint;
 mod child;
 pub mod container;
 pub mod errand;
 pub mod error;
+pub mod helper;
 pub mod hooks;
 pub mod layer;
 pub mod lifecycle;

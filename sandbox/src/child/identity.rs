@@ -30,6 +30,8 @@ pub(crate) fn set_limits(process: &ProcessPlan, persona: Option<personality::Per
     for limit in process.rlimits.iter().filter(|limit| limit.resource != Resource::RLIMIT_NOFILE) {
         set_rlimit(limit)?;
     }
+    // The shim forbids itself huge pages, and a program would inherit that.
+    prctl::set_thp_disable(false).at("allow huge pages for", "the process")?;
     set_processors(process.affinity.as_deref())?;
     if let Some((class, level)) = process.io_priority {
         sched::set_io_priority(class, level).at("set disk priority of class", format!("{class}, level {level}"))?;

@@ -136,26 +136,26 @@ impl Drop for Unfinished {
 
 /// A cgroup that is removed unless it is kept, and the record of the container with it.
 #[derive(Debug)]
-pub(super) struct FreshCgroup {
+pub(crate) struct FreshCgroup {
     cgroup: Option<Cgroup>,
     bundle: PathBuf,
 }
 
 impl FreshCgroup {
-    pub(super) fn new(cgroup: Cgroup, bundle: PathBuf) -> Self {
+    pub(crate) fn new(cgroup: Cgroup, bundle: PathBuf) -> Self {
         Self { cgroup: Some(cgroup), bundle }
     }
 
-    pub(super) fn get(&self) -> Result<&Cgroup> {
+    pub(crate) fn get(&self) -> Result<&Cgroup> {
         self.cgroup.as_ref().ok_or(Errno::ENOENT).at("use", "the container's cgroup")
     }
 
-    pub(super) fn bundle(&self) -> &Path {
+    pub(crate) fn bundle(&self) -> &Path {
         &self.bundle
     }
 
     /// The cgroup, which stays, and the bundle.
-    pub(super) fn keep(mut self) -> Result<(Cgroup, PathBuf)> {
+    pub(crate) fn keep(mut self) -> Result<(Cgroup, PathBuf)> {
         let cgroup = self.cgroup.take().ok_or(Errno::ENOENT).at("use", "the container's cgroup")?;
         Ok((cgroup, std::mem::take(&mut self.bundle)))
     }
@@ -163,7 +163,7 @@ impl FreshCgroup {
 
 impl FreshCgroup {
     /// Removes it before it is dropped.
-    pub(super) fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {
             // The error that brought us here is the one to be told.
             let _ = cgroup.kill().and_then(|()| cgroup.remove_with_parent());

@@ -297,6 +297,14 @@ impl Nursery<'_> {
     }
 }
 
+/// What a container has that is restored from disk, but for its processes: they have been made in another life.
+pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<(FreshCgroup, Defaults)> {
+    birth::check_labels(&plan.process)?;
+    let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
+    let (inhabited, agent) = (Inhabited::default(), None);
+    Ok((make_cgroup(plan, spec, bundle, layout)?, Defaults { process, personality, filter, inhabited, agent }))
+}
+
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());

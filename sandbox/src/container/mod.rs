@@ -16,6 +16,7 @@ use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use self::agent::{Agent, Call, HandOver};
+pub(crate) use self::{birth::FreshCgroup, creating::seed};
 pub use self::{creating::Creating, exec::Executing};
 use crate::{
     Error, Result,
@@ -27,6 +28,7 @@ use crate::{
     plan::process::ProcessPlan,
     process::{Other, Process},
     record,
+    rootfs::VisibleRoot,
     seccomp::Filter,
 };
 
@@ -118,7 +120,7 @@ struct Gate {
 
 /// What a process of the container has unless it says otherwise.
 #[derive(Debug, Clone)]
-struct Defaults {
+pub(crate) struct Defaults {
     process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
@@ -128,6 +130,13 @@ struct Defaults {
 }
 
 impl Container {
+    /// One whose processes were brought back from disk, with its root file system in the bundle.
+    pub(crate) fn restored(init: Process, cgroup: FreshCgroup, root: VisibleRoot, defaults: Defaults) -> Result<Self> {
+        let (cgroup, bundle) = cgroup.keep()?;
+        let (aftermath, others) = (Aftermath::new(None, Some(root.keep())), Mutex::default());
+        Ok(Self { bundle, role: Role::Program, init, cgroup, gate: None, terminal: None, defaults, others, aftermath })
+    }
+
     /// Its init process.
     pub fn init(&self) -> &Process {
         &self.init
