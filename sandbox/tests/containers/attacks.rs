@@ -57,14 +57,6 @@ fn executes(running: &Running, process: Value) -> bool {
     executing.finish().map(|(mut process, _)| wait(&mut process)).is_ok()
 }
 
-/// A kubelet limits them always. Then a directory of cgroup v2 is among the descriptors of a child, also where
-/// everything else is v1.
-fn limit_huge_pages(bundle: &mut Bundle) {
-    if exists("/sys/kernel/mm/hugepages/hugepages-2048kB") {
-        bundle.spec["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]);
-    }
-}
-
 /// CVE-2024-21626: `..` leads from a directory of the host's, which is open while a container is set up, to the host's
 /// root.
 fn no_program_is_found_through_a_descriptor_of_the_host() {
