@@ -17,6 +17,7 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod seccomp;
     pub(crate) mod security;
     pub(crate) mod sharing;
     pub(crate) mod streams;
@@ -30,8 +31,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    attacks, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, security,
-    sharing, streams, supervised, users,
+    attacks, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp,
+    security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -137,6 +138,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        seccomp::a_container_whose_agent_is_missing_is_refused,
+        seccomp::an_agent_answers_for_a_container_and_its_execs,
         security::users_groups_and_a_readonly_root_are_the_given_ones,
         security::a_file_that_is_closed_to_a_group_is_closed_to_its_members,
         security::capabilities_are_added_and_dropped_down_to_none,

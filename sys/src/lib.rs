@@ -14,6 +14,7 @@ pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
+pub mod loop_device;
 pub mod mount;
 pub mod namespace;
 pub mod net;

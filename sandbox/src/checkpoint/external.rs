@@ -35,7 +35,7 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<External>> {
                     "shows cgroups, which cannot be restored",
                 ));
             }
-            Source::Filesystem { .. } | Source::Overlay { .. } => {}
+            Source::Filesystem { .. } | Source::Overlay { .. } | Source::Remount => {}
         }
     }
     Ok(externals)

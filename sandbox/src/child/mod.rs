@@ -21,8 +21,9 @@ mod root;
 pub(crate) mod view;
 
 use std::{
+    cell::OnceCell,
     convert::Infallible,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,8 +52,9 @@ use self::{
 use crate::{
     Error, Result,
     channel::{ChildEnd, Taker},
-    container::Io,
+    container::{Extras, Io},
     error::Context,
+    gate::{self, Starter},
     hooks::ContainerHooks,
     listener::Place,
     plan::{
@@ -100,6 +102,9 @@ pub(crate) struct Birth {
     pub(crate) io: Io,
     /// The host's /dev/null, for standard streams that nobody cares about.
     pub(crate) null: OwnedFd,
+    pub(crate) extras: Extras,
+    /// Whoever has opened the gate, if that is not the parent.
+    pub(crate) starter: OnceCell<Starter>,
     /// Where init gets what a builder has made for it.
     pub(crate) taker: Option<Taker>,
     /// Where to say what the seccomp filter's listener is, if it has one.
@@ -112,10 +117,27 @@ impl Birth {
         match child(self) {
             Ok(never) => match never {},
             Err(error) => {
-                self.channel.failed(&error);
+                self.starter.get().map_or(&self.channel, |starter| &starter.channel).failed(&error);
                 1
             }
         }
+    }
+
+    /// Waits until the gate is opened; false when nobody is left who could.
+    fn wait_at_gate(&self) -> Result<bool> {
+        let Some(listener) = &self.extras.gate else { return Ok(self.channel.wait_at_gate()) };
+        let starter = gate::pass(listener.as_fd(), self.channel.as_fd())?;
+        Ok(self.starter.set(starter).is_ok())
+    }
+
+    /// Where to say what the seccomp filter's listener is.
+    fn listener_place(&self) -> Option<&Place> {
+        self.listener.as_deref().or_else(|| self.starter.get()?.place.as_ref())
+    }
+
+    /// The first descriptor that its program does not get.
+    fn first_private(&self) -> RawFd {
+        3 + self.extras.preserve
     }
 
     /// First of all in a process that comes to be in the container: see [`Birth::shed`]; and it enters the cgroups.
@@ -134,10 +156,11 @@ impl Birth {
         prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")?;
         let mut keep = vec![self.channel.as_fd(), self.null.as_fd()];
         keep.extend(more);
+        keep.extend(self.extras.gate.as_ref().map(AsFd::as_fd));
         if let Io::Plain { stdin, stdout, stderr } = &self.io {
             keep.extend([stdin, stdout, stderr].into_iter().flatten().map(AsFd::as_fd));
         }
-        fd::close_all_except(&keep).at("close", "what was inherited")?;
+        fd::close_from_except(self.first_private(), &keep).at("close", "what was inherited")?;
         umask(Mode::empty());
         // A session of its own: a signal to the shim's process group must not reach the container.
         setsid().at("begin", "a session").map(drop)
@@ -193,6 +216,9 @@ impl Birth {
     }
 
     fn new_keyring(&self) -> Result<()> {
+        if self.extras.keep_keyring {
+            return Ok(());
+        }
         match credentials::new_session_keyring() {
             // A kernel without keyrings has no keys to leak.
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
@@ -225,7 +251,7 @@ pub(crate) fn init(
     view::seal(&root, &plan.view)?;
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
-    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
     become_program(birth, &plan.process, plan.personality, &setting)
 }
 
@@ -238,7 +264,7 @@ pub(crate) fn init_in_user_namespace(birth: &Birth, plan: &Plan, filter: Option<
     let console = init_console(birth, plan, &root)?;
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
-    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
     become_program(birth, &plan.process, plan.personality, &setting)
 }
 
@@ -279,6 +305,9 @@ pub(crate) fn exec(
     inhabited: &Inhabited,
     filter: Option<&Filter>,
 ) -> Result<Infallible> {
+    if let Some(initial) = &process.affinity.initial {
+        identity::set_processors(Some(initial))?;
+    }
     birth.begin(&[container.as_fd()])?;
     birth.new_keyring()?;
     let mut kinds = CloneFlags::CLONE_NEWNS
@@ -308,7 +337,9 @@ pub(crate) fn exec(
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    let setting = Setting { proc, root, console, filter, mounts: &[], gate: false, hooks: None };
+    // Without a last word the first one holds.
+    let processors = process.affinity.last.as_deref().or(process.affinity.initial.as_deref());
+    let setting = Setting { proc, root, console, filter, mounts: &[], processors, gate: false, hooks: None };
     become_program(birth, process, personality, &setting)
 }
 
@@ -327,7 +358,7 @@ pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infal
 fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.connect(None, plan.process.uid)?;
     view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
-    identity::set_limits(&plan.process, plan.personality)?;
+    identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
     identity::assume(&process)?;
@@ -374,6 +405,8 @@ struct Setting<'a> {
     filter: Option<&'a Filter>,
     /// Where others may still put the program while this process waits.
     mounts: &'a [MountPlan],
+    /// Processors to run on; `None` is all that the cgroup allows.
+    processors: Option<&'a [usize]>,
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
     /// What may have to be run after the gate.
@@ -384,10 +417,11 @@ impl Setting<'_> {
     /// From here on paths are resolved that an image gives: of its program, the directories of its `PATH`, an
     /// interpreter. Each may begin with `/proc/self/fd/N`, and from a directory of the host's, the cgroup's say, `..`
     /// leads on to the host's root (CVE-2024-21626). That everything is close-on-exec comes too late for that.
-    fn close_the_rest(&self, channel: &ChildEnd) -> Result<()> {
-        let mut keep = vec![channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+    fn close_the_rest(&self, birth: &Birth) -> Result<()> {
+        let mut keep = vec![birth.channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+        keep.extend(birth.extras.gate.as_ref().map(AsFd::as_fd));
         keep.extend(self.console.iter().flat_map(|console| [console.master.as_fd(), console.slave.as_fd()]));
-        fd::close_all_except(&keep).at("close", "what only setting up needed")
+        fd::close_from_except(birth.first_private(), &keep).at("close", "what only setting up needed")
     }
 }
 
@@ -400,8 +434,8 @@ fn become_program(
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
-    setting.close_the_rest(&birth.channel)?;
-    identity::set_limits(process, personality)?;
+    setting.close_the_rest(birth)?;
+    identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;
     let env = program::environment(process, &setting.root);
@@ -419,7 +453,7 @@ fn become_program(
     let found =
         if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
-    if setting.gate && !birth.channel.wait_at_gate() {
+    if setting.gate && !birth.wait_at_gate()? {
         loment_sys::clone::exit_now(1);
     }
     if let Some(container) = setting.hooks {
@@ -427,11 +461,11 @@ fn become_program(
     }
     // Before the filter, which may forbid what looking takes.
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
-    fd::cloexec_all().at("mark for closing", "all descriptors")?;
+    fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
     identity::limit_descriptors(process)?;
     if let Some(filter) = setting.filter {
         let listener = filter.load().at("load", "the seccomp filter")?;
-        if let (Some(place), Some(listener)) = (&birth.listener, listener) {
+        if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
             place.offer(listener);
         }
     }

@@ -8,12 +8,13 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
-    Container, Defaults, Gate, Io, Request, Role,
+    Container, Defaults, Extras, Gate, Io, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
+    netdev,
 };
 use crate::{
     Error, Result,
@@ -23,7 +24,7 @@ use crate::{
     error::Context,
     hooks::{Aftermath, ContainerHooks},
     listener::Place,
-    plan::{self, Plan, namespaces::NEWTIME, sysctl::Sysctl, user},
+    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, sysctl::Sysctl, user},
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
@@ -52,6 +53,9 @@ pub struct Creating {
     role: Role,
     defaults: Defaults,
     call: Option<Call>,
+    /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
+    unrestricted: Option<Arc<Spec>>,
+    net_devices: Vec<NetDevice>,
 }
 
 /// What there is news from.
@@ -75,6 +79,7 @@ struct Unborn {
     users: UserNamespaces,
     filter: Option<Arc<Filter>>,
     listener: Option<Arc<Place>>,
+    extras: Extras,
 }
 
 impl Creating {
@@ -84,13 +89,20 @@ impl Creating {
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        Self::begin_with(request, Extras::default(), layout)
+    }
+
+    /// [`Creating::begin`] with more than a specification can say.
+    pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
+        birth::check_mount_label(plan.view.mount_label.as_deref())?;
         let filter = filter(&request.spec)?;
         let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
         // A holder executes nothing and has no filter.
         let agent = agent.filter(|_| request.role == Role::Program);
-        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
+        // With a gate that somebody else opens, that one calls again: here it is seen whether the agent is there at all.
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?.filter(|_| extras.gate.is_none());
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
         let users = UserNamespaces::of(plan.user.as_ref(), &plan.view)?;
         if let Some(maps) = users.maps() {
@@ -98,14 +110,16 @@ impl Creating {
         }
         refuse_changes_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, rootfs } = request;
-        let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
+        let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
         let inhabited = Inhabited::of(&plan.namespaces, &users);
         let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
         let root_is_visible = plan.root_is_visible;
         let listener = call.as_ref().map(|call| Arc::clone(&call.place));
-        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener };
+        let unrestricted = plan.view.needs_disks().then(|| Arc::clone(&spec));
+        let net_devices = plan.net_devices.clone();
+        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener, extras };
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
@@ -114,7 +128,22 @@ impl Creating {
             }
         };
         let (hooked, waiting, ready, failure) = (false, None, None, None);
-        Ok(Self { awaited, waiting, cgroup, root, unborn, hooks, hooked, ready, failure, role, defaults, call })
+        Ok(Self {
+            awaited,
+            waiting,
+            cgroup,
+            root,
+            unborn,
+            hooks,
+            hooked,
+            ready,
+            failure,
+            role,
+            defaults,
+            call,
+            unrestricted,
+            net_devices,
+        })
     }
 
     /// Pid of init; 0 as long as there is none, which is so until the root file system has been mounted if hooks have
@@ -149,6 +178,11 @@ impl Creating {
             },
             Awaited::Init(init) => match init.report()? {
                 Report::Ready(terminal) => {
+                    if let Some(spec) = self.unrestricted.take() {
+                        self.cgroup.get()?.restrict_devices(resources(&spec))?;
+                    }
+                    // Last of all: nothing else can fail and take a device away with the namespace.
+                    netdev::move_all(&self.net_devices, init.pid())?;
                     self.ready = Some(terminal);
                     Ok(true)
                 }
@@ -227,8 +261,8 @@ impl Creating {
 impl Unborn {
     /// Clones it; on disk before its gate can open, because it is busy meanwhile.
     fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
-        let Self { id, role, io, plan, joins, pids, users, filter, listener } = self;
-        let (channel, mut birth) = birth::prepare(cgroup.get()?, io)?;
+        let Self { id, role, io, plan, joins, pids, users, filter, listener, extras } = self;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io, extras)?;
         birth.listener = listener;
         let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
         let child = nursery.bear(birth, channel, filter.as_deref())?;
@@ -307,27 +341,22 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    if let Some(resources) = resources {
-        cgroup.get()?.apply(resources)?;
+    if let Some(resources) = resources(spec) {
+        cgroup.get()?.apply_limits(resources)?;
     }
-    if resources.and_then(|resources| resources.devices().as_ref()).is_none_or(Vec::is_empty) {
-        cgroup.get()?.apply(&default_devices_only())?;
+    match plan.view.needs_disks() {
+        false => cgroup.get()?.restrict_devices(resources(spec))?,
+        // An earlier attempt's rules may be in force. What the parent does not allow is told by the mount.
+        true => drop(cgroup.get()?.allow_devices()),
     }
     Ok(cgroup)
 }
 
-/// A fresh cgroup has its parent's rules, which may allow every device of the host. A specification without rules does
-/// not ask for that: it gets the devices that every container has.
-fn default_devices_only() -> LinuxResources {
-    let mut deny = LinuxDeviceCgroup::default();
-    deny.set_allow(false).set_access(Some("rwm".to_owned()));
-    let mut resources = LinuxResources::default();
-    resources.set_devices(Some(vec![deny]));
-    resources
+fn resources(spec: &Spec) -> Option<&LinuxResources> {
+    spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
 }
 
-fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
+pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     Filter::cached(profile)
 }
