@@ -142,9 +142,8 @@ impl Birth {
 
     /// First of all in a process that comes to be in the container: see [`Birth::shed`]; and it enters the cgroups.
     fn begin(&self, more: &[BorrowedFd<'_>]) -> Result<()> {
-        let (directory, tasks) = parts(&self.entry);
-        let tasks_files = tasks.iter().map(|file| file.fd.as_fd());
-        let keep = more.iter().copied().chain(directory.map(AsFd::as_fd)).chain(tasks_files);
+        let (_, tasks) = parts(&self.entry);
+        let keep = more.iter().copied().chain(tasks.iter().map(|file| file.fd.as_fd()));
         self.shed(&keep.collect::<Vec<_>>())?;
         ambient::forget()?;
         self.enter_cgroups(tasks)
@@ -165,6 +164,11 @@ impl Birth {
         umask(Mode::empty());
         // A session of its own: a signal to the shim's process group must not reach the container.
         setsid().at("begin", "a session").map(drop)
+    }
+
+    /// For who mounts the cgroup, or makes who does.
+    fn cgroup_directory(&self) -> Option<BorrowedFd<'_>> {
+        parts(&self.entry).0.map(AsFd::as_fd)
     }
 
     fn taker(&self) -> Option<BorrowedFd<'_>> {
@@ -359,6 +363,8 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     process.capabilities = Default::default();
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
+    // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
+    prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
     let holder = holder::Holder::prepare()?;
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
@@ -372,7 +378,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
 /// What a container's init and a holder have in common: cgroups, namespaces, names, parameters.
 fn settle(birth: &Birth, plan: &Plan, joins: &[Join], users: &UserNamespaces) -> Result<ProcFs> {
     let namespaces = joins.iter().map(|join| join.namespace.as_fd());
-    birth.begin(&namespaces.chain(users.descriptors()).collect::<Vec<_>>())?;
+    birth.begin(&namespaces.chain(users.descriptors()).chain(birth.cgroup_directory()).collect::<Vec<_>>())?;
     birth.new_keyring()?;
     for join in joins {
         setns(&join.namespace, join.kind).at("join namespace", join.path.display())?;

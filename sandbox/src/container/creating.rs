@@ -24,7 +24,7 @@ use crate::{
     error::Context,
     hooks::{Aftermath, ContainerHooks},
     listener::Place,
-    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, user},
+    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, sysctl::Sysctl, user},
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
@@ -108,7 +108,7 @@ impl Creating {
         if let Some(maps) = users.maps() {
             user::check_ids(&plan.process, maps)?;
         }
-        refuse_parameters_of_the_host(&plan, &joins)?;
+        refuse_changes_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, rootfs } = request;
         let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
@@ -374,14 +374,30 @@ pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     Filter::cached(profile)
 }
 
-/// A container that joins the host's network may not change the host's parameters.
-fn refuse_parameters_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
-    let Some(parameter) = plan.sysctls.iter().find(|sysctl| sysctl.is_network()) else { return Ok(()) };
-    let Some(join) = joins.iter().find(|join| join.kind == CloneFlags::CLONE_NEWNET) else { return Ok(()) };
-    let own = nix::sys::stat::stat("/proc/self/ns/net").at("examine", "/proc/self/ns/net")?;
-    let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
-    match (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
-        true => Err(Error::invalid("linux.sysctl", &parameter.name, "would change the host's network namespace")),
-        false => Ok(()),
+/// A container that joins a namespace of the host's may not change what belongs to it.
+fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
+    let parameter = |of: fn(&Sysctl) -> bool| {
+        let found = plan.sysctls.iter().find(|sysctl| of(sysctl));
+        found.map(|sysctl| ("linux.sysctl", sysctl.name.as_str()))
+    };
+    let name = || {
+        let names = [("hostname", &plan.hostname), ("domainname", &plan.domainname)];
+        names.into_iter().find_map(|(field, name)| Some((field, name.as_deref()?)))
+    };
+    for join in joins {
+        let (file, change) = match join.kind {
+            CloneFlags::CLONE_NEWNET => ("net", parameter(Sysctl::is_network)),
+            CloneFlags::CLONE_NEWIPC => ("ipc", parameter(Sysctl::is_ipc)),
+            CloneFlags::CLONE_NEWUTS => ("uts", name().or_else(|| parameter(Sysctl::is_name))),
+            _ => continue,
+        };
+        let Some((field, value)) = change else { continue };
+        let path = format!("/proc/self/ns/{file}");
+        let own = nix::sys::stat::stat(path.as_str()).at("examine", &path)?;
+        let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
+        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+            return Err(Error::invalid(field, value, format!("would change the host's {file} namespace")));
+        }
     }
+    Ok(())
 }

@@ -527,14 +527,16 @@ fn a_creation_never_waits_when_its_descriptor_is_readable() {
 }
 
 fn what_a_good_hook_leaves_running_lives_on() {
-    let script = "setsid sleep 4735 > /dev/null 2>&1 < /dev/null & echo $! > $NOTES";
-    let mut bundle = hooked("true", "poststart", script);
-    let bad = hook(&bundle, "setsid sleep 4736 & exit 1");
+    // Numbers of our own: others may run this at the same time.
+    let [of_good, of_bad] = ["4735", "4736"].map(|number| format!("{number}{}", std::process::id()));
+    let script = format!("setsid sleep {of_good} > /dev/null 2>&1 < /dev/null & echo $! > $NOTES");
+    let mut bundle = hooked("true", "poststart", &script);
+    let bad = hook(&bundle, &format!("setsid sleep {of_bad} & exit 1"));
     bundle.spec["hooks"]["poststart"].as_array_mut().unwrap().push(bad);
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     drop(bundle.started());
     nix::sys::prctl::set_child_subreaper(false).unwrap();
-    assert_eq!((sleepers("4735"), sleepers("4736")), (1, 0));
+    assert_eq!((sleepers(&of_good), sleepers(&of_bad)), (1, 0));
     let pid = nix::unistd::Pid::from_raw(noted(&bundle).trim().parse().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     nix::sys::wait::waitpid(pid, None).unwrap();
