@@ -4,6 +4,7 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod checkpoint;
     pub(crate) mod command;
     pub(crate) mod errors;
     pub(crate) mod exec;
@@ -13,6 +14,7 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod run;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
@@ -23,7 +25,9 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, errors, exec, init, isolation, lifecycle, logs, resources, sharing, streams, supervised};
+use pods::{
+    checkpoint, command, errors, exec, init, isolation, lifecycle, logs, resources, sharing, streams, supervised,
+};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
@@ -42,6 +46,8 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        checkpoint::a_container_is_brought_back_from_its_checkpoint,
+        checkpoint::a_container_whose_checkpoint_fails_lives_on,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,
