@@ -37,6 +37,10 @@ pub struct Restorable {
     outside: Outside,
     externals: Vec<External>,
     streams: [OwnedFd; 3],
+    /// The network namespace, if it is another's.
+    network: Option<fs::File>,
+    /// Other namespaces that are another's, by CRIU's names.
+    joined: Vec<(&'static str, PathBuf)>,
     defaults: Defaults,
 }
 
@@ -56,13 +60,16 @@ impl Restorable {
         }
         let outside = Outside::read(&images)?;
         let externals = external::mounts(&plan)?;
+        let network =
+            external::network(&plan).map(|path| fs::File::open(path).at("open", path.display())).transpose()?;
+        let joined = external::joined(&plan).map(|(kind, path)| (kind, path.to_owned())).collect();
         let Request { id, bundle, spec, io, rootfs, .. } = request;
         let streams = streams(io)?;
         check_streams(&outside.streams, &streams)?;
         let (cgroup, defaults) = seed(&plan, &spec, bundle, layout)?;
         record::write(cgroup.bundle(), &Record::of_nobody(&id, cgroup.get()?.path()))?;
         let (root, errand) = VisibleRoot::mount(&rootfs, cgroup.bundle())?;
-        Ok((Self { cgroup, root, id, images, outside, externals, streams, defaults }, errand))
+        Ok((Self { cgroup, root, id, images, outside, externals, streams, network, joined, defaults }, errand))
     }
 
     /// Has the processes brought back. `work` is for CRIU's log. When that has succeeded, [`Restorable::finish`].
@@ -94,6 +101,13 @@ impl Restorable {
             arguments.extend(["--inherit-fd".into(), format!("fd[{}]:{name}", 3 + descriptors.len())]);
             descriptors.push(fd.as_fd());
             known.push(name);
+        }
+        if let Some(network) = &self.network {
+            arguments.extend(["--inherit-fd".into(), format!("fd[{}]:{}", 3 + descriptors.len(), external::NETWORK)]);
+            descriptors.push(network.as_fd());
+        }
+        for (kind, path) in &self.joined {
+            arguments.extend(["--join-ns".into(), format!("{kind}:{}", utf8(path)?)]);
         }
         let (images, cgroup) = (&self.images, Some(&entry));
         Command { action: "restore", images, work, arguments, descriptors, cgroup }.start()

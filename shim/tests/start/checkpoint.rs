@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use containerd_shim_protos::{
     ttrpc,
 };
 use protobuf::{Message, well_known_types::any::Any};
+use serde_json::{Value, json};
 
 use crate::{
     Place, sleep,
@@ -67,6 +68,72 @@ impl Task {
         self.deleted().unwrap();
         place.has_nothing_left();
     }
+}
+
+/// A process with namespaces that others join, as a pod's sandbox has.
+struct Sandbox(Child);
+
+impl Sandbox {
+    const KINDS: [(&str, &str); 3] = [("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+
+    fn new() -> Self {
+        let mut command = Command::new("unshare");
+        let child = command.args(["--net", "--ipc", "--uts", "sleep", "1000"]).spawn().unwrap();
+        let sandbox = Self(child);
+        let own = fs::read_link("/proc/self/ns/uts").unwrap();
+        while fs::read_link(sandbox.path("uts")).unwrap() == own {
+            sleep(Duration::from_millis(1));
+        }
+        sandbox
+    }
+
+    fn path(&self, kind: &str) -> String {
+        format!("/proc/{}/ns/{kind}", self.0.id())
+    }
+
+    /// Its namespaces for a specification, with new ones of the other kinds.
+    fn namespaces(&self) -> Value {
+        let joined = Self::KINDS.map(|(kind, name)| json!({ "type": kind, "path": self.path(name) }));
+        Value::Array([&joined[..], &["pid", "mount"].map(|kind| json!({ "type": kind }))].concat())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_container_of_a_pod_comes_back_into_the_pods_namespaces() {
+    if !criu_works() {
+        return;
+    }
+    let (place, then, now) = (Place::new(), Sandbox::new(), Sandbox::new());
+    let mut task = place.task(false, COUNTS);
+    task.create.stdout = place.logger();
+    task.change(|spec| spec["linux"]["namespaces"] = then.namespaces());
+    task.created().unwrap();
+    task.started().unwrap();
+    place.counts_beyond(5);
+    task.checkpoint(&place.images(), CheckpointOptions { exit: true, ..CheckpointOptions::default() }).unwrap();
+    task.ended();
+    task.deleted().unwrap();
+    let counted = place.count();
+    // Another sandbox, as after the end of the node.
+    task.change(|spec| spec["linux"]["namespaces"] = now.namespaces());
+    task.create.checkpoint = place.images().display().to_string();
+    task.created().unwrap();
+    task.started().unwrap();
+    place.counts_beyond(counted);
+    for (_, kind) in Sandbox::KINDS {
+        let of_container = fs::read_link(format!("/proc/{}/ns/{kind}", task.pid())).unwrap();
+        assert_eq!(of_container, fs::read_link(now.path(kind)).unwrap());
+    }
+    task.ended_and_deleted(&place);
+    let counted = place.counted();
+    assert!(counted.iter().copied().eq(1..=counted.len() as u64), "it counted {counted:?}");
 }
 
 impl Place {

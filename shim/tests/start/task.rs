@@ -71,6 +71,14 @@ fn spec(id: &str, terminal: bool, script: &str) -> Value {
 }
 
 impl Task {
+    /// Changes its specification.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Value)) {
+        let path = std::path::Path::new(&self.create.bundle).join("config.json");
+        let mut spec = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut spec);
+        fs::write(path, spec.to_string()).unwrap();
+    }
+
     pub(crate) fn created(&self) -> ttrpc::Result<()> {
         self.client.create(patience(), &self.create).map(drop)
     }
@@ -93,6 +101,11 @@ impl Task {
 
     pub(crate) fn deleted(&self) -> ttrpc::Result<DeleteResponse> {
         self.client.delete(patience(), &DeleteRequest { id: self.id.clone(), ..DeleteRequest::default() })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        let request = StateRequest { id: self.id.clone(), ..StateRequest::default() };
+        self.client.state(patience(), &request).unwrap().pid
     }
 
     pub(crate) fn status(&self) -> Status {
