@@ -47,6 +47,7 @@ macro_rules! cases {
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
         checkpoint::a_container_is_brought_back_from_its_checkpoint,
+        checkpoint::a_pods_container_is_brought_back_into_its_pod,
         checkpoint::a_container_whose_checkpoint_fails_lives_on,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,

@@ -5,9 +5,11 @@ use std::{
     env, fs,
     io::{self, Write as _},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use loment_cri::v1;
 use loment_integration::{
     config,
     pod::{Node, eventually, shell},
@@ -96,12 +98,50 @@ pub(crate) async fn a_container_is_brought_back_from_its_checkpoint(node: &Node<
     succeeded(&run.ctr(&["images", "rm", "--sync", image]).await?)
 }
 
+/// A container of a pod as a kubelet makes it: it shares the pod's namespaces, and sees its cgroups. Its client here
+/// cannot restore it, but makes a container like it.
+pub(crate) async fn a_pods_container_is_brought_back_into_its_pod(node: &Node<'_>) -> Result<()> {
+    if node.handler == config::RUNC {
+        return Ok(());
+    }
+    if let Some(why) = criu_fails(node).await? {
+        return Ok(writeln!(io::stderr(), "no container is brought back: criu check: {}", why.trim())?);
+    }
+    let again = Run::new(node, "again-in-the-pod")?;
+    let pod = node.pod("brings-back").run().await?;
+    fs::write(again.path("ask"), "")?;
+    let mask = |security: &mut v1::LinuxContainerSecurityContext| security.masked_paths = vec!["/proc/keys".to_owned()];
+    let container = pod.start(shell("main", REMEMBERS).volume(&again.directory, "/volume").security(mask)).await?;
+    let look = "cut -d' ' -f4-6 /proc/1/mountinfo | sort; readlink /proc/1/ns/net /proc/1/ns/ipc /proc/1/ns/uts; \
+        cat /proc/1/cgroup /sys/fs/cgroup/memory/memory.limit_in_bytes";
+    let before = container.exec(&["sh", "-c", look]).await?.stdout;
+    ensure!(before.contains("/sys/fs/cgroup/memory ro"), "it sees {before}");
+    let image = "localhost/loment/checkpoint:2";
+    let words = ["container", "checkpoint", "--rw", "--image", "--task", &container.id, image];
+    succeeded(&again.ctr(&words).await?)?;
+    container.stop(Duration::ZERO).await?;
+    container.remove().await?;
+    succeeded(&again.ctr(&["container", "restore", "--rw", "--live", again.id, image]).await?)?;
+    let output = again.ctr(&["task", "exec", "--exec-id", "look", again.id, "sh", "-c", look]).await?;
+    succeeded(&output)?;
+    let after = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(after == before, "it was {before}\nand is {after}");
+    fs::write(again.path("ask"), "count\n")?;
+    eventually("its answer", async || Ok(again.read("answer").starts_with("count ").then_some(()))).await?;
+    succeeded(&again.ctr(&["task", "kill", "--signal", "KILL", again.id]).await?)?;
+    again.ended().await?;
+    again.removed().await?;
+    let _ = fs::remove_file(CACHE);
+    succeeded(&again.ctr(&["images", "rm", "--sync", image]).await?)?;
+    pod.remove().await
+}
+
 /// Because its namespaces are not its own, or because CRIU does not work on this kernel.
 pub(crate) async fn a_container_whose_checkpoint_fails_lives_on(node: &Node<'_>) -> Result<()> {
     if node.handler == config::RUNC {
         return Ok(());
     }
-    let pod = node.pod("shared").run().await?;
+    let pod = node.pod("shared").shared_pids().run().await?;
     let container = pod.start(shell("main", "exec sleep 1000")).await?;
     let output = node.lab.ctr_output(&["task", "checkpoint", &container.id], b"").await?;
     let text = String::from_utf8_lossy(&output.stderr);

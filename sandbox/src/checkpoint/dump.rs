@@ -31,7 +31,7 @@ impl Container {
         // The container's cgroup is made anew from its specification.
         arguments.push("--manage-cgroups=ignore".into());
         arguments.extend(["--freeze-cgroup".into(), utf8(&self.cgroup().freezer_directory()?)?]);
-        let targets = externals.iter().map(|external| &external.target).chain(&outside.masks);
+        let targets = externals.iter().map(|external| &external.target).chain(&outside.masks).chain(&outside.cgroups);
         for target in targets {
             let target = utf8(target)?;
             arguments.extend(["--external".into(), format!("mnt[{target}]:{target}")]);
