@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use loment_cri::v1;
 use loment_integration::{
     config,
+    events::Events,
     pod::{Node, eventually, shell},
 };
 
@@ -67,7 +68,9 @@ pub(crate) async fn a_container_is_brought_back_from_its_checkpoint(node: &Node<
         Ok(text.contains("of-layer").then_some(text))
     })
     .await?;
+    let events = Events::follow(node.lab).await?;
     succeeded(&run.ctr(&["container", "checkpoint", "--rw", "--image", "--task", run.id, image]).await?)?;
+    events.until("the event", |event| event.topic == "/tasks/checkpointed").await?;
     ensure!(inside(&run).await? == before, "the checkpoint has changed the container");
     succeeded(&run.ctr(&["task", "kill", "--signal", "KILL", run.id]).await?)?;
     run.ended().await?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use containerd_shim_protos::{
-    api::{CheckpointTaskRequest, Status},
+    api::{CheckpointTaskRequest, PauseRequest, Status},
     shim::oci::CheckpointOptions,
     ttrpc,
 };
@@ -290,6 +290,9 @@ fn a_container_runs_on_after_its_checkpoint_or_ends_with_it_and_is_brought_back(
     task.checkpoint(&running, options).unwrap();
     assert!(work.join("dump.log").exists(), "its log is not where it was asked for");
     place.counts_beyond(place.count());
+    // As containerd's own client does it: stopped before.
+    let pause = PauseRequest { id: task.id.clone(), ..PauseRequest::default() };
+    task.client.pause(patience(), &pause).unwrap();
     let options = CheckpointOptions { exit: true, file_locks: true, ..CheckpointOptions::default() };
     task.checkpoint(&place.images(), options).unwrap();
     assert_eq!(task.ended(), 137);
