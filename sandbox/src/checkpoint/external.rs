@@ -10,6 +10,7 @@ use crate::{
     plan::{
         Plan,
         mounts::{MountPlan, Source},
+        namespaces::NEWTIME,
     },
 };
 
@@ -77,8 +78,14 @@ pub(super) fn check(plan: &Plan, spec: &Spec) -> Result<()> {
     if !plan.namespaces.new.contains(CloneFlags::CLONE_NEWPID) {
         return refuse(&"pid", "is the host's");
     }
-    if plan.namespaces.new.intersects(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP) {
-        return refuse(&"user or cgroup", "is its own");
+    if plan.namespaces.new.intersects(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP | NEWTIME) {
+        return refuse(&"user, time or cgroup", "is its own");
+    }
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    if let Some(agent) = seccomp.and_then(|profile| profile.listener_path().as_ref()) {
+        // Its listener would have to be handed over once more.
+        let reason = "cannot be checkpointed and restored yet";
+        return Err(Error::invalid("linux.seccomp.listenerPath", agent.display(), reason));
     }
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
     match terminal {

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{View, mounts::MountPlan},
+    plan::{View, ids::IdMaps, mounts::MountPlan},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -48,20 +48,27 @@ const COVERABLE: &[&str] = &[
 /// Puts the parts together and makes them this process's root. What it answers with is that root, writable still if
 /// the spec wants it read-only: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
 /// in sight; what is covered is covered after them.
+///
+/// `maps` are those of the container's user namespace: what is made in the root belongs to its root.
 pub(crate) fn enter(
     view: &View,
     parts: Parts,
     cwd: &Path,
+    maps: Option<&IdMaps>,
     hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<Root> {
     let host = leave_host()?;
     let place = view.root_stands_at.as_deref().map(stand).transpose()?;
     let root = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
+    let root = match maps.and_then(|maps| maps.outside(0, 0)) {
+        Some(owner) => root.owned_by(owner),
+        None => root,
+    };
     for (plan, part) in view.mounts.iter().zip(parts.mounts) {
         attach(&root, plan, part)?;
     }
     if let Some(list) = &view.devices {
-        devices::make(&root, list)?;
+        devices::make(&root, list, maps)?;
     }
     hooks(root.as_fd())?;
     cover(&root, view, parts.null)?;

@@ -5,6 +5,7 @@
 
 pub(crate) mod devices;
 pub(crate) mod hooks;
+pub(crate) mod ids;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -12,6 +13,7 @@ pub(crate) mod process;
 pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
+pub(crate) mod user;
 
 use std::{
     ffi::CString,
@@ -30,6 +32,7 @@ use self::{
     options::Recursion,
     process::ProcessPlan,
     sysctl::Sysctl,
+    user::UserPlan,
 };
 use crate::{
     Error, Result,
@@ -41,6 +44,9 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    pub(crate) user: Option<UserPlan>,
+    /// What the clocks of a new time namespace are ahead, as the kernel takes it.
+    pub(crate) clocks: String,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
@@ -86,6 +92,7 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
     let namespaces = namespaces::namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let process = spec.process().as_ref().ok_or_else(|| Error::invalid("process", "", "is missing"))?;
     let (hostname, domainname) = names(spec, &namespaces)?;
+    let user = user::user(linux, &namespaces)?;
     let hooks = ContainerHooks::of(spec, request.role, &request.id, &request.bundle)?;
     let hooks_see_the_root = hooks.as_ref().is_some_and(|hooks| hooks.see_the_root());
     let view = match request.role {
@@ -95,18 +102,37 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         }
         Role::Holder => View::default(),
     };
+    refuse_maps_of_nobody(&view, user.is_some())?;
+    let process = process::process(process)?;
+    if let Some(maps) = user.as_ref().and_then(UserPlan::maps) {
+        user::check_ids(&process, maps)?;
+    }
     Ok(Plan {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
         cgroup: cgroup(linux, &request.id),
-        process: process::process(process)?,
+        process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
+        clocks: user::clocks(linux.time_offsets(), &namespaces)?,
+        user,
         namespaces,
         view,
         root_is_visible: hooks_see_the_root && !request.rootfs.is_empty(),
         hooks,
     })
+}
+
+/// `idmap` without maps means those of the container.
+fn refuse_maps_of_nobody(view: &View, has_user_namespace: bool) -> Result<()> {
+    let mut mounts = view.root.iter().chain(&view.mounts).filter_map(|plan| Some((plan, plan.owners.as_ref()?)));
+    match mounts.find(|(_, owners)| owners.maps.is_none() && !has_user_namespace) {
+        Some((plan, _)) => {
+            let target = format!("/{}", plan.target.display());
+            Err(Error::invalid("mounts.uidMappings", target, "is missing for idmap without a user namespace"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// An absent `linux` section: the default of the crate has namespaces and masked paths of its own.
@@ -117,7 +143,7 @@ fn no_linux() -> Linux {
 }
 
 /// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes a part of paths.
-fn check_id(id: &str) -> Result<()> {
+pub fn check_id(id: &str) -> Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "_+-".contains(character);
     let good = id.starts_with(is_plain) && id.chars().all(|character| is_plain(character) || character == '.');
     if good { Ok(()) } else { Err(Error::invalid("id", format!("{id:?}"), "is not [A-Za-z0-9_+-][A-Za-z0-9_+.-]*")) }
@@ -135,13 +161,6 @@ fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     }
     if linux.memory_policy().is_some() {
         return refuse("linux.memoryPolicy");
-    }
-    if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
-        return refuse("linux.timeOffsets");
-    }
-    let maps = [linux.uid_mappings(), linux.gid_mappings()];
-    if maps.into_iter().flatten().any(|maps| !maps.is_empty()) {
-        return refuse("linux.uidMappings");
     }
     Ok(())
 }
