@@ -221,12 +221,12 @@ pub(crate) async fn one_logger_serves_all_attempts_of_a_container(node: &Node<'_
     if node.handler == config::RUNC {
         return Ok(());
     }
-    let (sandbox, run) = (Run::new(node, "attempts-sandbox")?, Run::new(node, "attempts")?);
+    let (sandbox, run) = (Run::new(node, "one-log-sandbox")?, Run::new(node, "one-log")?);
     let container = json!({ "name": "app", "image": "busybox" });
     let manifest = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": "attempts", "annotations": { "io.loment.pod.backoff-initial": "10ms" } },
+        "metadata": { "name": "one-log", "annotations": { "io.loment.pod.backoff-initial": "10ms" } },
         "spec": { "restartPolicy": "OnFailure", "containers": [container] },
     });
     let annotation = format!("io.loment.pod.manifest={manifest}");
@@ -245,7 +245,7 @@ pub(crate) async fn one_logger_serves_all_attempts_of_a_container(node: &Node<'_
     run.no_logger().await?;
     let log = run.read("log");
     ensure!(of_stream(&log, "out") == ["try 1", "try 2", "try 3"], "the log is {log:?}");
-    ensure!(log.matches("for attempts").count() == 1 && log.matches("end\n").count() == 1, "the log is {log:?}");
+    ensure!(log.matches("for one-log").count() == 1 && log.matches("end\n").count() == 1, "the log is {log:?}");
     succeeded(&sandbox.ctr(&["task", "kill", "--signal", "KILL", sandbox.id]).await?)?;
     sandbox.ended().await?;
     sandbox.removed().await
