@@ -5,6 +5,7 @@
 
 mod pods {
     pub(crate) mod attacks;
+    pub(crate) mod checkpoint;
     pub(crate) mod command;
     pub(crate) mod ctr;
     pub(crate) mod errors;
@@ -17,6 +18,7 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod run;
     pub(crate) mod seccomp;
     pub(crate) mod security;
     pub(crate) mod sharing;
@@ -31,8 +33,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    attacks, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp,
-    security, sharing, streams, supervised, users,
+    attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources,
+    seccomp, security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -62,6 +64,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
         attacks::nothing_of_the_shim_is_handed_down,
         attacks::a_release_agent_is_out_of_reach,
+        checkpoint::a_container_is_brought_back_from_its_checkpoint,
+        checkpoint::a_pods_container_is_brought_back_into_its_pod,
+        checkpoint::a_container_whose_checkpoint_fails_lives_on,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,

@@ -420,9 +420,9 @@ impl Task {
         drain(self.relay(), &self.plan.stdio).await;
         if !self.take_back() {
             self.until_done("delete", Container::try_delete).await?;
+            let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
+            self.clear_up(aftermath).await?;
         }
-        let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
-        self.clear_up(aftermath).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }
 
