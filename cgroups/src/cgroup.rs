@@ -233,6 +233,13 @@ impl Cgroup {
         }
     }
 
+    /// The directory of the hierarchy in which its processes are stopped.
+    pub fn freezer_directory(&self) -> Result<PathBuf> {
+        Ok(match self.freezer()? {
+            Freezer::V1(dir) | Freezer::V2(dir) => dir.path().to_owned(),
+        })
+    }
+
     /// Lets frozen processes run again.
     pub fn thaw(&self) -> Result<()> {
         let (dir, done) = match self.freezer()? {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::hooks;
+
 /// Name of the runtime class that the shim serves.
 pub const HANDLER: &str = "loment";
 
@@ -42,7 +44,12 @@ pub fn containerd(settings: &Settings<'_>) -> String {
     let level = if settings.debug { "debug" } else { "info" };
     let (cni, pause) = (settings.cni.display(), settings.pause_image);
     let restrict = !settings.may_lower_oom_score;
-    let runtimes = runtime(HANDLER, "io.containerd.loment.v2") + &runtime(RUNC, "io.containerd.runc.v2");
+    let base = hooks::base_spec_path(settings.directory);
+    let classes = [(HANDLER, "io.containerd.loment.v2"), (RUNC, "io.containerd.runc.v2")];
+    let runtimes: String = classes
+        .iter()
+        .flat_map(|(name, kind)| [runtime(name, kind, None), runtime(&hooks::class(name), kind, Some(&base))])
+        .collect();
     format!(
         r#"version = 2
 root = "{directory}/root"
@@ -74,14 +81,15 @@ disabled_plugins = [
 }
 
 /// One runtime class. Annotations of the project reach the shim; others stay with the pod.
-fn runtime(name: &str, kind: &str) -> String {
+fn runtime(name: &str, kind: &str, base_spec: Option<&Path>) -> String {
+    let base_spec = base_spec.map(|path| format!("  base_runtime_spec = \"{}\"\n", path.display())).unwrap_or_default();
     format!(
         r#"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
   runtime_type = "{kind}"
   pod_annotations = ["io.loment.*"]
   container_annotations = ["io.loment.*"]
-"#
+{base_spec}"#
     )
 }
 
@@ -111,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_runtime_classes_pass_the_projects_annotations_on() {
+    fn every_runtime_class_passes_the_projects_annotations_on() {
         let settings = Settings {
             directory: Path::new("/run/x"),
             cni: Path::new("/usr/lib/cni"),
@@ -120,7 +128,7 @@ mod tests {
             debug: false,
         };
         let text = containerd(&settings);
-        assert_eq!(text.matches("pod_annotations = [\"io.loment.*\"]").count(), 2);
+        assert_eq!(text.matches("pod_annotations = [\"io.loment.*\"]").count(), 4);
         assert!(text.contains("restrict_oom_score_adj = true"));
         assert!(text.contains("runtime_type = \"io.containerd.loment.v2\""));
     }

@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     census::Census,
-    config, hierarchy, images,
+    config, hierarchy, hooks, images,
     isolate::LAB_DIR,
     requirements::{self, Machine},
 };
@@ -70,6 +70,7 @@ impl Lab {
             may_lower_oom_score: requirements::may_lower_oom_score(),
             debug: options.debug,
         };
+        hooks::write_base_spec(&machine.ctr, directory)?;
         write(&directory.join("config.toml"), &config::containerd(&settings))?;
         write(&directory.join("cni/10-loment.conflist"), &config::network(directory))?;
         let path = search_path(bin)?;

@@ -1,7 +1,7 @@
 //! A private containerd with offline images: the ground that tests and demo stand on.
 //!
 //! [`in_lab`] runs a program in a lab: in namespaces of its own ([`isolate`]) with a containerd ([`Lab`]) that knows the
-//! runtime classes `loment` and `runc` ([`config`]) and has images that were made on this machine ([`images`]). Pods
+//! runtime classes `loment` and `runc`, each also with [`hooks`] ([`config`]), and has images that were made on this machine ([`images`]). Pods
 //! are made and watched through CRI ([`pod`], [`events`]) or with the command for people ([`loment`]). Afterwards a [`census`] says what is left, and nothing stays.
 
 pub mod census;
@@ -9,6 +9,7 @@ pub mod config;
 pub mod events;
 mod files;
 pub mod hierarchy;
+pub mod hooks;
 pub mod images;
 pub mod isolate;
 pub mod lab;

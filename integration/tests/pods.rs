@@ -5,16 +5,21 @@
 
 mod pods {
     pub(crate) mod command;
+    pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
+    pub(crate) mod hooks;
     pub(crate) mod init;
+    pub(crate) mod isolation;
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
     pub(crate) mod seccomp;
     pub(crate) mod sharing;
+    pub(crate) mod streams;
     pub(crate) mod supervised;
+    pub(crate) mod users;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -22,7 +27,10 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, errors, exec, init, lifecycle, logs, resources, seccomp, sharing, supervised};
+use pods::{
+    command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, seccomp, sharing, streams,
+    supervised, users,
+};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
@@ -54,6 +62,24 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        ctr::a_plain_run_has_the_defaults_of_containerd,
+        ctr::a_privileged_run_has_all_that_containerd_has,
+        ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
+        ctr::a_run_attached_by_cni_has_an_address,
+        ctr::capabilities_are_added_and_dropped_by_name,
+        ctr::seccomp_is_containerds_profile_or_an_own_one,
+        ctr::devices_are_given_one_by_one_or_as_a_tree,
+        ctr::mounts_have_their_kind_options_and_propagation,
+        ctr::a_readonly_root_is_read_only_and_its_mounts_are_not,
+        ctr::directory_environment_and_privileges_are_the_given_ones,
+        ctr::limits_are_those_of_the_flags,
+        ctr::a_run_with_a_terminal_has_one_of_its_own,
+        ctr::namespaces_of_another_container_are_joined,
+        ctr::a_directory_is_a_root_file_system,
+        ctr::streams_go_where_the_flags_say,
+        ctr::what_this_kernel_cannot_enforce_is_refused_by_name,
+        ctr::an_exec_is_as_confined_as_its_container,
+        ctr::an_own_specification_without_a_root_is_refused,
         errors::a_cgroup_path_that_cannot_be_made_fails_the_pod_and_leaves_nothing,
         errors::a_missing_program_is_a_start_error_with_code_128,
         errors::a_missing_root_filesystem_is_named,
@@ -66,6 +92,13 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
+        hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
+        hooks::a_hook_that_enters_the_mount_namespace_finds_the_root_there,
+        hooks::a_hook_that_takes_its_time_keeps_no_other_container_waiting,
+        hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
+        hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
+        hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,
@@ -73,6 +106,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        isolation::huge_pages_are_as_on_the_host,
+        isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,
@@ -95,6 +130,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         sharing::posix_shared_memory_is_shared_inside_a_pod_only,
         sharing::sysv_semaphores_are_shared_inside_a_pod_only,
         sharing::the_hostname_is_the_pods_name,
+        streams::a_logger_takes_both_streams_to_their_ends,
+        streams::an_exec_has_a_logger_of_its_own,
+        streams::a_logger_may_say_that_it_is_ready_by_a_byte,
+        streams::a_logger_that_cannot_serve_fails_the_create_and_leaves_nothing,
+        streams::a_logger_that_never_ends_does_not_hold_up_a_delete_and_is_killed,
+        streams::a_log_file_is_appended_to_by_one_container_after_the_other,
+        streams::an_app_that_writes_while_containerd_restarts_lives_on,
+        streams::a_reader_that_stands_still_does_not_hold_up_a_delete,
+        streams::one_logger_serves_all_attempts_of_a_container,
+        streams::an_app_survives_its_logger,
         supervised::a_sidecar_is_started_before_and_stopped_after_the_app,
         supervised::a_sidecar_that_ends_is_started_again_even_under_never,
         supervised::under_always_an_app_that_ends_well_is_started_again_in_a_fresh_layer,
@@ -104,6 +149,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::without_the_annotation_nothing_is_retried,
         supervised::an_init_container_may_provide_the_program_of_the_app,
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
+        users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
+        users::a_pod_may_have_users_of_its_own,
     ]
     .into()
 }

@@ -1,18 +1,21 @@
 //! Between a parent and the child that becomes a container's process: the child reports, the parent opens the gate.
 //!
-//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error.
-//! After that its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
+//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error. If
+//! another process clones it, that one reports its pidfd before; if there are hooks for the runtime to run, it asks for
+//! them before and waits for the same answer as at its gate. After "ready" its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
 //! sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use loment_sys::socket;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 
 use crate::{Error, Result, error::Context};
 
+const BORN: u8 = b'B';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
+const HOOKS: u8 = b'H';
 const GO: u8 = b'G';
 
 /// Longest report: an error message that is longer is cut.
@@ -21,8 +24,12 @@ const LONGEST: usize = 8 << 10;
 /// What a child has said.
 #[derive(Debug)]
 pub(crate) enum Report {
+    /// A carrier has cloned the process that this is about; its pidfd.
+    Born(OwnedFd),
     /// It is ready, and this is the other end of its terminal.
     Ready(Option<OwnedFd>),
+    /// It has made everything but its root, and waits until hooks of the runtime have run.
+    Hooks,
     /// It failed.
     Failed(Error),
     /// It has closed its end: it has been executed, or it died.
@@ -54,7 +61,9 @@ impl ParentEnd {
         };
         Ok(match buffer.get(..length).and_then(<[u8]>::split_first) {
             None => Report::Closed,
+            Some((&BORN, _)) => descriptor.map_or(Report::Closed, Report::Born),
             Some((&READY, _)) => Report::Ready(descriptor),
+            Some((&HOOKS, _)) => Report::Hooks,
             Some((_, text)) => Report::Failed(Error::from_bytes(text)),
         })
     }
@@ -68,6 +77,14 @@ impl ParentEnd {
     }
 }
 
+impl ParentEnd {
+    /// Lets the child see that nobody listens any more.
+    pub(crate) fn hang_up(&self) {
+        // An error means that the child is gone.
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Both);
+    }
+}
+
 impl AsFd for ParentEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -75,9 +92,24 @@ impl AsFd for ParentEnd {
 }
 
 impl ChildEnd {
+    /// Says that the process has been cloned.
+    pub(crate) fn born(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).map(drop).at("report to", "the parent")
+    }
+
+    /// The same end under another number.
+    pub(crate) fn moved(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
+    }
+
+    /// Asks for the hooks of the runtime.
+    pub(crate) fn ask_for_hooks(&self) -> Result<()> {
+        socket::send(self.0.as_fd(), &[HOOKS], None).map(drop).at("report to", "the parent")
     }
 
     /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.
@@ -95,6 +127,46 @@ impl ChildEnd {
 }
 
 impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The end of whoever builds something for a process.
+#[derive(Debug)]
+pub(crate) struct Giver(OwnedFd);
+
+/// The end of that process.
+#[derive(Debug)]
+pub(crate) struct Taker(OwnedFd);
+
+/// A channel for descriptors between two children of one parent.
+pub(crate) fn handover() -> Result<(Giver, Taker)> {
+    let (giver, taker) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .at("make a channel between", "the container's processes")?;
+    Ok((Giver(giver), Taker(taker)))
+}
+
+impl Giver {
+    pub(crate) fn give(&self, descriptor: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[GO], Some(descriptor)).map(drop).at("hand over to", "the container's process")
+    }
+}
+
+impl Taker {
+    /// Waits for the next descriptor; `None` when the giver is gone, and its own report says why.
+    pub(crate) fn take(&self) -> Option<OwnedFd> {
+        socket::receive(self.0.as_fd(), &mut [0; 8]).ok()?.1
+    }
+}
+
+impl AsFd for Giver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Taker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -32,6 +32,8 @@ pub enum Cause {
     Exec(Errno, String),
     /// The input cannot be honoured: which field, and why.
     Invalid(String),
+    /// A process that the runtime has run on the container's behalf, a hook say, did not do its part: how it ended.
+    Failed(String),
     /// A cgroup operation failed.
     Cgroup(Box<loment_cgroups::Error>),
 }
@@ -58,6 +60,11 @@ impl Error {
         Self { step: field.into(), object: value.to_string(), cause: Cause::Invalid(reason.into()), hint: None }
     }
 
+    /// A process that did not do its part; see [`Cause::Failed`].
+    pub fn failed(step: impl Into<String>, object: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Self { step: step.into(), object: object.to_string(), cause: Cause::Failed(reason.into()), hint: None }
+    }
+
     /// Adds what the reader can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -70,7 +77,7 @@ impl Error {
         match &self.cause {
             Cause::Os(errno) | Cause::Exec(errno, _) => Some(*errno),
             Cause::Cgroup(error) => error.cause.raw_os_error().map(Errno::from_raw),
-            Cause::Invalid(_) => None,
+            Cause::Invalid(_) | Cause::Failed(_) => None,
         }
     }
 
@@ -80,6 +87,7 @@ impl Error {
             Cause::Os(errno) => (0, *errno as i32, String::new()),
             Cause::Exec(errno, reason) => (1, *errno as i32, reason.clone()),
             Cause::Invalid(reason) => (2, 0, reason.clone()),
+            Cause::Failed(reason) => (3, 0, reason.clone()),
             Cause::Cgroup(error) => (2, 0, error.to_string()),
         };
         let mut bytes = vec![kind];
@@ -104,6 +112,7 @@ impl Error {
         let cause = match kind {
             0 => Cause::Os(errno),
             1 => Cause::Exec(errno, reason),
+            3 => Cause::Failed(reason),
             _ => Cause::Invalid(reason),
         };
         Self { step, object, cause, hint: Some(hint).filter(|hint| !hint.is_empty()) }
@@ -125,7 +134,7 @@ impl fmt::Display for Error {
             Cause::Cgroup(cause) => write!(f, "{cause}")?,
             Cause::Os(errno) => write!(f, "{} {}: {}", self.step, self.object, errno.desc())?,
             Cause::Exec(_, reason) => write!(f, "{}: {:?}: {reason}", self.step, self.object)?,
-            Cause::Invalid(reason) => write!(f, "{} {}: {reason}", self.step, self.object)?,
+            Cause::Invalid(reason) | Cause::Failed(reason) => write!(f, "{} {}: {reason}", self.step, self.object)?,
         }
         if let Some(hint) = &self.hint {
             write!(f, " ({hint})")?;
@@ -170,6 +179,7 @@ mod tests {
             Error::os("mount overlay on", "/x", Errno::ENOENT).hint("was the snapshot removed?"),
             Error::exec("nope", Errno::ENOENT, "executable file not found in $PATH"),
             Error::invalid("process.cwd", "a/b", "is not an absolute path"),
+            Error::failed("hooks.prestart[0]", "/a/b", "ended with status 1"),
         ];
         for error in errors {
             let copy = Error::from_bytes(&error.to_bytes());

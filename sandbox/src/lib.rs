@@ -1,9 +1,13 @@
 //! A pod without any RPC: sandbox, containers, lifecycle.
 
 mod channel;
+pub mod checkpoint;
 mod child;
 pub mod container;
+pub mod errand;
 pub mod error;
+pub mod helper;
+pub mod hooks;
 pub mod layer;
 pub mod lifecycle;
 mod listener;
@@ -11,6 +15,8 @@ mod netlink;
 mod plan;
 pub mod process;
 pub mod record;
+mod rootfs;
 pub mod seccomp;
+mod user_namespace;
 
 pub use error::{Error, Result};

@@ -46,6 +46,11 @@ pub struct Swept {
 }
 
 impl Record {
+    /// Of a container that has no process yet.
+    pub(crate) fn of_nobody(id: &str, cgroup: &Path) -> Self {
+        Self { id: id.to_owned(), pid: 0, start_time: 0, cgroup: cgroup.to_owned() }
+    }
+
     pub(crate) fn of(id: String, pid: i32, cgroup: &Path) -> Result<Self> {
         Ok(Self { id, pid, start_time: start_time(pid)?, cgroup: cgroup.to_owned() })
     }

@@ -9,13 +9,18 @@ use std::{
 
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
-use loment_sandbox::record;
+use loment_sandbox::{
+    errand::Errand,
+    hooks,
+    record::{self, Record},
+};
 use nix::mount::{MntFlags, umount2};
 use protobuf::{Message, MessageField};
 
 use crate::{
     address,
     failure::{Failure, Result},
+    spec,
     time::timestamp,
 };
 
@@ -30,7 +35,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         PathBuf::from(&flags.bundle)
     };
     let swept = record::sweep(&bundle)?;
-    // Containers mount nothing on the host; this is for a bundle that another runtime or a restore has used.
+    if let Some(record) = &swept.record {
+        run_hooks(&bundle, record);
+    }
+    // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.
     let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
     // A shim that was killed has left it behind, and nobody else knows of it.
     address::remove_stale(&address(flags, &bundle))?;
@@ -43,6 +51,22 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let bytes =
         response.write_to_bytes().map_err(|error| Failure::unknown(format!("encode the answer to delete: {error}")))?;
     std::io::stdout().write_all(&bytes).map_err(|error| Failure::io("answer on", "standard output", &error))
+}
+
+/// The hooks for the time after a container. Its shim cannot run them any more. containerd logs what is said of them.
+fn run_hooks(bundle: &Path, record: &Record) {
+    let run = || -> Result<Vec<loment_sandbox::Error>> {
+        let errand = hooks::poststop(&spec::read(bundle)?, &record.id, bundle)?;
+        Ok(errand.map(Errand::finish).transpose()?.unwrap_or_default())
+    };
+    let warnings = match run() {
+        Ok(failures) => failures.iter().map(ToString::to_string).collect(),
+        Err(failure) => vec![failure.message],
+    };
+    for warning in warnings {
+        // Nobody is left to be told when standard error is gone too.
+        let _ = writeln!(std::io::stderr(), "delete container {}: {warning}", record.id);
+    }
 }
 
 /// Where the container's shim listened: what `start` has left in the bundle, else what it would have chosen.

@@ -1,5 +1,8 @@
 //! The program as containerd runs it: `start`, `delete`, and what becomes of the socket. Needs root.
 
+#[path = "start/terminal.rs"]
+mod terminal;
+
 use std::{
     fs,
     os::unix::net::UnixStream,

@@ -1,6 +1,6 @@
 //! Descriptors as a whole: close_range(2).
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::{Errno, Result, check};
 
@@ -20,6 +20,36 @@ pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<()> {
         first = fd + 1;
     }
     close_range(first, RawFd::MAX, 0)
+}
+
+/// Gives this process `fds` as descriptors 3, 4, 5 and so on, which execve(2) keeps, and closes every other one from
+/// there on but `keep`: answers with that one, close-on-exec, under a number that is free.
+///
+/// As with [`close_all_except`], only a process that drops nothing it has inherited may call this.
+pub fn pass(fds: &[BorrowedFd<'_>], keep: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let free = 3 + fds.len() as RawFd;
+    // Out of the way first: a descriptor may have the number that another one is to get.
+    let kept = duplicate_above(keep, free)?;
+    let copies = fds.iter().map(|fd| duplicate_above(*fd, free)).collect::<Result<Vec<_>>>()?;
+    for (number, copy) in (3..).zip(&copies) {
+        // SAFETY: takes numbers and touches no memory; that no owner of the descriptor which had the number is dropped
+        // is the callers' contract.
+        Errno::result(unsafe { libc::dup2(copy.as_raw_fd(), number) })?;
+    }
+    drop(copies);
+    if free < kept.as_raw_fd() {
+        close_range(free, kept.as_raw_fd() - 1, 0)?;
+    }
+    close_range(kept.as_raw_fd() + 1, RawFd::MAX, 0)?;
+    Ok(kept)
+}
+
+/// A copy, close-on-exec, whose number is at least `lowest`. fcntl(2), `F_DUPFD_CLOEXEC`
+fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
+    // SAFETY: takes numbers and touches no memory.
+    let copy = Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Marks every descriptor from 3 on as close-on-exec.

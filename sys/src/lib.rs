@@ -6,13 +6,17 @@
 
 #[cfg(feature = "agent")]
 pub mod agent;
+pub mod ambient;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
+#[cfg(feature = "keys")]
+pub mod keys;
 pub mod loop_device;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 pub mod pidfd;
 pub mod sched;

@@ -21,6 +21,15 @@ pub fn open(pid: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// The pid of the process in the caller's pid namespace, as the descriptor's page in procfs says; `ESRCH` when it has
+/// ended. proc_pid_fdinfo(5)
+pub fn pid(process: BorrowedFd<'_>) -> Result<i32> {
+    let page = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
+    let page = page.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    let pid = page.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
+}
+
 /// Sends a signal; 0 only asks whether the process exists. pidfd_send_signal(2), Linux 5.1
 pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let no_info: *const libc::siginfo_t = std::ptr::null();

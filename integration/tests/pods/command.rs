@@ -208,7 +208,7 @@ pub(crate) async fn a_pod_whose_shim_was_killed_is_deleted_completely(node: &Nod
 }
 
 /// The shim of a sandbox, among the processes of this lab.
-fn shim_of(sandbox: &str) -> Result<Pid> {
+pub(crate) fn shim_of(sandbox: &str) -> Result<Pid> {
     let own = nix::unistd::getpid().as_raw();
     let is_it = |line: &str| {
         let program = line.split(' ').next().map(Path::new).and_then(Path::file_name);

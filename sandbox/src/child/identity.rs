@@ -1,6 +1,6 @@
 //! Who a process is and what it may use: limits, ids, capabilities.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use loment_sys::{credentials, sched};
 use nix::{
@@ -8,7 +8,7 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     sys::{
         personality, prctl,
-        resource::setrlimit,
+        resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, SFlag, fstat, umask},
     },
     unistd::{Pid, Uid, fchown},
@@ -23,15 +23,19 @@ use crate::{
     },
 };
 
-/// What has to be done with the privileges of the setting-up process.
+/// What has to be done with the privileges of the setting-up process. The limit of descriptors is only raised:
+/// [`limit_descriptors`] sets it when no more are needed.
 pub(crate) fn set_limits(
     process: &ProcessPlan,
     persona: Option<personality::Persona>,
     processors: Option<&[usize]>,
 ) -> Result<()> {
-    for limit in &process.rlimits {
+    raise_limits(process)?;
+    for limit in process.rlimits.iter().filter(|limit| limit.resource != Resource::RLIMIT_NOFILE) {
         set_rlimit(limit)?;
     }
+    // The shim forbids itself huge pages, and a program would inherit that.
+    prctl::set_thp_disable(false).at("allow huge pages for", "the process")?;
     set_processors(processors)?;
     if let Some(policy) = &process.memory_policy {
         sched::set_memory_policy(policy.mode, &policy.nodes).map_err(|errno| {
@@ -58,6 +62,23 @@ pub(crate) fn set_limits(
     }
     if let Some(persona) = persona {
         personality::set(persona).at("set", "the personality")?;
+    }
+    Ok(())
+}
+
+/// Sets the limit of descriptors, which would concern the setting-up process if it were set earlier.
+pub(crate) fn limit_descriptors(process: &ProcessPlan) -> Result<()> {
+    process.rlimits.iter().filter(|limit| limit.resource == Resource::RLIMIT_NOFILE).try_for_each(set_rlimit)
+}
+
+/// Raises hard limits as far as the plan wants, and leaves the rest for [`set_limits`]: only the host's root may raise
+/// them, and what is still to be done must not meet lower ones.
+pub(crate) fn raise_limits(process: &ProcessPlan) -> Result<()> {
+    for limit in &process.rlimits {
+        let (soft, hard) = getrlimit(limit.resource).at("read limit", limit.name)?;
+        if limit.hard > hard {
+            set_rlimit(&Rlimit { soft: soft.max(limit.soft), ..*limit })?;
+        }
     }
     Ok(())
 }
@@ -96,7 +117,12 @@ pub(crate) fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
 
 /// A process that is not root must be able to open /dev/stdout again: what is a pipe or a terminal becomes its own.
 pub(crate) fn own_standard_streams(uid: u32) -> Result<()> {
-    for stream in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+    own_streams(&[std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()], uid)
+}
+
+/// The same for streams that are not in place yet.
+pub(crate) fn own_streams(streams: &[BorrowedFd<'_>], uid: u32) -> Result<()> {
+    for stream in streams {
         let Ok(status) = fstat(stream) else { continue };
         let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
         // Never the null device: it is everybody's.

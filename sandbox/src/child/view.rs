@@ -1,7 +1,7 @@
 //! What a container sees: its parts put together in a mount namespace of its own, and the host's mounts gone.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{View, mounts::MountPlan, options::Recursion},
+    plan::{View, ids::IdMaps, mounts::MountPlan, options::Recursion},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -46,10 +46,24 @@ const COVERABLE: &[&str] = &[
 ];
 
 /// Puts the parts together and makes them this process's root. What it answers with is that root, writable still if
-/// the spec wants it read-only: see [`seal`].
-pub(crate) fn enter(view: &View, parts: Parts, cwd: &Path) -> Result<Root> {
+/// the spec wants it read-only: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
+/// in sight; what is covered is covered after them.
+///
+/// `maps` are those of the container's user namespace: what is made in the root belongs to its root.
+pub(crate) fn enter(
+    view: &View,
+    parts: Parts,
+    cwd: &Path,
+    maps: Option<&IdMaps>,
+    hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
+) -> Result<Root> {
     let host = leave_host()?;
-    let root = make_root(view, parts.root, &host)?;
+    let place = view.root_stands_at.as_deref().map(stand).transpose()?;
+    let root = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
+    let root = match maps.and_then(|maps| maps.outside(0, 0)) {
+        Some(owner) => root.owned_by(owner),
+        None => root,
+    };
     for (plan, part) in view.mounts.iter().zip(parts.mounts) {
         match part {
             Some(part) => attach(&root, plan, part)?,
@@ -57,8 +71,9 @@ pub(crate) fn enter(view: &View, parts: Parts, cwd: &Path) -> Result<Root> {
         }
     }
     if let Some(list) = &view.devices {
-        devices::make(&root, list)?;
+        devices::make(&root, list, maps)?;
     }
+    hooks(root.as_fd())?;
     cover(&root, view, parts.null)?;
     // The specification leaves a missing working directory open; engines expect it to be made.
     root.make_directory(cwd, Links::Follow)?;
@@ -68,8 +83,10 @@ pub(crate) fn enter(view: &View, parts: Parts, cwd: &Path) -> Result<Root> {
 
 /// Puts this process over an empty root on which nothing can be written: it needs no files, and whoever looks at its
 /// `/proc/PID/root` finds none of the host's.
-pub(crate) fn enter_nothing() -> Result<()> {
+/// `hooks` are as for [`enter`].
+pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
     let host = leave_host()?;
+    hooks()?;
     let root = empty(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).at("make an", "empty root")?;
     mount::attach(root.as_fd(), host.as_fd()).at("attach", "the empty root")?;
     pivot(&Root::new(root), &host)
@@ -85,9 +102,15 @@ fn leave_host() -> Result<OwnedFd> {
     Ok(host)
 }
 
+/// A place in this namespace's copy of the host's mounts.
+fn stand(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).at("open", path.display())
+}
+
 /// The root goes on top of the host's in this namespace: no stub directory is needed, and mounts onto it work on
 /// kernels that cannot mount onto detached trees (before 6.15).
-fn make_root(view: &View, parts: Vec<Part>, host: &OwnedFd) -> Result<Root> {
+pub(crate) fn make_root(view: &View, parts: Vec<Part>, host: &OwnedFd) -> Result<Root> {
     let mut root: Option<Root> = None;
     for (plan, part) in view.root.iter().zip(parts) {
         if !part.is_directory {

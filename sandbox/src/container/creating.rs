@@ -1,7 +1,7 @@
 //! Create: everything that can be done before Start.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex},
 };
@@ -11,33 +11,74 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
-    Container, Defaults, Request, Role,
+    Container, Defaults, Gate, Io, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
     netdev,
 };
 use crate::{
     Error, Result,
-    child::{self, Join},
+    channel::{self, ParentEnd, Report},
+    child::{self, Birth, Inhabited, Join},
+    errand::Errand,
     error::Context,
-    plan::{self, Plan, netdev::NetDevice},
+    hooks::{Aftermath, ContainerHooks},
+    listener::Place,
+    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, user},
     record::{self, Record},
+    rootfs::VisibleRoot,
     seccomp::Filter,
+    user_namespace::UserNamespaces,
 };
 
-/// A container whose init has been cloned and is setting itself up. Readable (as a descriptor) when it has something
-/// to say. Dropping it undoes what was made.
+/// A container that is being made: its init is setting itself up, or waits for a hook. Readable (as a descriptor) when
+/// there is news of it. Dropping it undoes what was made.
 #[derive(Debug)]
 pub struct Creating {
-    // Dropped in this order: a cgroup with a process in it cannot be removed.
-    child: Nascent,
+    // Dropped in this order: a cgroup with a process in it cannot be removed, a root that it uses not be given back.
+    awaited: Awaited,
+    /// Init, while it waits for something else.
+    waiting: Option<Nascent>,
     cgroup: FreshCgroup,
+    root: Option<VisibleRoot>,
+    /// What init will be made of, while its root is being mounted.
+    unborn: Option<Box<Unborn>>,
+    hooks: Option<Arc<ContainerHooks>>,
+    /// Whether a hook has been run: the hooks after the container's end are due then, however far it comes.
+    hooked: bool,
+    /// Init stands at its gate; with its terminal.
+    ready: Option<Option<OwnedFd>>,
+    /// Why everything has been taken back.
+    failure: Option<Error>,
     role: Role,
     defaults: Defaults,
     call: Option<Call>,
     /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
     unrestricted: Option<Arc<Spec>>,
     net_devices: Vec<NetDevice>,
+}
+
+/// What there is news from.
+#[derive(Debug)]
+enum Awaited {
+    /// Init.
+    Init(Nascent),
+    /// Mounting, or hooks.
+    Errand(Errand),
+}
+
+/// A process to be, all that is needed to clone it.
+#[derive(Debug)]
+struct Unborn {
+    id: String,
+    role: Role,
+    io: Io,
+    plan: Plan,
+    joins: Vec<Join>,
+    pids: Option<OwnedFd>,
+    users: UserNamespaces,
+    filter: Option<Arc<Filter>>,
+    listener: Option<Arc<Place>>,
 }
 
 impl Creating {
@@ -56,59 +97,241 @@ impl Creating {
         let agent = agent.filter(|_| request.role == Role::Program);
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
+        let users = UserNamespaces::of(plan.user.as_ref(), &plan.view)?;
+        if let Some(maps) = users.maps() {
+            user::check_ids(&plan.process, maps)?;
+        }
         refuse_parameters_of_the_host(&plan, &joins)?;
-        let Request { id, bundle, spec, io, role, .. } = request;
+        let Request { id, bundle, spec, io, role, rootfs } = request;
         let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
-        let (channel, mut birth) = birth::prepare(&id, cgroup.get()?, io)?;
-        birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
-        let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
-            birth.run(|birth| match role {
-                Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),
-                Role::Holder => child::hold(birth, &plan, &joins),
-            })
-        })?;
-        // On disk before the gate can open; the child is busy meanwhile.
-        record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
-        let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter, agent };
+        let hooks = plan.hooks.clone();
+        let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
+        let inhabited = Inhabited::of(&plan.namespaces, &users);
+        let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
+        let root_is_visible = plan.root_is_visible;
+        let listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let unrestricted = plan.view.needs_disks().then_some(spec);
-        Ok(Self { child, cgroup, role, defaults, call, unrestricted, net_devices: plan.net_devices })
+        let net_devices = plan.net_devices.clone();
+        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener };
+        let (awaited, unborn, root) = match root_is_visible {
+            false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
+            true => {
+                let (root, errand) = VisibleRoot::mount(&rootfs, cgroup.bundle())?;
+                (Awaited::Errand(errand), Some(Box::new(unborn)), Some(root))
+            }
+        };
+        let (hooked, waiting, ready, failure) = (false, None, None, None);
+        Ok(Self {
+            awaited,
+            waiting,
+            cgroup,
+            root,
+            unborn,
+            hooks,
+            hooked,
+            ready,
+            failure,
+            role,
+            defaults,
+            call,
+            unrestricted,
+            net_devices,
+        })
     }
 
-    /// Pid of init.
+    /// Pid of init; 0 as long as there is none, which is so until the root file system has been mounted if hooks have
+    /// to find it.
     pub fn pid(&self) -> i32 {
-        self.child.pid()
+        match (&self.awaited, &self.waiting) {
+            (Awaited::Init(init), _) | (_, Some(init)) => init.pid(),
+            (Awaited::Errand(_), None) => 0,
+        }
+    }
+
+    /// Takes one piece of news; true when it was the last and init stands at its gate. Does not wait when the descriptor
+    /// is readable, and has to be asked again only when it is readable again.
+    ///
+    /// # Errors
+    /// Whatever has failed; everything is taken back then, and nothing is left to be asked.
+    pub fn advance(&mut self) -> Result<bool> {
+        match self.take_news() {
+            Err(error) if self.hooked => self.take_back(error).map(|()| false),
+            answer => answer,
+        }
+    }
+
+    fn take_news(&mut self) -> Result<bool> {
+        if self.ready.is_some() {
+            return Ok(true);
+        }
+        match &mut self.awaited {
+            Awaited::Errand(errand) => match errand.advance()? {
+                true => self.go_on().map(|()| false),
+                false => Ok(false),
+            },
+            Awaited::Init(init) => match init.report()? {
+                Report::Ready(terminal) => {
+                    if let Some(spec) = self.unrestricted.take() {
+                        self.cgroup.get()?.restrict_devices(resources(&spec))?;
+                    }
+                    // Last of all: nothing else can fail and take a device away with the namespace.
+                    netdev::move_all(&self.net_devices, init.pid())?;
+                    self.ready = Some(terminal);
+                    Ok(true)
+                }
+                Report::Hooks => self.run_hooks().map(|()| false),
+                Report::Failed(error) => Err(error),
+                Report::Born(_) | Report::Closed => Err(init.died_silently()),
+            },
+        }
+    }
+
+    /// An errand is done: init is next.
+    fn go_on(&mut self) -> Result<()> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let init = match (self.waiting.take(), self.unborn.take()) {
+            (Some(init), _) => {
+                init.go_on()?;
+                init
+            }
+            (None, Some(unborn)) => unborn.bear(&self.cgroup)?,
+            (None, None) => return Err(Error::invalid("container", "", "has been taken back")),
+        };
+        self.awaited = Awaited::Init(init);
+        Ok(())
+    }
+
+    /// Init waits while the runtime runs hooks; it runs others itself when it goes on.
+    fn run_hooks(&mut self) -> Result<()> {
+        self.hooked = true;
+        let errand = self.hooks.as_ref().map(|hooks| hooks.send_runtime(self.pid())).transpose()?.flatten();
+        let Some(errand) = errand else {
+            return match &self.awaited {
+                Awaited::Init(init) => init.go_on(),
+                Awaited::Errand(_) => Ok(()),
+            };
+        };
+        if let Awaited::Init(init) = std::mem::replace(&mut self.awaited, Awaited::Errand(errand)) {
+            self.waiting = Some(init);
+        }
+        Ok(())
+    }
+
+    /// Ends what has been made for a reason that is told when the hooks for the time after the container have run.
+    fn take_back(&mut self, error: Error) -> Result<()> {
+        self.hooked = false;
+        if let (Awaited::Init(init), _) | (_, Some(init)) = (&self.awaited, &self.waiting) {
+            init.end();
+        }
+        self.cgroup.take_back();
+        let aftermath = Aftermath::new(self.hooks.clone(), None);
+        if aftermath.is_nothing() {
+            return Err(error);
+        }
+        // If they cannot be run: the first reason is the one to be told.
+        let Ok(errand) = aftermath.send(None) else { return Err(error) };
+        (self.awaited, self.waiting, self.failure) = (Awaited::Errand(errand), None, Some(error));
+        Ok(())
     }
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
-    pub fn finish(self) -> Result<Container> {
-        let Self { child, cgroup, role, defaults, call, unrestricted, net_devices } = self;
-        let ready = child.wait_until_ready().and_then(|terminal| {
-            if let Some(spec) = unrestricted {
-                cgroup.get()?.restrict_devices(resources(&spec))?;
-            }
-            // Last of all: nothing else can fail and take a device away with the namespace.
-            netdev::move_all(&net_devices, child.pid())?;
-            Ok(terminal)
-        });
-        // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
-        let terminal = match ready {
-            Ok(terminal) => terminal,
-            Err(error) => {
-                drop(child);
-                return Err(error);
-            }
+    pub fn finish(mut self) -> Result<Container> {
+        while !self.advance()? {}
+        let Self { awaited: Awaited::Init(init), cgroup, root, role, defaults, ready, hooks, call, .. } = self else {
+            return Err(Error::invalid("container", "", "has no process"));
         };
-        let (init, gate) = child.into_process()?;
+        let (init, gate) = init.into_process()?;
         let (cgroup, bundle) = cgroup.keep()?;
-        let (gate, others) = (Some(gate), Mutex::default());
-        Ok(Container { bundle, role, init, cgroup, gate, call, terminal, defaults, others })
+        let gate = Some(Gate { channel: gate, hooks: hooks.clone(), call });
+        let (terminal, others) = (ready.flatten(), Mutex::default());
+        let aftermath = Aftermath::new(hooks, root.map(VisibleRoot::keep));
+        Ok(Container { bundle, role, init, cgroup, gate, terminal, defaults, others, aftermath })
+    }
+}
+
+impl Unborn {
+    /// Clones it; on disk before its gate can open, because it is busy meanwhile.
+    fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
+        let Self { id, role, io, plan, joins, pids, users, filter, listener } = self;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io)?;
+        birth.listener = listener;
+        let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
+        let child = nursery.bear(birth, channel, filter.as_deref())?;
+        record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
+        Ok(child)
     }
 }
 
 impl AsFd for Creating {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.child.as_fd()
+        match &self.awaited {
+            Awaited::Init(init) => init.as_fd(),
+            Awaited::Errand(errand) => errand.as_fd(),
+        }
     }
+}
+
+/// What init is born with.
+struct Nursery<'a> {
+    plan: &'a Plan,
+    joins: &'a [Join],
+    pids: Option<BorrowedFd<'a>>,
+    users: &'a UserNamespaces,
+    role: Role,
+}
+
+impl Nursery<'_> {
+    fn bear(&self, mut birth: Birth, channel: ParentEnd, filter: Option<&Filter>) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let ordinary = |birth: &Birth| match role {
+            Role::Program => child::init(birth, plan, joins, users, filter),
+            Role::Holder => child::hold(birth, plan, joins),
+        };
+        if users.container().is_some() {
+            return self.bear_in_user_namespace(&mut birth, channel, filter);
+        }
+        if plan.namespaces.new.contains(NEWTIME) {
+            let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, ordinary));
+            return birth::bear_by_carrier(pids, &birth, channel, carrier);
+        }
+        // A user namespace that turned out to be our own is not made.
+        birth::bear(plan.namespaces.new, pids, &birth, channel, || birth.run(ordinary))
+    }
+
+    /// First init, which waits; then, because it joins init's namespaces, who builds for it.
+    fn bear_in_user_namespace(
+        &self,
+        birth: &mut Birth,
+        channel: ParentEnd,
+        filter: Option<&Filter>,
+    ) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let (giver, taker) = channel::handover()?;
+        birth.taker = Some(taker);
+        let init = |birth: &Birth| match role {
+            Role::Program => child::init_in_user_namespace(birth, plan, filter),
+            Role::Holder => child::hold_in_user_namespace(birth, plan),
+        };
+        let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, init));
+        let init = birth::bear_by_carrier(pids, birth, channel, carrier)?;
+        let (_, pidfd) = init.by_descriptor()?;
+        let builder = birth::bear_outside(Some(pidfd.as_fd()), || {
+            birth.run(|birth| child::build(birth, plan, role, &pidfd, users, &giver))
+        })?;
+        Ok(init.built_by(builder))
+    }
+}
+
+/// What a container has that is restored from disk, but for its processes: they have been made in another life.
+pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<(FreshCgroup, Defaults)> {
+    birth::check_labels(&plan.process)?;
+    let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
+    let (inhabited, agent) = (Inhabited::default(), None);
+    let cgroup = make_cgroup(plan, spec, bundle, layout)?;
+    cgroup.get()?.restrict_devices(resources(spec))?;
+    Ok((cgroup, Defaults { process, personality, filter, inhabited, agent }))
 }
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {

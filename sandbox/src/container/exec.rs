@@ -17,7 +17,10 @@ use crate::{
     Error, Result,
     channel::Report,
     child,
-    plan::process::{self, ProcessPlan},
+    plan::{
+        process::{self, ProcessPlan},
+        user,
+    },
     process::Process,
 };
 
@@ -38,13 +41,16 @@ impl Executing {
         }
         let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
         birth::check_labels(&plan)?;
+        let Defaults { personality, filter, inhabited, agent, .. } = &container.defaults;
+        if let Some(maps) = &inhabited.maps {
+            user::check_ids(&plan, maps)?;
+        }
         let init = container.init.try_clone_pidfd()?;
-        let Defaults { personality, filter, agent, .. } = &container.defaults;
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
-        let (channel, mut birth) = birth::prepare("exec", &container.cgroup, io)?;
+        let (channel, mut birth) = birth::prepare(&container.cgroup, io)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
-            birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
+            birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))
         })?;
         container.remember(child.other());
         let listener = match (call, agent) {
@@ -80,7 +86,7 @@ impl Executing {
             }
             Report::Failed(error) => Err(error),
             Report::Closed if self.ready => Ok(true),
-            Report::Closed => Err(self.child.died_silently()),
+            Report::Born(_) | Report::Hooks | Report::Closed => Err(self.child.died_silently()),
         }
     }
 

@@ -17,14 +17,19 @@ use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use self::agent::{Agent, Call, HandOver};
+pub(crate) use self::{birth::FreshCgroup, creating::seed};
 pub use self::{creating::Creating, exec::Executing};
 use crate::{
-    Result,
+    Error, Result,
     channel::{ParentEnd, Report},
+    child::Inhabited,
+    errand::Errand,
     error::Context,
+    hooks::{Aftermath, ContainerHooks},
     plan::process::ProcessPlan,
     process::{Other, Process},
     record,
+    rootfs::VisibleRoot,
     seccomp::Filter,
 };
 
@@ -95,26 +100,44 @@ pub struct Container {
     init: Process,
     cgroup: Cgroup,
     /// The gate, until it has been opened.
-    gate: Option<ParentEnd>,
-    /// Whom to tell about the seccomp listener of init, until its gate has been opened.
-    call: Option<Call>,
+    gate: Option<Gate>,
     terminal: Option<OwnedFd>,
     defaults: Defaults,
     /// What was executed in it, as long as somebody can ask for the exit.
     others: Mutex<Vec<Other>>,
+    /// What is left to be done when it is gone.
+    aftermath: Aftermath,
+}
+
+/// What init waits at.
+#[derive(Debug)]
+struct Gate {
+    channel: ParentEnd,
+    /// Those that are run when it has been opened.
+    hooks: Option<Arc<ContainerHooks>>,
+    /// Whom to tell about the seccomp listener of init.
+    call: Option<Call>,
 }
 
 /// What a process of the container has unless it says otherwise.
 #[derive(Debug, Clone)]
-struct Defaults {
+pub(crate) struct Defaults {
     process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
+    inhabited: Inhabited,
     /// Who is asked about system calls, if the filter asks anybody.
     agent: Option<Arc<Agent>>,
 }
 
 impl Container {
+    /// One whose processes were brought back from disk, with its root file system in the bundle.
+    pub(crate) fn restored(init: Process, cgroup: FreshCgroup, root: VisibleRoot, defaults: Defaults) -> Result<Self> {
+        let (cgroup, bundle) = cgroup.keep()?;
+        let (aftermath, others) = (Aftermath::new(None, Some(root.keep())), Mutex::default());
+        Ok(Self { bundle, role: Role::Program, init, cgroup, gate: None, terminal: None, defaults, others, aftermath })
+    }
+
     /// Its init process.
     pub fn init(&self) -> &Process {
         &self.init
@@ -141,15 +164,22 @@ impl Container {
     /// It has been opened before.
     pub fn start(&mut self) -> Result<Starting> {
         let gate = self.gate.take().ok_or(nix::errno::Errno::EALREADY).at("start process", self.init.pid())?;
-        let listener = match (self.call.take(), &self.defaults.agent) {
+        let listener = match (gate.call, &self.defaults.agent) {
             (Some(call), Some(agent)) => {
                 let (pid, process) = (self.init.pid(), self.init.try_clone_pidfd()?);
                 Some(HandOver::begin(call, agent, (pid, process), pid)?)
             }
             _ => None,
         };
-        gate.open_gate()?;
-        Ok(Starting { channel: gate, listener })
+        gate.channel.open_gate()?;
+        Ok(Starting {
+            channel: gate.channel,
+            pid: self.init.pid(),
+            listener,
+            hooks: gate.hooks,
+            errand: None,
+            failures: Vec::new(),
+        })
     }
 
     /// Begins another process in the container's namespaces and cgroup. What `process` leaves open (capabilities,
@@ -167,6 +197,12 @@ impl Container {
     /// Lets stopped processes run again.
     pub fn resume(&self) -> Result<()> {
         Ok(self.cgroup.thaw()?)
+    }
+
+    /// User and group of the host that one of the container's stands for.
+    pub fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let maps = self.defaults.inhabited.maps.as_ref();
+        maps.map_or((uid, gid), |maps| maps.outside(uid, gid).unwrap_or((uid, gid)))
     }
 
     /// Changes limits.
@@ -187,33 +223,65 @@ impl Container {
             match loment_sys::pidfd::open(pid).and_then(|fd| loment_sys::pidfd::send_signal(fd.as_fd(), signal)) {
                 Ok(()) => any = true,
                 Err(nix::errno::Errno::ESRCH) => {}
-                Err(errno) => return Err(crate::Error::os(format!("send signal {signal} to process"), pid, errno)),
+                Err(errno) => return Err(Error::os(format!("send signal {signal} to process"), pid, errno)),
             }
         }
         Ok(any)
     }
 
-    /// Kills what is left and removes the cgroup, within a bounded time. Idempotent. The root file system goes with its
-    /// last process: it was never mounted anywhere else.
+    /// Kills what is left and removes the cgroup, within a bounded time; then waits for what has to be done after it: see
+    /// [`Container::aftermath`]. Idempotent. The root file system of a container without hooks goes with its last
+    /// process: it was never mounted anywhere else.
     pub fn delete(&mut self) -> Result<()> {
+        self.remove()?.map_or(Ok(()), |errand| errand.finish().map(drop))
+    }
+
+    /// [`Container::delete`] without waiting for what has to be done after it.
+    pub fn remove(&mut self) -> Result<Option<Errand>> {
         self.kill()?;
         self.cgroup.remove_with_parent()?;
-        record::forget(&self.bundle)
+        if self.aftermath.is_nothing() {
+            record::forget(&self.bundle)?;
+        }
+        self.aftermath()
     }
 
     /// [`Container::delete`] without waiting: false while something of the container is still ending. To be asked again.
+    /// When it is true there may still be an [`Container::aftermath`].
     pub fn try_delete(&mut self) -> Result<bool> {
         let gone = self.try_end_attempt()? && self.cgroup.try_remove_with_parent()?;
-        if gone {
+        if gone && self.aftermath.is_nothing() {
             record::forget(&self.bundle)?;
         }
         Ok(gone)
     }
 
+    /// Sends for what is left to be done when a container has been deleted, if there is anything: its `poststop` hooks,
+    /// whose failures are what the errand answers with, and the end of its root file system, if that was mounted for
+    /// hooks. Until then the container can be found by [`record::sweep`]. Once.
+    pub fn aftermath(&mut self) -> Result<Option<Errand>> {
+        self.send_for_aftermath(true)
+    }
+
+    /// The same when only this attempt at running the container has ended, and its cgroup is kept.
+    pub fn aftermath_of_attempt(&mut self) -> Result<Option<Errand>> {
+        self.send_for_aftermath(false)
+    }
+
+    fn send_for_aftermath(&mut self, is_last: bool) -> Result<Option<Errand>> {
+        if self.aftermath.is_nothing() {
+            return Ok(None);
+        }
+        let errand = self.aftermath.send(is_last.then_some(&self.bundle))?;
+        self.aftermath = Aftermath::default();
+        Ok(Some(errand))
+    }
+
     /// Ends this attempt at running the container: kills what is left, and keeps the cgroup with what it has counted
     /// for the next [`Creating::begin`] of the same container.
     pub fn end_attempt(&mut self) -> Result<()> {
-        self.kill()
+        self.kill()?;
+        self.aftermath_of_attempt()?.map_or(Ok(()), |errand| errand.finish().map(drop))
     }
 
     /// [`Container::end_attempt`] without waiting: false while a process is still ending. To be asked again.
@@ -258,17 +326,23 @@ impl Container {
     }
 }
 
-/// A start under way: readable when there is news of it.
+/// A start under way: readable (as a descriptor) when there is news of it.
 #[derive(Debug)]
 pub struct Starting {
     channel: ParentEnd,
+    pid: i32,
     /// The listener of its seccomp filter, until the agent has it.
     listener: Option<HandOver>,
+    hooks: Option<Arc<ContainerHooks>>,
+    /// The hooks that are run when the program has been executed.
+    errand: Option<Errand>,
+    failures: Vec<Error>,
 }
 
 impl Starting {
-    /// Takes one piece of news; true when it was the last and the program has been executed. (One that was killed at
-    /// this very moment counts as executed: its exit tells.) Does not wait when the descriptor is readable.
+    /// Takes one piece of news; true when it was the last: the program has been executed and the `poststart` hooks have
+    /// run. (A program that was killed at this very moment counts as executed: its exit tells.) Does not wait when the
+    /// descriptor is readable, and has to be asked again only when it is readable again.
     pub fn advance(&mut self) -> Result<bool> {
         if let Some(listener) = &mut self.listener {
             if listener.advance(&self.channel)? {
@@ -276,13 +350,37 @@ impl Starting {
             }
             return Ok(false);
         }
+        if self.errand.is_some() {
+            return Ok(self.hear_of_hooks());
+        }
         match self.channel.receive()? {
             Report::Failed(error) => Err(error),
-            Report::Ready(_) | Report::Closed => Ok(true),
+            Report::Born(_) | Report::Ready(_) | Report::Hooks | Report::Closed => {
+                let sent = self.hooks.take().map_or(Ok(None), |hooks| hooks.send_poststart(self.pid));
+                self.errand = self.unless_failed(sent).flatten();
+                Ok(self.errand.is_none())
+            }
         }
     }
 
-    /// Waits until the program has been executed. Does not wait after [`Starting::advance`] has said that it has been.
+    /// Whether the hooks after the start are done. What befalls them does not befall the program, which runs.
+    fn hear_of_hooks(&mut self) -> bool {
+        let Some(errand) = &mut self.errand else { return true };
+        let done = errand.advance();
+        self.failures.extend(errand.take_failures());
+        self.unless_failed(done).unwrap_or(true)
+    }
+
+    fn unless_failed<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.failures.push(error)).ok()
+    }
+
+    /// What has failed since this was last asked and did not stop the start: `poststart` hooks.
+    pub fn take_failures(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// Waits for the end of the start.
     pub fn finish(mut self) -> Result<()> {
         while !self.advance()? {}
         Ok(())
@@ -291,6 +389,7 @@ impl Starting {
 
 impl AsFd for Starting {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_ref().map_or(self.channel.as_fd(), AsFd::as_fd)
+        let errand = self.errand.as_ref().map_or(self.channel.as_fd(), AsFd::as_fd);
+        self.listener.as_ref().map_or(errand, AsFd::as_fd)
     }
 }

@@ -4,6 +4,8 @@
 //! nothing half made is left behind by bad input.
 
 pub(crate) mod devices;
+pub(crate) mod hooks;
+pub(crate) mod ids;
 pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
@@ -13,10 +15,12 @@ pub(crate) mod process;
 pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
+pub(crate) mod user;
 
 use std::{
     ffi::CString,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use loment_sys::mount::Propagation;
@@ -31,16 +35,21 @@ use self::{
     options::Recursion,
     process::ProcessPlan,
     sysctl::Sysctl,
+    user::UserPlan,
 };
 use crate::{
     Error, Result,
-    container::{Request, Role},
+    container::{Request, Role, RootfsMount},
+    hooks::ContainerHooks,
 };
 
 /// A container to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    pub(crate) user: Option<UserPlan>,
+    /// What the clocks of a new time namespace are ahead, as the kernel takes it.
+    pub(crate) clocks: String,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
@@ -52,6 +61,9 @@ pub(crate) struct Plan {
     pub(crate) personality: Option<Persona>,
     /// What the container sees; a holder sees nothing.
     pub(crate) view: View,
+    pub(crate) hooks: Option<Arc<ContainerHooks>>,
+    /// Whether containerd's mounts are made in the bundle, for hooks to find, and the container's root of them.
+    pub(crate) root_is_visible: bool,
 }
 
 /// The file systems of a container.
@@ -59,6 +71,8 @@ pub(crate) struct Plan {
 pub(crate) struct View {
     /// What makes the root, in order.
     pub(crate) root: Vec<MountPlan>,
+    /// Where in the host's tree it stands until it is the root, for those who look for it there.
+    pub(crate) root_stands_at: Option<PathBuf>,
     pub(crate) root_is_readonly: bool,
     pub(crate) root_propagation: Option<(Propagation, Recursion)>,
     pub(crate) mounts: Vec<MountPlan>,
@@ -90,15 +104,22 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
     let namespaces = namespaces::namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let process = spec.process().as_ref().ok_or_else(|| Error::invalid("process", "", "is missing"))?;
     let (hostname, domainname) = names(spec, &namespaces)?;
+    let user = user::user(linux, &namespaces)?;
+    let hooks = ContainerHooks::of(spec, request.role, &request.id, &request.bundle)?;
+    let hooks_see_the_root = hooks.as_ref().is_some_and(|hooks| hooks.see_the_root());
     let view = match request.role {
         Role::Program => {
             namespaces.require_mount()?;
-            view(request, linux)?
+            view(request, linux, hooks_see_the_root)?
         }
         Role::Holder => View::default(),
     };
+    refuse_maps_of_nobody(&view, user.is_some())?;
     let mut process = process::process(process)?;
     process.memory_policy = linux.memory_policy().as_ref().map(memory::memory_policy).transpose()?;
+    if let Some(maps) = user.as_ref().and_then(UserPlan::maps) {
+        user::check_ids(&process, maps)?;
+    }
     Ok(Plan {
         hostname,
         domainname,
@@ -110,9 +131,25 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         cgroup: cgroup(linux, &request.id),
         process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
+        clocks: user::clocks(linux.time_offsets(), &namespaces)?,
+        user,
         namespaces,
         view,
+        root_is_visible: hooks_see_the_root && !request.rootfs.is_empty(),
+        hooks,
     })
+}
+
+/// `idmap` without maps means those of the container.
+fn refuse_maps_of_nobody(view: &View, has_user_namespace: bool) -> Result<()> {
+    let mut mounts = view.root.iter().chain(&view.mounts).filter_map(|plan| Some((plan, plan.owners.as_ref()?)));
+    match mounts.find(|(_, owners)| owners.maps.is_none() && !has_user_namespace) {
+        Some((plan, _)) => {
+            let target = format!("/{}", plan.target.display());
+            Err(Error::invalid("mounts.uidMappings", target, "is missing for idmap without a user namespace"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// An absent `linux` section: the default of the crate has namespaces and masked paths of its own.
@@ -132,21 +169,6 @@ fn check_id(id: &str) -> Result<()> {
 /// A field that is ignored is worse than one that is refused: somebody relies on it.
 fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     let refuse = |field: &str| Err(Error::invalid(field, "", "is not supported yet"));
-    if let Some(hooks) = spec.hooks() {
-        #[allow(deprecated, reason = "a deprecated hook must not be ignored either")]
-        let prestart = hooks.prestart();
-        let all = [
-            prestart,
-            hooks.create_runtime(),
-            hooks.create_container(),
-            hooks.start_container(),
-            hooks.poststart(),
-            hooks.poststop(),
-        ];
-        if all.into_iter().flatten().any(|hooks| !hooks.is_empty()) {
-            return refuse("hooks");
-        }
-    }
     let elsewhere = [
         ("solaris", spec.solaris().is_some()),
         ("windows", spec.windows().is_some()),
@@ -164,13 +186,6 @@ fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux() else { return Ok(()) };
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
-    }
-    if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
-        return refuse("linux.timeOffsets");
-    }
-    let maps = [linux.uid_mappings(), linux.gid_mappings()];
-    if maps.into_iter().flatten().any(|maps| !maps.is_empty()) {
-        return refuse("linux.uidMappings");
     }
     Ok(())
 }
@@ -209,7 +224,7 @@ fn personality(personality: &LinuxPersonality) -> Result<Persona> {
     }))
 }
 
-fn view(request: &Request, linux: &Linux) -> Result<View> {
+fn view(request: &Request, linux: &Linux, hooks_see_the_root: bool) -> Result<View> {
     let spec = request.spec.as_ref();
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let mounts = mounts.iter().enumerate().map(|(index, mount)| mounts::spec_mount(index, mount, &request.bundle));
@@ -228,8 +243,10 @@ fn view(request: &Request, linux: &Linux) -> Result<View> {
         ),
     };
     let mount_label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    let (root, root_stands_at) = if hooks_see_the_root { visible_root(request)? } else { (root(request)?, None) };
     Ok(View {
-        root: root(request)?,
+        root,
+        root_stands_at,
         root_is_readonly: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
         root_propagation,
         mounts,
@@ -246,10 +263,27 @@ fn root(request: &Request) -> Result<Vec<MountPlan>> {
         let root = root.ok_or_else(|| Error::invalid("root", "", "is missing, and there are no rootfs mounts"))?;
         return Ok(vec![mounts::root_path(root.path(), &request.bundle)?]);
     }
-    let mounts = request.rootfs.iter().enumerate();
-    let mounts = mounts
-        .map(|(index, mount)| mounts::rootfs_mount(index, mount, &request.bundle))
-        .collect::<Result<Vec<MountPlan>>>()?;
+    rootfs(&request.rootfs, &request.bundle)
+}
+
+/// A root that stands in the bundle until it is the root: what is mounted there by then, or what the specification names.
+fn visible_root(request: &Request) -> Result<(Vec<MountPlan>, Option<PathBuf>)> {
+    let mut root = root(request)?;
+    let place = match request.spec.root() {
+        Some(given) if request.rootfs.is_empty() => request.bundle.join(given.path()),
+        _ => {
+            root = vec![mounts::root_path(Path::new("rootfs"), &request.bundle)?];
+            crate::rootfs::place(&request.bundle)
+        }
+    };
+    Ok((root, Some(place)))
+}
+
+/// Checks containerd's mounts, of which there is at least one.
+pub(crate) fn rootfs(mounts: &[RootfsMount], bundle: &Path) -> Result<Vec<MountPlan>> {
+    let mounts = mounts.iter().enumerate();
+    let mounts =
+        mounts.map(|(index, mount)| mounts::rootfs_mount(index, mount, bundle)).collect::<Result<Vec<MountPlan>>>()?;
     match mounts.first() {
         Some(first) if first.target.as_os_str().is_empty() => Ok(mounts),
         _ => Err(Error::invalid("rootfs[0].target", "", "must be empty: the first mount is the root")),

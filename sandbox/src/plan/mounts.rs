@@ -9,7 +9,10 @@ use std::{
 use loment_sys::mount::Propagation;
 use oci_spec::runtime::Mount;
 
-use super::options::{self, Change, Datum, Image, Options, Recursion};
+use super::{
+    ids::IdMaps,
+    options::{self, Change, Datum, Image, Options, Recursion},
+};
 use crate::{Error, Result, container::RootfsMount};
 
 /// One mount.
@@ -25,6 +28,17 @@ pub(crate) struct MountPlan {
     pub(crate) propagation: Vec<(Propagation, Recursion)>,
     /// Fill it with what it covers.
     pub(crate) copy_up: bool,
+    /// Whose files are shown as whose.
+    pub(crate) owners: Option<Owners>,
+}
+
+/// An idmapped mount.
+#[derive(Debug, Clone)]
+pub(crate) struct Owners {
+    /// Read as maps of a user namespace; `None`: those of the container's.
+    pub(crate) maps: Option<IdMaps>,
+    /// Of an overlay, the lower layers are what is mapped, each by itself.
+    pub(crate) recursion: Recursion,
 }
 
 /// What is mounted.
@@ -69,11 +83,10 @@ pub(crate) fn spec_mount(index: usize, mount: &Mount, bundle: &Path) -> Result<M
     if target.as_os_str().is_empty() {
         return Err(Error::invalid(field("destination"), mount.destination().display(), "would cover the root"));
     }
-    let mapped = |maps: &Option<Vec<_>>| maps.as_ref().is_some_and(|maps| !maps.is_empty());
-    if mapped(mount.uid_mappings()) || mapped(mount.gid_mappings()) {
-        return Err(Error::invalid(field("uidMappings"), "", "needs a user namespace, which is not supported yet"));
+    let mut options = options::lower(&field("options"), mount.options().as_deref().unwrap_or_default())?;
+    if let Some(maps) = IdMaps::of_spec(&field, mount.uid_mappings(), mount.gid_mappings())? {
+        options.maps = maps;
     }
-    let options = options::lower(&field("options"), mount.options().as_deref().unwrap_or_default())?;
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     assemble(&field, mount.typ().as_deref(), source, target, options, bundle)
 }
@@ -102,6 +115,7 @@ pub(crate) fn root_path(path: &Path, bundle: &Path) -> Result<MountPlan> {
         tree: Change::default(),
         propagation: Vec::new(),
         copy_up: false,
+        owners: None,
     })
 }
 
@@ -113,7 +127,12 @@ fn assemble(
     options: Options,
     bundle: &Path,
 ) -> Result<MountPlan> {
-    let Options { bind, mount, tree, propagation, copy_up, image, remount, data } = options;
+    let Options { bind, mount, tree, propagation, copy_up, image, remount, owners, maps, data } = options;
+    let maps = maps.complete(field, ("options (uidmap=)", "options (gidmap=)"))?;
+    let owners = match (owners, &maps) {
+        (None, None) => None,
+        (recursion, _) => Some(Owners { maps, recursion: recursion.unwrap_or(Recursion::One) }),
+    };
     let source = match (kind.unwrap_or_default(), bind) {
         // What is found there may be a mount of the host's file system, which others have mounted too.
         (_, bind) if remount => match data.iter().find(|datum| bind.is_none() || !options::is_of_every(datum)) {
@@ -152,7 +171,10 @@ fn assemble(
     if copy_up && !matches!(&source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
         return Err(Error::invalid(field("options"), "\"tmpcopyup\"", "is for a tmpfs only"));
     }
-    Ok(MountPlan { target, source, mount, tree, propagation, copy_up })
+    if owners.is_some() && !matches!(&source, Source::Bind { .. } | Source::Overlay { .. }) {
+        return Err(Error::invalid(field("options"), "\"idmap\"", "is for bind mounts and overlays only"));
+    }
+    Ok(MountPlan { target, source, mount, tree, propagation, copy_up, owners })
 }
 
 fn overlay(field: &dyn Fn(&str) -> String, source: &Path, data: Vec<Datum>) -> Result<Source> {

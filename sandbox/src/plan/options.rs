@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 
 use loment_sys::mount::{Propagation, attr};
 
+use super::ids::{IdMap, IdMaps};
 use crate::{Error, Result};
 
 /// What to change on a mount: first `clear`, then `set`; bits of [`attr`].
@@ -42,6 +43,10 @@ pub(crate) struct Options {
     pub(crate) image: Option<Image>,
     /// Change what is mounted there already.
     pub(crate) remount: bool,
+    /// `idmap` or `ridmap`: show files as if they belonged to the container's users, of one mount or of all below it.
+    pub(crate) owners: Option<Recursion>,
+    /// `uidmap=` and `gidmap=` of containerd's mounts: how to.
+    pub(crate) maps: IdMaps,
     /// Everything else, which is for the file system to understand.
     pub(crate) data: Vec<Datum>,
 }
@@ -157,12 +162,18 @@ impl Options {
             // It says how, and so that there is an image file: containerd has it beside `loop` only.
             "direct-io" => self.image = Some(Image { direct: true }),
             "remount" => self.remount = true,
+            "idmap" => self.owners = Some(Recursion::One),
+            "ridmap" => self.owners = Some(Recursion::All),
             _ if option.starts_with("X-containerd.") => return refuse("is for containerd, not for a runtime"),
-            "idmap" | "ridmap" => return refuse("needs a user namespace, which is not supported yet"),
-            _ if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {
-                return refuse("needs a user namespace, which is not supported yet");
-            }
             _ => {
+                if let Some(ranges) = option.strip_prefix("uidmap=") {
+                    self.maps.users = IdMap::of_option(field, ranges)?;
+                    return Ok(());
+                }
+                if let Some(ranges) = option.strip_prefix("gidmap=") {
+                    self.maps.groups = IdMap::of_option(field, ranges)?;
+                    return Ok(());
+                }
                 let text = |text: &str| {
                     CString::new(text).map_err(|_| Error::invalid(field, format!("{option:?}"), "contains a NUL"))
                 };
@@ -212,7 +223,7 @@ mod tests {
 
     #[test]
     fn options_that_cannot_be_honoured_are_named() {
-        for option in ["idmap", "uidmap=0:1:2", "X-containerd.mkfs", "a\0b"] {
+        for option in ["uidmap=0:1", "gidmap=x", "X-containerd.mkfs", "a\0b"] {
             let error = lower("mounts[0].options", &[option.to_owned()]).unwrap_err().to_string();
             assert!(error.contains("mounts[0].options"), "{error}");
         }

@@ -122,9 +122,11 @@ fn a_limit_that_cannot_be_raised_is_named() {
 
 fn what_is_not_supported_is_refused_by_name() {
     let cases = [
-        ("/hooks", json!({"prestart": [{"path": "/bin/true"}]}), "hooks"),
+        ("/hooks", json!({"prestart": [{"path": "/bin/true", "timeout": 0}]}), "hooks.prestart[0].timeout"),
         ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt"),
-        ("/linux/namespaces", json!([{"type": "user"}, {"type": "mount"}]), "linux.namespaces user"),
+        ("/linux/namespaces", json!([{"type": "user"}, {"type": "mount"}]), "linux.uidMappings"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.gidMappings"),
+        ("/linux/timeOffsets", json!({"monotonic": {"secs": 1}}), "linux.timeOffsets"),
         ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces mount"),
         ("/linux/rootfsPropagation", json!("sideways"), "linux.rootfsPropagation sideways"),
         ("/process/cwd", json!("relative"), "process.cwd"),
@@ -172,7 +174,7 @@ fn a_creation_that_is_dropped_leaves_nothing() {
 }
 
 /// Runs `parent` in another process, which must end by itself, as a shim that is killed does: without cleaning up.
-fn in_a_parent_that_dies(parent: impl FnOnce()) {
+pub(crate) fn in_a_parent_that_dies(parent: impl FnOnce()) {
     let run = || {
         parent();
         0

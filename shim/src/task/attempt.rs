@@ -20,12 +20,14 @@ pub(super) async fn make(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(C
         io: stdio.for_process()?,
         role: plan.role,
     };
-    let creating = Creating::begin(request, &shim.layout)?;
-    let pid = creating.pid();
-    shim.pids.add(pid);
+    let mut creating = Creating::begin(request, &shim.layout)?;
     // Dropped unfinished it takes back what it has made.
-    let finished = readable(&creating).await.and_then(|()| Ok(creating.finish()?));
-    let made = finished.and_then(|container| with_relay(container, stdio, size));
+    let mut pid = 0;
+    let settled = settle(shim, &mut creating, &mut pid).await;
+    let made = match settled.and_then(|()| Ok(creating.finish()?)) {
+        Ok(container) => with_relay(container, stdio, size).await,
+        Err(failure) => Err(failure),
+    };
     match &made {
         Ok(_) => stdio.handed_over(),
         Err(_) => shim.pids.remove(pid),
@@ -33,14 +35,27 @@ pub(super) async fn make(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(C
     made
 }
 
+/// Waits until init stands at its gate. `pid` is its pid as soon as it has one: before anything else is waited for, so
+/// that nobody takes it for an orphan.
+async fn settle(shim: &Shim, creating: &mut Creating, pid: &mut i32) -> Result<()> {
+    loop {
+        *pid = creating.pid().max(*pid);
+        shim.pids.add(*pid);
+        readable(creating).await?;
+        if creating.advance()? {
+            return Ok(());
+        }
+    }
+}
+
 /// Begins to copy for a container's terminal, if it has one. On error the container is deleted.
-fn with_relay(
+async fn with_relay(
     mut container: Container,
     stdio: &Stdio,
     size: Option<oci_spec::runtime::Box>,
 ) -> Result<(Container, Option<Arc<Relay>>)> {
     let Some(terminal) = container.take_terminal() else { return Ok((container, None)) };
-    let relay = Relay::start(terminal, stdio.paths()).and_then(|relay| {
+    let relay = Relay::start(terminal, stdio).and_then(|relay| {
         if let Some(size) = size {
             relay.resize(characters(size.width()), characters(size.height()))?;
         }
@@ -49,7 +64,9 @@ fn with_relay(
     match relay {
         Ok(relay) => Ok((container, Some(Arc::new(relay)))),
         Err(failure) => {
-            container.delete()?;
+            if let Some(errand) = container.remove()? {
+                super::hooks::run(errand, "without a terminal").await?;
+            }
             Err(failure)
         }
     }
