@@ -87,6 +87,9 @@ pub(super) fn check(plan: &Plan, spec: &Spec) -> Result<()> {
         let reason = "cannot be checkpointed and restored yet";
         return Err(Error::invalid("linux.seccomp.listenerPath", agent.display(), reason));
     }
+    if let Some(device) = plan.net_devices.first() {
+        return Err(Error::invalid("linux.netDevices", &device.name, "cannot be checkpointed and restored yet"));
+    }
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
     match terminal {
         true => Err(Error::invalid("process.terminal", "true", "cannot be checkpointed and restored yet")),

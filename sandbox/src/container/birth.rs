@@ -11,6 +11,7 @@ use loment_sys::pidfd;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns},
     sys::stat::Mode,
 };
@@ -69,6 +70,21 @@ impl Nascent {
             builder.end();
         }
         self.process.end();
+    }
+
+    /// Waits for a report or for its end; whether it is a report. While this process has the child's end of the channel
+    /// too, the end of the stream does not tell.
+    fn has_reported(&self) -> Result<bool> {
+        let Some(process) = &self.process.0 else { return Ok(false) };
+        loop {
+            let mut news =
+                [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN), PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut news, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).at("wait for", "the container's process"),
+                Ok(_) => return Ok(news.first().and_then(PollFd::any).unwrap_or(false)),
+            }
+        }
     }
 
     /// It is what it was made for: the process, which nothing kills any more.
@@ -187,6 +203,9 @@ pub(super) fn bear_by_carrier(
     carrier: impl FnOnce() -> i32,
 ) -> Result<Nascent> {
     let carrier = bear(CloneFlags::empty(), pids, birth, channel, carrier)?;
+    if !carrier.has_reported()? {
+        return Err(carrier.died_silently());
+    }
     match carrier.report()? {
         Report::Failed(error) => Err(error),
         Report::Born(init) => {

@@ -349,7 +349,9 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
     birth::check_labels(&plan.process)?;
     let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
     let (inhabited, agent) = (Inhabited::default(), None);
-    Ok((make_cgroup(plan, spec, bundle, layout)?, Defaults { process, personality, filter, inhabited, agent }))
+    let cgroup = make_cgroup(plan, spec, bundle, layout)?;
+    cgroup.get()?.restrict_devices(resources(spec))?;
+    Ok((cgroup, Defaults { process, personality, filter, inhabited, agent }))
 }
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {

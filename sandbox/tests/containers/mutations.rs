@@ -1,8 +1,8 @@
 //! Specifications that something has happened to: the answer is a container or an error that says where, and whatever
 //! it is, nothing is left of it.
 //!
-//! What would reach the host by its very meaning (where the root and bind mounts come from, which cgroup) is changed to
-//! what cannot harm it; everything else to anything.
+//! What would reach the host by its very meaning (where the root and bind mounts come from, which cgroup, what a hook
+//! executes) is changed to what cannot harm it; everything else to anything.
 
 use std::{fs, os::fd::AsFd};
 
@@ -22,7 +22,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::{support::*, users};
 
 pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_mutated_specification_is_a_container_or_a_clear_error_and_leaves_nothing,
@@ -129,6 +129,7 @@ fn reaches_the_host(pointer: &str) -> bool {
     ["/source", "/root/path", "/root", "/linux/cgroupsPath", "/linux", "/mounts"]
         .iter()
         .any(|end| pointer.ends_with(end))
+        || pointer.starts_with("/hooks") && !pointer.ends_with("/timeout")
         || pointer.strip_prefix("/mounts/").is_some_and(|rest| !rest.contains('/'))
 }
 
@@ -196,6 +197,18 @@ fn rich() -> Bundle {
     bundle
 }
 
+/// The same with users of its own and with hooks.
+fn richer() -> Bundle {
+    let mut bundle = rich();
+    users::own_users(&mut bundle);
+    users::give(&bundle.rootfs(), users::FIRST);
+    bundle.spec["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 100, "nanosecs": 1}});
+    bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+    let hook = json!([{"path": "/bin/true", "args": ["true"], "env": ["A=b"], "timeout": 20}]);
+    bundle.spec["hooks"] = json!({"createRuntime": hook, "startContainer": hook, "poststop": hook});
+    bundle
+}
+
 /// An error that says what was being done, and to what.
 fn check_error(error: &Error) -> TestCaseResult {
     let text = error.to_string();
@@ -217,11 +230,18 @@ fn live(bundle: &Bundle) -> TestCaseResult {
     if serde_json::from_value::<oci_spec::runtime::Spec>(bundle.spec.clone()).is_err() {
         return Ok(());
     }
-    let creating = match Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()) {
+    let mut creating = match Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()) {
         Ok(creating) => creating,
         Err(error) => return check_error(&error),
     };
-    await_news(&creating, "create")?;
+    loop {
+        await_news(&creating, "create")?;
+        match creating.advance() {
+            Ok(false) => {}
+            Ok(true) => break,
+            Err(error) => return check_error(&error),
+        }
+    }
     match creating.finish() {
         Ok(mut container) => {
             let ran = run(&mut container);
@@ -283,7 +303,7 @@ fn with_changes(case: impl Fn(Vec<(usize, Change)>) -> TestCaseResult) {
 fn a_mutated_specification_is_a_container_or_a_clear_error_and_leaves_nothing() {
     let host_before = host();
     with_changes(|changes| {
-        let mut bundle = rich();
+        let mut bundle = if changes.len() % 2 == 0 { richer() } else { rich() };
         mutate(&mut bundle.spec, &changes);
         let before = machine();
         let answer = live(&bundle);
@@ -370,9 +390,12 @@ fn known_mutations_are_answered() {
         ("/root/path", json!("a\0b")),
         ("/root/path", json!("volume")),
     ];
-    for (pointer, value) in cases {
-        let mut bundle = rich();
-        *bundle.spec.pointer_mut(pointer).unwrap() = value;
+    let limits = |case: &&(&str, Value)| case.0.contains("limits") || case.0.contains("resources");
+    let all = cases.iter().map(|case| (case, rich as fn() -> Bundle));
+    for ((pointer, value), make) in all.chain(cases.iter().filter(limits).map(|case| (case, richer as fn() -> Bundle)))
+    {
+        let mut bundle = make();
+        *bundle.spec.pointer_mut(pointer).unwrap() = value.clone();
         let before = machine();
         live(&bundle).unwrap_or_else(|error| panic!("{pointer}: {error}"));
         assert_eq!(machine(), before, "{pointer}");

@@ -41,14 +41,14 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_process_at_its_gate_in_a_user_namespace_cannot_be_looked_into,
 ];
 
-const FIRST: u32 = 100_000;
+pub(crate) const FIRST: u32 = 100_000;
 const COUNT: u32 = 65_536;
 
 fn maps() -> Value {
     json!([{"containerID": 0, "hostID": FIRST, "size": COUNT}])
 }
 
-fn give(path: &Path, id: u32) {
+pub(crate) fn give(path: &Path, id: u32) {
     lchown(path, Some(id), Some(id)).unwrap();
     if path.is_dir() && !path.is_symlink() {
         fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), id));
@@ -63,7 +63,7 @@ fn bundle(script: &str) -> Bundle {
     bundle
 }
 
-fn own_users(bundle: &mut Bundle) {
+pub(crate) fn own_users(bundle: &mut Bundle) {
     let linux = &mut bundle.spec["linux"];
     linux["uidMappings"] = maps();
     linux["gidMappings"] = maps();
