@@ -5,6 +5,7 @@
 
 mod pods {
     pub(crate) mod attacks;
+    pub(crate) mod checkpoint;
     pub(crate) mod command;
     pub(crate) mod ctr;
     pub(crate) mod errors;
@@ -17,6 +18,7 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod run;
     pub(crate) mod seccomp;
     pub(crate) mod security;
     pub(crate) mod sharing;
@@ -31,8 +33,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    attacks, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp,
-    security, sharing, streams, supervised, users,
+    attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources,
+    seccomp, security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -62,6 +64,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
         attacks::nothing_of_the_shim_is_handed_down,
         attacks::a_release_agent_is_out_of_reach,
+        checkpoint::a_container_is_brought_back_from_its_checkpoint,
+        checkpoint::a_pods_container_is_brought_back_into_its_pod,
+        checkpoint::a_container_whose_checkpoint_fails_lives_on,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,
@@ -109,6 +114,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         foreign::the_default_specification_of_runc_runs_without_a_terminal,
         foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,
         foreign::the_default_specification_of_podman_runs,
+        hooks::a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_container,
         hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
         hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
         hooks::a_hook_that_enters_the_mount_namespace_finds_the_root_there,
@@ -116,6 +122,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
         hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
         hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
+        hooks::the_root_that_hooks_saw_is_unmounted_when_the_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,

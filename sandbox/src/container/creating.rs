@@ -162,9 +162,39 @@ impl Creating {
     /// Whatever has failed; everything is taken back then, and nothing is left to be asked.
     pub fn advance(&mut self) -> Result<bool> {
         match self.take_news() {
-            Err(error) if self.hooked => self.take_back(error).map(|()| false),
+            Err(error) => self.give_up(error).map(|()| false),
             answer => answer,
         }
+    }
+
+    /// Whether it waits for others, for mounts or for hooks, which may take as long as they like.
+    pub fn waits_for_others(&self) -> bool {
+        self.failure.is_none() && self.ready.is_none() && (self.hooked || matches!(self.awaited, Awaited::Errand(_)))
+    }
+
+    /// Ends what has been made, for a reason that [`Creating::advance`] answers with when the hooks for the time after
+    /// the container have run, or this does when there are none to be run.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn give_up(&mut self, reason: Error) -> Result<()> {
+        if !std::mem::take(&mut self.hooked) {
+            return Err(reason);
+        }
+        match &self.awaited {
+            Awaited::Init(init) => init.end(),
+            Awaited::Errand(errand) => errand.stop(),
+        }
+        self.waiting = None;
+        self.cgroup.take_back();
+        let aftermath = Aftermath::new(self.hooks.clone(), None);
+        if aftermath.is_nothing() {
+            return Err(reason);
+        }
+        // If they cannot be run: the first reason is the one to be told.
+        let Ok(errand) = aftermath.send(None) else { return Err(reason) };
+        (self.awaited, self.failure) = (Awaited::Errand(errand), Some(reason));
+        Ok(())
     }
 
     fn take_news(&mut self) -> Result<bool> {
@@ -223,23 +253,6 @@ impl Creating {
         if let Awaited::Init(init) = std::mem::replace(&mut self.awaited, Awaited::Errand(errand)) {
             self.waiting = Some(init);
         }
-        Ok(())
-    }
-
-    /// Ends what has been made for a reason that is told when the hooks for the time after the container have run.
-    fn take_back(&mut self, error: Error) -> Result<()> {
-        self.hooked = false;
-        if let (Awaited::Init(init), _) | (_, Some(init)) = (&self.awaited, &self.waiting) {
-            init.end();
-        }
-        self.cgroup.take_back();
-        let aftermath = Aftermath::new(self.hooks.clone(), None);
-        if aftermath.is_nothing() {
-            return Err(error);
-        }
-        // If they cannot be run: the first reason is the one to be told.
-        let Ok(errand) = aftermath.send(None) else { return Err(error) };
-        (self.awaited, self.waiting, self.failure) = (Awaited::Errand(errand), None, Some(error));
         Ok(())
     }
 
