@@ -104,6 +104,15 @@ impl Cgroup {
     /// as with every other runtime. What this layout cannot do is an error of kind [`io::ErrorKind::Unsupported`],
     /// except for kernel memory limits, which the kernel has dropped.
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        self.apply_limits(resources)?;
+        match resources.devices() {
+            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Cgroup::apply`] without the device rules.
+    pub fn apply_limits(&self, resources: &LinuxResources) -> Result<()> {
         if self.process_dir().is_none() {
             return Err(self.nowhere());
         }
@@ -123,11 +132,19 @@ impl Cgroup {
         plan::run(&groups, |controller| match (controller, &hybrid) {
             (Controller::Hugetlb, Some(dir)) => Some(dir),
             _ => self.dir(controller),
-        })?;
-        match resources.devices() {
-            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
-            _ => Ok(()),
-        }
+        })
+    }
+
+    /// Sets the device rules of a container to be. Without any only the devices of every container are allowed, not
+    /// all that the parent allows.
+    pub fn restrict_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let list = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+        self.apply_devices(&devices::rules(list)?)
+    }
+
+    /// Allows all devices that the parent allows, as for a cgroup that has just been made.
+    pub fn allow_devices(&self) -> Result<()> {
+        self.apply_devices(&devices::Rules { allow_by_default: true, rules: Vec::new() })
     }
 
     fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {

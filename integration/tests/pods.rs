@@ -17,6 +17,7 @@ mod pods {
     pub(crate) mod manifest;
     pub(crate) mod resources;
     pub(crate) mod run;
+    pub(crate) mod seccomp;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
@@ -29,8 +30,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    checkpoint, command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, sharing, streams,
-    supervised, users,
+    checkpoint, command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, seccomp, sharing,
+    streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -96,6 +97,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        hooks::a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_container,
         hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
         hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
         hooks::a_hook_that_enters_the_mount_namespace_finds_the_root_there,
@@ -103,6 +105,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
         hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
         hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
+        hooks::the_root_that_hooks_saw_is_unmounted_when_the_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,
@@ -125,6 +128,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        seccomp::a_container_whose_agent_is_missing_is_refused,
+        seccomp::an_agent_answers_for_a_container_and_its_execs,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,

@@ -92,7 +92,7 @@ impl Error {
         };
         let mut bytes = vec![kind];
         bytes.extend(errno.to_le_bytes());
-        let texts = [&self.step, &self.object, &reason, self.hint.as_deref().unwrap_or_default()];
+        let texts = [&self.step, &self.object, &reason, self.hint.as_deref().unwrap_or_default()].map(shortened);
         bytes.extend(texts.join("\0").into_bytes());
         bytes
     }
@@ -116,6 +116,15 @@ impl Error {
             _ => Cause::Invalid(reason),
         };
         Self { step, object, cause, hint: Some(hint).filter(|hint| !hint.is_empty()) }
+    }
+}
+
+/// At most so much of a text that four of them fit into one message.
+fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+    const LONGEST: usize = 1 << 10;
+    match text.get(..text.floor_char_boundary(LONGEST)) {
+        Some(beginning) if beginning.len() < text.len() => format!("{beginning}...").into(),
+        _ => text.into(),
     }
 }
 
@@ -176,6 +185,15 @@ mod tests {
             let copy = Error::from_bytes(&error.to_bytes());
             assert_eq!(format!("{copy:?}"), format!("{error:?}"));
         }
+    }
+
+    #[test]
+    fn a_long_error_crosses_the_channel_with_its_beginning() {
+        let long = Error::invalid("process.cwd", "\u{e4}".repeat(100_000), "is too long").hint("make it shorter");
+        let copy = Error::from_bytes(&long.to_bytes());
+        assert!(long.to_bytes().len() < 5000);
+        assert_eq!((copy.step.as_str(), copy.hint.as_deref()), ("process.cwd", Some("make it shorter")));
+        assert!(copy.object.starts_with("\u{e4}\u{e4}") && copy.object.ends_with("..."));
     }
 
     #[test]

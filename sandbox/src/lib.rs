@@ -12,6 +12,7 @@ pub mod hooks;
 pub mod layer;
 pub mod lifecycle;
 mod listener;
+mod netlink;
 mod plan;
 pub mod process;
 pub mod record;

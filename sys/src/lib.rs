@@ -14,6 +14,7 @@ pub mod fd;
 pub mod fork;
 #[cfg(feature = "keys")]
 pub mod keys;
+pub mod loop_device;
 pub mod mount;
 pub mod namespace;
 pub mod net;

@@ -30,7 +30,7 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<External>> {
         match &mount.source {
             Source::Bind { path, .. } => externals.push(External { target: place(mount), source: text(path)?.into() }),
             // What it sees of its cgroups depends on the machine: see `Outside`.
-            Source::Cgroup | Source::Filesystem { .. } | Source::Overlay { .. } => {}
+            Source::Cgroup | Source::Filesystem { .. } | Source::Overlay { .. } | Source::Remount => {}
         }
     }
     Ok(externals)

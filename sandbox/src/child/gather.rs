@@ -11,7 +11,10 @@ use std::{
 };
 
 use loment_cgroups::Entry;
-use loment_sys::mount::{self, FsContext, Propagation, attr};
+use loment_sys::{
+    loop_device,
+    mount::{self, FsContext, Propagation, attr},
+};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, open},
@@ -25,7 +28,7 @@ use crate::{
         View,
         ids::IdMaps,
         mounts::{MountPlan, Owners, Source},
-        options::{Datum, Recursion},
+        options::{Datum, Image, Recursion},
     },
     user_namespace::{UserNamespace, UserNamespaces},
 };
@@ -35,8 +38,8 @@ use crate::{
 pub(crate) struct Parts {
     /// What makes the root, in order.
     pub(crate) root: Vec<Part>,
-    /// The spec's mounts, in order.
-    pub(crate) mounts: Vec<Part>,
+    /// The spec's mounts, in order; `None` where one that is there is changed.
+    pub(crate) mounts: Vec<Option<Part>>,
     /// The host's /dev/null, to cover files with.
     pub(crate) null: OwnedFd,
 }
@@ -56,7 +59,14 @@ pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>, users: &UserNamespaces) 
     let context = Gathering { view, cgroup, users };
     Ok(Parts {
         root: view.root.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
-        mounts: view.mounts.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
+        mounts: view
+            .mounts
+            .iter()
+            .map(|plan| match &plan.source {
+                Source::Remount => Ok(None),
+                _ => context.part(plan).map(Some),
+            })
+            .collect::<Result<_>>()?,
         null: null()?,
     })
 }
@@ -82,8 +92,13 @@ impl Gathering<'_> {
     fn part(&self, plan: &MountPlan) -> Result<Part> {
         let (mount, below) = match &plan.source {
             Source::Bind { path, recursion } => (self.bind(path, *recursion, plan.owners.as_ref())?, Vec::new()),
-            Source::Filesystem { kind, source, data } => {
+            Source::Filesystem { kind, source, data, image: None } => {
                 (self.filesystem(kind, source, data, plan.mount.set)?, Vec::new())
+            }
+            Source::Filesystem { kind, source, data, image: Some(image) } => {
+                // Held until the mount holds it.
+                let (disk, _held) = disk(source, *image, plan.mount.set & attr::RDONLY != 0)?;
+                (self.filesystem(kind, &disk, data, plan.mount.set)?, Vec::new())
             }
             Source::Overlay { source, lower, data } => {
                 let lower =
@@ -91,6 +106,8 @@ impl Gathering<'_> {
                 (overlay(source, &lower, data, plan.mount.set)?, Vec::new())
             }
             Source::Cgroup => self.cgroups(plan.mount.set)?,
+            // It has no part: see `gather`.
+            Source::Remount => return Err(Errno::EINVAL).at("make a part of", format!("{:?}", plan.source)),
         };
         let name = || format!("mount for /{}", plan.target.display());
         let fd = mount.as_fd();
@@ -239,6 +256,26 @@ fn bind(path: &CStr, recursion: Recursion) -> Result<OwnedFd> {
             _ => error,
         }
     })
+}
+
+/// An image file as a disk, which goes with its last user.
+fn disk(image: &CStr, how: Image, read_only: bool) -> Result<(CString, OwnedFd)> {
+    let name = image.to_string_lossy();
+    // O_NONBLOCK: it may be anything.
+    let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR } | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = open(image, access, Mode::empty()).at("open image file", &name)?;
+    let (path, disk) =
+        loop_device::attach(file.as_fd(), Path::new(&*name), read_only, how.direct).map_err(|errno| {
+            let error = Error::os("make a disk of image file", &name, errno);
+            match errno {
+                Errno::ENOENT | Errno::ENXIO => {
+                    error.hint("this kernel has no loop devices, or /dev does not show them")
+                }
+                Errno::EBUSY => error.hint("others take every free loop device; try again"),
+                _ => error,
+            }
+        })?;
+    Ok((c_path(&path)?, disk))
 }
 
 fn configure(context: &FsContext, source: &CStr, data: &[Datum]) -> nix::Result<()> {

@@ -25,14 +25,26 @@ use crate::{
 
 /// What has to be done with the privileges of the setting-up process. The limit of descriptors is only raised:
 /// [`limit_descriptors`] sets it when no more are needed.
-pub(crate) fn set_limits(process: &ProcessPlan, persona: Option<personality::Persona>) -> Result<()> {
+pub(crate) fn set_limits(
+    process: &ProcessPlan,
+    persona: Option<personality::Persona>,
+    processors: Option<&[usize]>,
+) -> Result<()> {
     raise_limits(process)?;
     for limit in process.rlimits.iter().filter(|limit| limit.resource != Resource::RLIMIT_NOFILE) {
         set_rlimit(limit)?;
     }
-    // The shim forbids itself huge pages, and a program would inherit that.
-    prctl::set_thp_disable(false).at("allow huge pages for", "the process")?;
-    set_processors(process.affinity.as_deref())?;
+    set_processors(processors)?;
+    if let Some(policy) = &process.memory_policy {
+        sched::set_memory_policy(policy.mode, &policy.nodes).map_err(|errno| {
+            let error = Error::os("set memory policy", &policy.name, errno);
+            match errno {
+                Errno::EINVAL => error.hint("does the mode go with nodes, and are they online and in the cpuset?"),
+                Errno::ENOSYS => error.hint("this kernel has no memory nodes (CONFIG_NUMA)"),
+                _ => error,
+            }
+        })?;
+    }
     if let Some((class, level)) = process.io_priority {
         sched::set_io_priority(class, level).at("set disk priority of class", format!("{class}, level {level}"))?;
     }
@@ -81,7 +93,7 @@ fn set_rlimit(limit: &Rlimit) -> Result<()> {
 }
 
 /// Whoever started containerd may have bound it to some processors; a container gets all that its cgroup allows.
-fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
+pub(crate) fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
     let mut set = CpuSet::new();
     match affinity {
         Some(cpus) => {

@@ -247,7 +247,7 @@ pub(crate) fn init(
     view::seal(&root, &plan.view)?;
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
-    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
     become_program(birth, &plan.process, plan.personality, &setting)
 }
 
@@ -260,7 +260,7 @@ pub(crate) fn init_in_user_namespace(birth: &Birth, plan: &Plan, filter: Option<
     let console = init_console(birth, plan, &root)?;
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
-    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
     become_program(birth, &plan.process, plan.personality, &setting)
 }
 
@@ -301,6 +301,9 @@ pub(crate) fn exec(
     inhabited: &Inhabited,
     filter: Option<&Filter>,
 ) -> Result<Infallible> {
+    if let Some(initial) = &process.affinity.initial {
+        identity::set_processors(Some(initial))?;
+    }
     birth.begin(&[container.as_fd()])?;
     birth.new_keyring()?;
     let mut kinds = CloneFlags::CLONE_NEWNS
@@ -330,7 +333,9 @@ pub(crate) fn exec(
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    let setting = Setting { proc, root, console, filter, mounts: &[], gate: false, hooks: None };
+    // Without a last word the first one holds.
+    let processors = process.affinity.last.as_deref().or(process.affinity.initial.as_deref());
+    let setting = Setting { proc, root, console, filter, mounts: &[], processors, gate: false, hooks: None };
     become_program(birth, process, personality, &setting)
 }
 
@@ -349,7 +354,7 @@ pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infal
 fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.connect(None, plan.process.uid)?;
     view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
-    identity::set_limits(&plan.process, plan.personality)?;
+    identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
     identity::assume(&process)?;
@@ -394,6 +399,8 @@ struct Setting<'a> {
     filter: Option<&'a Filter>,
     /// Where others may still put the program while this process waits.
     mounts: &'a [MountPlan],
+    /// Processors to run on; `None` is all that the cgroup allows.
+    processors: Option<&'a [usize]>,
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
     /// What may have to be run after the gate.
@@ -422,7 +429,7 @@ fn become_program(
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
     setting.close_the_rest(birth)?;
-    identity::set_limits(process, personality)?;
+    identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;
     let env = program::environment(process, &setting.root);

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{View, ids::IdMaps, mounts::MountPlan},
+    plan::{View, ids::IdMaps, mounts::MountPlan, options::Recursion},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -65,7 +65,10 @@ pub(crate) fn enter(
         None => root,
     };
     for (plan, part) in view.mounts.iter().zip(parts.mounts) {
-        attach(&root, plan, part)?;
+        match part {
+            Some(part) => attach(&root, plan, part)?,
+            None => change(&root, plan)?,
+        }
     }
     if let Some(list) = &view.devices {
         devices::make(&root, list, maps)?;
@@ -152,6 +155,26 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
         attach_below(&part.mount, name, mount).at("mount on", format!("{}/{}", place_name(plan), name.display()))?;
     }
     attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
+}
+
+/// Changes the attributes of what is mounted on a place already.
+fn change(root: &Root, plan: &MountPlan) -> Result<()> {
+    let failed = |errno| {
+        let error = Error::os("change the mount on", place_name(plan), errno);
+        if errno == Errno::EINVAL { error.hint("is anything mounted there?") } else { error }
+    };
+    let place = root.open(&plan.target, Links::Follow, OFlag::O_PATH).map_err(failed)?;
+    let change = |recursive, set, clear, propagation| {
+        mount::set_attributes(place.as_fd(), recursive, set, clear, propagation).map_err(failed)
+    };
+    change(false, plan.mount.set, plan.mount.clear, None)?;
+    if !plan.tree.is_none() {
+        change(true, plan.tree.set, plan.tree.clear, None)?;
+    }
+    for (propagation, recursion) in &plan.propagation {
+        change(*recursion == Recursion::All, 0, 0, Some(*propagation))?;
+    }
+    Ok(())
 }
 
 fn place_name(plan: &MountPlan) -> String {

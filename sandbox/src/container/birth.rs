@@ -294,6 +294,17 @@ pub(super) fn open_namespaces(namespaces: &Namespaces) -> Result<(Vec<Join>, Opt
     Ok((joins, pids))
 }
 
+/// [`check_labels`] for mounts.
+pub(super) fn check_mount_label(label: Option<&std::ffi::CStr>) -> Result<()> {
+    match label {
+        Some(label) if !Path::new("/sys/fs/selinux/enforce").exists() => {
+            let label = label.to_string_lossy();
+            Err(Error::invalid("linux.mountLabel", label, "cannot be enforced: this kernel runs no SELinux"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A label that nobody enforces is worse than an error.
 pub(super) fn check_labels(process: &ProcessPlan) -> Result<()> {
     let has = |path: &str| Path::new(path).exists();

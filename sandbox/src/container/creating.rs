@@ -8,12 +8,13 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Spec};
+use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
     Container, Defaults, Extras, Gate, Io, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
+    netdev,
 };
 use crate::{
     Error, Result,
@@ -23,7 +24,7 @@ use crate::{
     error::Context,
     hooks::{Aftermath, ContainerHooks},
     listener::Place,
-    plan::{self, Plan, namespaces::NEWTIME, user},
+    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, user},
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
@@ -52,6 +53,9 @@ pub struct Creating {
     role: Role,
     defaults: Defaults,
     call: Option<Call>,
+    /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
+    unrestricted: Option<Arc<Spec>>,
+    net_devices: Vec<NetDevice>,
 }
 
 /// What there is news from.
@@ -92,6 +96,7 @@ impl Creating {
     pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
+        birth::check_mount_label(plan.view.mount_label.as_deref())?;
         let filter = filter(&request.spec)?;
         let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
         // A holder executes nothing and has no filter.
@@ -112,6 +117,8 @@ impl Creating {
         let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
         let root_is_visible = plan.root_is_visible;
         let listener = call.as_ref().map(|call| Arc::clone(&call.place));
+        let unrestricted = plan.view.needs_disks().then(|| Arc::clone(&spec));
+        let net_devices = plan.net_devices.clone();
         let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener, extras };
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
@@ -121,7 +128,22 @@ impl Creating {
             }
         };
         let (hooked, waiting, ready, failure) = (false, None, None, None);
-        Ok(Self { awaited, waiting, cgroup, root, unborn, hooks, hooked, ready, failure, role, defaults, call })
+        Ok(Self {
+            awaited,
+            waiting,
+            cgroup,
+            root,
+            unborn,
+            hooks,
+            hooked,
+            ready,
+            failure,
+            role,
+            defaults,
+            call,
+            unrestricted,
+            net_devices,
+        })
     }
 
     /// Pid of init; 0 as long as there is none, which is so until the root file system has been mounted if hooks have
@@ -140,9 +162,39 @@ impl Creating {
     /// Whatever has failed; everything is taken back then, and nothing is left to be asked.
     pub fn advance(&mut self) -> Result<bool> {
         match self.take_news() {
-            Err(error) if self.hooked => self.take_back(error).map(|()| false),
+            Err(error) => self.give_up(error).map(|()| false),
             answer => answer,
         }
+    }
+
+    /// Whether it waits for others, for mounts or for hooks, which may take as long as they like.
+    pub fn waits_for_others(&self) -> bool {
+        self.failure.is_none() && self.ready.is_none() && (self.hooked || matches!(self.awaited, Awaited::Errand(_)))
+    }
+
+    /// Ends what has been made, for a reason that [`Creating::advance`] answers with when the hooks for the time after
+    /// the container have run, or this does when there are none to be run.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn give_up(&mut self, reason: Error) -> Result<()> {
+        if !std::mem::take(&mut self.hooked) {
+            return Err(reason);
+        }
+        match &self.awaited {
+            Awaited::Init(init) => init.end(),
+            Awaited::Errand(errand) => errand.stop(),
+        }
+        self.waiting = None;
+        self.cgroup.take_back();
+        let aftermath = Aftermath::new(self.hooks.clone(), None);
+        if aftermath.is_nothing() {
+            return Err(reason);
+        }
+        // If they cannot be run: the first reason is the one to be told.
+        let Ok(errand) = aftermath.send(None) else { return Err(reason) };
+        (self.awaited, self.failure) = (Awaited::Errand(errand), Some(reason));
+        Ok(())
     }
 
     fn take_news(&mut self) -> Result<bool> {
@@ -156,6 +208,11 @@ impl Creating {
             },
             Awaited::Init(init) => match init.report()? {
                 Report::Ready(terminal) => {
+                    if let Some(spec) = self.unrestricted.take() {
+                        self.cgroup.get()?.restrict_devices(resources(&spec))?;
+                    }
+                    // Last of all: nothing else can fail and take a device away with the namespace.
+                    netdev::move_all(&self.net_devices, init.pid())?;
                     self.ready = Some(terminal);
                     Ok(true)
                 }
@@ -196,23 +253,6 @@ impl Creating {
         if let Awaited::Init(init) = std::mem::replace(&mut self.awaited, Awaited::Errand(errand)) {
             self.waiting = Some(init);
         }
-        Ok(())
-    }
-
-    /// Ends what has been made for a reason that is told when the hooks for the time after the container have run.
-    fn take_back(&mut self, error: Error) -> Result<()> {
-        self.hooked = false;
-        if let (Awaited::Init(init), _) | (_, Some(init)) = (&self.awaited, &self.waiting) {
-            init.end();
-        }
-        self.cgroup.take_back();
-        let aftermath = Aftermath::new(self.hooks.clone(), None);
-        if aftermath.is_nothing() {
-            return Err(error);
-        }
-        // If they cannot be run: the first reason is the one to be told.
-        let Ok(errand) = aftermath.send(None) else { return Err(error) };
-        (self.awaited, self.waiting, self.failure) = (Awaited::Errand(errand), None, Some(error));
         Ok(())
     }
 
@@ -314,24 +354,19 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    if let Some(resources) = resources {
-        cgroup.get()?.apply(resources)?;
+    if let Some(resources) = resources(spec) {
+        cgroup.get()?.apply_limits(resources)?;
     }
-    if resources.and_then(|resources| resources.devices().as_ref()).is_none_or(Vec::is_empty) {
-        cgroup.get()?.apply(&default_devices_only())?;
+    match plan.view.needs_disks() {
+        false => cgroup.get()?.restrict_devices(resources(spec))?,
+        // An earlier attempt's rules may be in force. What the parent does not allow is told by the mount.
+        true => drop(cgroup.get()?.allow_devices()),
     }
     Ok(cgroup)
 }
 
-/// A fresh cgroup has its parent's rules, which may allow every device of the host. A specification without rules does
-/// not ask for that: it gets the devices that every container has.
-fn default_devices_only() -> LinuxResources {
-    let mut deny = LinuxDeviceCgroup::default();
-    deny.set_allow(false).set_access(Some("rwm".to_owned()));
-    let mut resources = LinuxResources::default();
-    resources.set_devices(Some(vec![deny]));
-    resources
+fn resources(spec: &Spec) -> Option<&LinuxResources> {
+    spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
 }
 
 pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {

@@ -118,6 +118,8 @@ fn with_defaults(plan: ProcessPlan, spec: &ProcessSpec, defaults: &Defaults) -> 
         selinux: plan.selinux.or_else(|| container.selinux.clone()),
         io_priority: plan.io_priority.or(container.io_priority),
         scheduler: plan.scheduler.or(container.scheduler),
+        affinity: if spec.exec_cpu_affinity().is_some() { plan.affinity } else { container.affinity.clone() },
+        memory_policy: container.memory_policy.clone(),
         ..plan
     }
 }

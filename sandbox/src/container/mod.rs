@@ -5,6 +5,7 @@ mod agent;
 mod birth;
 mod creating;
 mod exec;
+mod netdev;
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},

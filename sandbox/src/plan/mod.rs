@@ -6,8 +6,10 @@
 pub(crate) mod devices;
 pub(crate) mod hooks;
 pub(crate) mod ids;
+pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod netdev;
 pub(crate) mod options;
 pub(crate) mod process;
 pub(crate) mod sysctl;
@@ -29,6 +31,7 @@ use self::{
     devices::Device,
     mounts::{MountPlan, Source},
     namespaces::Namespaces,
+    netdev::NetDevice,
     options::Recursion,
     process::ProcessPlan,
     sysctl::Sysctl,
@@ -50,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
+    /// Devices that move into its network namespace.
+    pub(crate) net_devices: Vec<NetDevice>,
     /// As the spec gives it.
     pub(crate) cgroup: PathBuf,
     pub(crate) process: ProcessPlan,
@@ -79,6 +84,13 @@ pub(crate) struct View {
     pub(crate) mount_label: Option<CString>,
 }
 
+impl View {
+    /// Whether a disk is mounted, which takes more than the container may do with devices.
+    pub(crate) fn needs_disks(&self) -> bool {
+        self.root.iter().chain(&self.mounts).any(MountPlan::is_of_a_disk)
+    }
+}
+
 /// Checks a request. Pure: nothing of the system is looked at.
 pub(crate) fn plan(request: &Request) -> Result<Plan> {
     check_id(&request.id)?;
@@ -103,7 +115,8 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         Role::Holder => View::default(),
     };
     refuse_maps_of_nobody(&view, user.is_some())?;
-    let process = process::process(process)?;
+    let mut process = process::process(process)?;
+    process.memory_policy = linux.memory_policy().as_ref().map(memory::memory_policy).transpose()?;
     if let Some(maps) = user.as_ref().and_then(UserPlan::maps) {
         user::check_ids(&process, maps)?;
     }
@@ -111,6 +124,10 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
+        net_devices: match linux.net_devices() {
+            Some(devices) => netdev::net_devices(devices, &namespaces)?,
+            None => Vec::new(),
+        },
         cgroup: cgroup(linux, &request.id),
         process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
@@ -152,15 +169,23 @@ pub fn check_id(id: &str) -> Result<()> {
 /// A field that is ignored is worse than one that is refused: somebody relies on it.
 fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     let refuse = |field: &str| Err(Error::invalid(field, "", "is not supported yet"));
+    let elsewhere = [
+        ("solaris", spec.solaris().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("zos", spec.zos().is_some()),
+        ("process.commandLine", spec.process().as_ref().is_some_and(|process| process.command_line().is_some())),
+    ];
+    if let Some((field, _)) = elsewhere.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Error::invalid(field, "", "is for another platform than Linux"));
+    }
+    let version = spec.version();
+    if !version.is_empty() && version.split('.').next() != Some("1") {
+        return Err(Error::invalid("ociVersion", format!("{version:?}"), "is not a version 1.x of the specification"));
+    }
     let Some(linux) = spec.linux() else { return Ok(()) };
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
-    }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return refuse("linux.netDevices");
-    }
-    if linux.memory_policy().is_some() {
-        return refuse("linux.memoryPolicy");
     }
     Ok(())
 }

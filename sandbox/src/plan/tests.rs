@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{process::Affinity, *};
 use crate::{
     container::{Io, RootfsMount},
     error::Cause,
@@ -39,6 +39,10 @@ fn full() -> Value {
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": "h", "domainname": "d",
+        "hooks": {
+            "prestart": [{"path": "/p", "args": ["p", "a"], "env": ["A=b"], "timeout": 1}],
+            "createRuntime": [{"path": "/p"}], "createContainer": [{"path": "/p"}], "poststop": [{"path": "/p"}]
+        },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
             {"destination": "/v", "type": "bind", "source": "/v", "options": ["rbind", "rro", "rslave"]},
@@ -141,7 +145,7 @@ proptest! {
 #[test]
 fn a_full_specification_is_planned() {
     let plan = plan(&request(&full(), Role::Program, Vec::new()).unwrap()).unwrap();
-    assert_eq!(plan.process.affinity, Some(vec![0, 1, 2, 3, 7]));
+    assert_eq!(plan.process.affinity, Affinity { initial: Some(vec![0]), last: Some(vec![0, 1, 2, 3, 7]) });
     assert_eq!(plan.process.capabilities.bounding, 1 << 5);
     assert_eq!(plan.view.mounts.len(), 4);
     assert_eq!(plan.view.devices.unwrap().len(), 7);

@@ -9,8 +9,11 @@ mod attacks;
 mod create;
 mod exec;
 mod failures;
+mod fields;
 mod hooks;
 mod mounts;
+mod mutations;
+mod network;
 mod notify;
 mod secrecy;
 mod users;
@@ -25,8 +28,11 @@ fn main() {
         create::TESTS,
         exec::TESTS,
         failures::TESTS,
+        fields::TESTS,
         hooks::TESTS,
         mounts::TESTS,
+        mutations::TESTS,
+        network::TESTS,
         notify::TESTS,
         secrecy::TESTS,
         users::TESTS,

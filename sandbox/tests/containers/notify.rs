@@ -18,7 +18,7 @@ use loment_sandbox::{
 use loment_sys::agent::{self, Answer, Notification};
 use nix::{
     errno::Errno,
-    libc::SIGKILL,
+    libc::{SIGILL, SIGKILL},
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use serde_json::{Value, json};
@@ -38,6 +38,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_path_that_nobody_needs_is_not_used,
     a_profile_that_asks_nobody_in_particular_is_refused,
     a_program_with_one_thread_ends_with_it,
+    a_process_can_end_without_a_system_call,
 ];
 
 const METADATA: &str = "opaque, \"quoted\"";
@@ -403,5 +404,15 @@ fn a_program_with_one_thread_ends_with_it() {
             "syscalls": [{"names": MKDIR, "action": action}]});
         assert_eq!(bundle.run().0, 128 + nix::libc::SIGSYS as u32, "{action}");
         assert!(!exists(bundle.rootfs().join("tmp/made")));
+    }
+}
+
+/// What a child does whose parent has died, for it may not be able to exit. As pid 1 it ignores most signals.
+fn a_process_can_end_without_a_system_call() {
+    for namespaces in [0, nix::libc::CLONE_NEWPID as u64] {
+        let (_, pidfd) = loment_sys::clone::clone3(namespaces, None, || loment_sys::shared::trap()).unwrap();
+        poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+        let ending = loment_sys::pidfd::try_wait(pidfd.as_fd(), true).unwrap();
+        assert_eq!(ending, Some(loment_sys::pidfd::Ending::Signaled(SIGILL)));
     }
 }

@@ -35,7 +35,8 @@ pub(crate) fn leaves_the_machine_as_found(test: fn()) {
     assert_eq!(machine(), before, "the test must leave the machine as it found it");
 }
 
-fn machine() -> [(&'static str, Vec<String>); 4] {
+/// What a test may not change: by name, and what it is.
+pub(crate) fn machine() -> [(&'static str, Vec<String>); 4] {
     let names = |path: &str| {
         let mut names: Vec<_> =
             fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
