@@ -56,6 +56,8 @@ pub(crate) struct Task {
     shim: Arc<Shim>,
     /// Start, the publication of the end, and Delete, one after the other. Never held by State or Kill.
     turn: Turn<()>,
+    /// It has been killed before its Start has come to an end: hooks that this waits for are waited for no longer.
+    killed: Notify,
     live: Mutex<Live>,
     exit: ExitCell,
 }
@@ -107,8 +109,8 @@ impl Task {
             reaped: false,
             untold: None,
         };
-        let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
-        let task = Arc::new(Self { plan, private_pids, shim, turn, live, exit });
+        let (turn, killed, live, exit) = (Turn::new(()), Notify::new(), Mutex::new(live), ExitCell::new());
+        let task = Arc::new(Self { plan, private_pids, shim, turn, killed, live, exit });
         tokio::spawn(Arc::clone(&task).watch());
         if task.plan.member.is_none() {
             tokio::spawn(Arc::clone(&task).watch_memory());
@@ -280,6 +282,9 @@ impl Task {
             member.kill_requested(signal);
             return Ok(());
         }
+        if signal == nix::libc::SIGKILL && self.stage() == Stage::Created {
+            self.killed.notify_one();
+        }
         let paused = self.stage() == Stage::Paused;
         let sent = self.with_container(|container| {
             let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
@@ -408,6 +413,7 @@ impl Task {
             live.stage = next;
             if self.plan.member.is_none() {
                 live.container.init().signal(nix::libc::SIGKILL)?;
+                self.killed.notify_one();
             }
         }
         self.tell_end();
