@@ -48,7 +48,10 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
 ];
 
 /// A hook of the host's: a script for its shell. What it notes goes to a file of the bundle.
+///
+/// A script may `sleep 4731` and the like; how long is made this process's own, because others may run the same tests.
 fn hook(bundle: &Bundle, script: &str) -> Value {
+    let script = script.replace("sleep 47", &format!("sleep {}47", std::process::id()));
     json!({"path": "/bin/busybox", "args": ["sh", "-c", script], "env": [format!("NOTES={}", notes(bundle).display())]})
 }
 
@@ -346,7 +349,8 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_has_begun() {
 fn sleepers(seconds: &str) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let words = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    words.filter(|words| *words == [b"sleep\0", seconds.as_bytes(), b"\0"].concat()).count()
+    let own = format!("sleep\0{}{seconds}\0", std::process::id());
+    words.filter(|words| words == own.as_bytes()).count()
 }
 
 fn a_failing_hook_before_the_root_fails_the_create_and_the_poststop_hooks_run() {
@@ -523,14 +527,16 @@ fn a_creation_never_waits_when_its_descriptor_is_readable() {
 }
 
 fn what_a_good_hook_leaves_running_lives_on() {
-    let script = "setsid sleep 4735 > /dev/null 2>&1 < /dev/null & echo $! > $NOTES";
-    let mut bundle = hooked("true", "poststart", script);
-    let bad = hook(&bundle, "setsid sleep 4736 & exit 1");
+    // Numbers of our own: others may run this at the same time.
+    let [of_good, of_bad] = ["4735", "4736"].map(|number| format!("{number}{}", std::process::id()));
+    let script = format!("setsid sleep {of_good} > /dev/null 2>&1 < /dev/null & echo $! > $NOTES");
+    let mut bundle = hooked("true", "poststart", &script);
+    let bad = hook(&bundle, &format!("setsid sleep {of_bad} & exit 1"));
     bundle.spec["hooks"]["poststart"].as_array_mut().unwrap().push(bad);
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     drop(bundle.started());
     nix::sys::prctl::set_child_subreaper(false).unwrap();
-    assert_eq!((sleepers("4735"), sleepers("4736")), (1, 0));
+    assert_eq!((sleepers(&of_good), sleepers(&of_bad)), (1, 0));
     let pid = nix::unistd::Pid::from_raw(noted(&bundle).trim().parse().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     nix::sys::wait::waitpid(pid, None).unwrap();
