@@ -104,6 +104,15 @@ impl Cgroup {
     /// as with every other runtime. What this layout cannot do is an error of kind [`io::ErrorKind::Unsupported`],
     /// except for kernel memory limits, which the kernel has dropped.
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        self.apply_limits(resources)?;
+        match resources.devices() {
+            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// [`Cgroup::apply`] without the device rules.
+    pub fn apply_limits(&self, resources: &LinuxResources) -> Result<()> {
         if self.process_dir().is_none() {
             return Err(self.nowhere());
         }
@@ -123,11 +132,19 @@ impl Cgroup {
         plan::run(&groups, |controller| match (controller, &hybrid) {
             (Controller::Hugetlb, Some(dir)) => Some(dir),
             _ => self.dir(controller),
-        })?;
-        match resources.devices() {
-            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
-            _ => Ok(()),
-        }
+        })
+    }
+
+    /// Sets the device rules of a container to be. Without any only the devices of every container are allowed, not
+    /// all that the parent allows.
+    pub fn restrict_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let list = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+        self.apply_devices(&devices::rules(list)?)
+    }
+
+    /// Allows all devices that the parent allows, as for a cgroup that has just been made.
+    pub fn allow_devices(&self) -> Result<()> {
+        self.apply_devices(&devices::Rules { allow_by_default: true, rules: Vec::new() })
     }
 
     fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {
@@ -216,6 +233,13 @@ impl Cgroup {
         }
     }
 
+    /// The directory of the hierarchy in which its processes are stopped.
+    pub fn freezer_directory(&self) -> Result<PathBuf> {
+        Ok(match self.freezer()? {
+            Freezer::V1(dir) | Freezer::V2(dir) => dir.path().to_owned(),
+        })
+    }
+
     /// Lets frozen processes run again.
     pub fn thaw(&self) -> Result<()> {
         let (dir, done) = match self.freezer()? {
@@ -223,6 +247,17 @@ impl Cgroup {
             Freezer::V2(dir) => (dir, freeze::thaw_v2(dir)),
         };
         done.map_err(|e| Error::new("thaw", dir.path().display(), e))
+    }
+
+    /// Whether its processes are stopped: by [`Cgroup::freeze`], or together with a cgroup above. False without a freezer
+    /// and when the cgroup is gone.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let (dir, frozen) = match self.freezer() {
+            Ok(Freezer::V1(dir)) => (dir, freeze::is_frozen_v1(dir)),
+            Ok(Freezer::V2(dir)) => (dir, freeze::is_frozen_v2(dir)),
+            Err(_) => return Ok(false),
+        };
+        frozen.map_err(|e| Error::new("read the freezer of", dir.path().display(), e))
     }
 
     /// Kills every process in this cgroup and below with SIGKILL, frozen ones too, and forks that race it. The

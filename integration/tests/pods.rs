@@ -4,17 +4,27 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod attacks;
+    pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
+    pub(crate) mod foreign;
     pub(crate) mod hooks;
     pub(crate) mod init;
+    pub(crate) mod isolation;
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod run;
+    pub(crate) mod seccomp;
+    pub(crate) mod security;
     pub(crate) mod sharing;
+    pub(crate) mod streams;
     pub(crate) mod supervised;
+    pub(crate) mod users;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -22,13 +32,19 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, errors, exec, hooks, init, lifecycle, logs, resources, sharing, supervised};
+use pods::{
+    attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources,
+    seccomp, security, sharing, streams, supervised, users,
+};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`.
 const BY_THE_SHIM: [&str; 3] = ["command", "init", "supervised"];
+
+/// The module of what an older runc does not withstand.
+const AGAINST_ATTACKS: &str = "attacks";
 
 type Case = for<'a> fn(&'a Node<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
@@ -41,6 +57,16 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        attacks::an_image_does_not_get_the_runtime_executed,
+        attacks::no_working_directory_is_one_of_the_nodes,
+        attacks::a_volume_that_is_exchanged_by_another_container_leads_nothing_outside,
+        attacks::what_masks_and_the_terminal_come_from_the_node_and_not_from_the_image,
+        attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
+        attacks::nothing_of_the_shim_is_handed_down,
+        attacks::a_release_agent_is_out_of_reach,
+        checkpoint::a_container_is_brought_back_from_its_checkpoint,
+        checkpoint::a_pods_container_is_brought_back_into_its_pod,
+        checkpoint::a_container_whose_checkpoint_fails_lives_on,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,
@@ -54,6 +80,24 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        ctr::a_plain_run_has_the_defaults_of_containerd,
+        ctr::a_privileged_run_has_all_that_containerd_has,
+        ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
+        ctr::a_run_attached_by_cni_has_an_address,
+        ctr::capabilities_are_added_and_dropped_by_name,
+        ctr::seccomp_is_containerds_profile_or_an_own_one,
+        ctr::devices_are_given_one_by_one_or_as_a_tree,
+        ctr::mounts_have_their_kind_options_and_propagation,
+        ctr::a_readonly_root_is_read_only_and_its_mounts_are_not,
+        ctr::directory_environment_and_privileges_are_the_given_ones,
+        ctr::limits_are_those_of_the_flags,
+        ctr::a_run_with_a_terminal_has_one_of_its_own,
+        ctr::namespaces_of_another_container_are_joined,
+        ctr::a_directory_is_a_root_file_system,
+        ctr::streams_go_where_the_flags_say,
+        ctr::what_this_kernel_cannot_enforce_is_refused_by_name,
+        ctr::an_exec_is_as_confined_as_its_container,
+        ctr::an_own_specification_without_a_root_is_refused,
         errors::a_cgroup_path_that_cannot_be_made_fails_the_pod_and_leaves_nothing,
         errors::a_missing_program_is_a_start_error_with_code_128,
         errors::a_missing_root_filesystem_is_named,
@@ -66,6 +110,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        foreign::the_default_specification_of_runc_runs_at_a_terminal,
+        foreign::the_default_specification_of_runc_runs_without_a_terminal,
+        foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,
+        foreign::the_default_specification_of_podman_runs,
         hooks::a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_container,
         hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
         hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
@@ -82,6 +130,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        isolation::huge_pages_are_as_on_the_host,
+        isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,
@@ -95,6 +145,23 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        seccomp::a_container_whose_agent_is_missing_is_refused,
+        seccomp::an_agent_answers_for_a_container_and_its_execs,
+        security::users_groups_and_a_readonly_root_are_the_given_ones,
+        security::a_file_that_is_closed_to_a_group_is_closed_to_its_members,
+        security::capabilities_are_added_and_dropped_down_to_none,
+        security::an_exec_has_the_security_of_its_container,
+        security::seccomp_is_unconfined_the_runtimes_default_or_a_file,
+        security::paths_are_masked_and_read_only_as_the_lists_say,
+        security::apparmor_is_unconfined_or_refused_where_the_kernel_has_none,
+        security::kernel_parameters_of_the_pod_are_set_and_those_of_the_node_refused,
+        security::a_privileged_pod_has_all_that_containerd_has,
+        security::a_pod_in_the_nodes_namespaces_is_in_them,
+        security::a_container_may_have_its_own_ipc_only_with_its_pod,
+        security::a_device_has_the_permissions_that_are_given,
+        security::mounts_propagate_as_a_volume_says,
+        security::huge_pages_and_the_oom_score_are_limited,
+        security::unified_resources_are_set_or_refused_by_name,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,
@@ -102,6 +169,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         sharing::posix_shared_memory_is_shared_inside_a_pod_only,
         sharing::sysv_semaphores_are_shared_inside_a_pod_only,
         sharing::the_hostname_is_the_pods_name,
+        streams::a_logger_takes_both_streams_to_their_ends,
+        streams::an_exec_has_a_logger_of_its_own,
+        streams::a_logger_may_say_that_it_is_ready_by_a_byte,
+        streams::a_logger_that_cannot_serve_fails_the_create_and_leaves_nothing,
+        streams::a_logger_that_never_ends_does_not_hold_up_a_delete_and_is_killed,
+        streams::a_log_file_is_appended_to_by_one_container_after_the_other,
+        streams::an_app_that_writes_while_containerd_restarts_lives_on,
+        streams::a_reader_that_stands_still_does_not_hold_up_a_delete,
+        streams::one_logger_serves_all_attempts_of_a_container,
+        streams::an_app_survives_its_logger,
         supervised::a_sidecar_is_started_before_and_stopped_after_the_app,
         supervised::a_sidecar_that_ends_is_started_again_even_under_never,
         supervised::under_always_an_app_that_ends_well_is_started_again_in_a_fresh_layer,
@@ -111,6 +188,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::without_the_annotation_nothing_is_retried,
         supervised::an_init_container_may_provide_the_program_of_the_app,
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
+        users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
+        users::a_pod_may_have_users_of_its_own,
     ]
     .into()
 }
@@ -144,8 +223,8 @@ fn trials(setting: Option<&Setting>) -> Vec<Trial> {
     cases
         .map(|(module, name, case)| {
             let setting = setting.cloned();
-            // Only loment's shim runs pods by itself.
-            let elsewhere = handler() != config::HANDLER && BY_THE_SHIM.contains(&module);
+            let ours = BY_THE_SHIM.contains(&module) || module == AGAINST_ATTACKS;
+            let elsewhere = handler() != config::HANDLER && ours;
             let trial = Trial::test(format!("{module}::{name}"), move || {
                 let setting = setting.ok_or("there is no lab to run in")?;
                 run(&setting, case).map_err(|error| Failed::from(format!("{error:#}")))

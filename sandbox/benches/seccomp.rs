@@ -33,7 +33,11 @@ fn main() {
     let ours = Filter::compile(&profile).expect("good").expect("with rules").len();
     let theirs = oracle::compile(&profile, Machine::X86_64).expect("libseccomp takes it").len();
     let our_time = median(1000, || drop(black_box(Filter::compile(black_box(&profile)))));
+    let kept = Filter::cached(&profile).expect("good");
+    let found_time = median(1000, || drop(black_box(Filter::cached(black_box(&profile)))));
+    drop(kept);
     let their_time = median(50, || drop(black_box(oracle::compile(black_box(&profile), Machine::X86_64))));
     println!("default profile: compiled in {our_time:?} to {ours} instructions");
+    println!("once more:       found in {found_time:?}");
     println!("libseccomp:      compiled in {their_time:?} to {theirs} instructions");
 }

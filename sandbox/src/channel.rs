@@ -1,8 +1,8 @@
 //! Between a parent and the child that becomes a container's process: the child reports, the parent opens the gate.
 //!
-//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error; if
-//! there are hooks for the runtime to run, it asks for them before and waits for the same answer as at its gate.
-//! After that its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
+//! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error. If
+//! another process clones it, that one reports its pidfd before; if there are hooks for the runtime to run, it asks for
+//! them before and waits for the same answer as at its gate. After "ready" its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
 //! sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,6 +12,7 @@ use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, so
 
 use crate::{Error, Result, error::Context};
 
+const BORN: u8 = b'B';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
 const HOOKS: u8 = b'H';
@@ -23,6 +24,8 @@ const LONGEST: usize = 8 << 10;
 /// What a child has said.
 #[derive(Debug)]
 pub(crate) enum Report {
+    /// A carrier has cloned the process that this is about; its pidfd.
+    Born(OwnedFd),
     /// It is ready, and this is the other end of its terminal.
     Ready(Option<OwnedFd>),
     /// It has made everything but its root, and waits until hooks of the runtime have run.
@@ -49,6 +52,11 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
 }
 
 impl ParentEnd {
+    /// The end of somebody who opens the gate of a container that another process has made.
+    pub(crate) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
     /// The next report; waits for it.
     pub(crate) fn receive(&self) -> Result<Report> {
         let mut buffer = [0; LONGEST];
@@ -58,6 +66,7 @@ impl ParentEnd {
         };
         Ok(match buffer.get(..length).and_then(<[u8]>::split_first) {
             None => Report::Closed,
+            Some((&BORN, _)) => descriptor.map_or(Report::Closed, Report::Born),
             Some((&READY, _)) => Report::Ready(descriptor),
             Some((&HOOKS, _)) => Report::Hooks,
             Some((_, text)) => Report::Failed(Error::from_bytes(text)),
@@ -66,9 +75,14 @@ impl ParentEnd {
 
     /// Opens the gate. A child that has died in the meantime is no error here: its exit tells.
     pub(crate) fn open_gate(&self) -> Result<()> {
-        match socket::send(self.0.as_fd(), &[GO], None) {
+        self.open_gate_with(None)
+    }
+
+    /// The same, with something that the child needs from now on.
+    pub(crate) fn open_gate_with(&self, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        match socket::send(self.0.as_fd(), &[GO], descriptor) {
             Err(nix::errno::Errno::EPIPE) => Ok(()),
-            answer => answer.at("open the gate of", "the container's process"),
+            answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
     }
 }
@@ -88,14 +102,29 @@ impl AsFd for ParentEnd {
 }
 
 impl ChildEnd {
+    /// Says that the process has been cloned.
+    pub(crate) fn born(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).map(drop).at("report to", "the parent")
+    }
+
+    /// The same end under another number.
+    pub(crate) fn moved(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// The end of a child whose gate is opened by another process than its maker.
+    pub(crate) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
-        socket::send(self.0.as_fd(), &[READY], terminal).at("report to", "the parent")
+        socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
     }
 
     /// Asks for the hooks of the runtime.
     pub(crate) fn ask_for_hooks(&self) -> Result<()> {
-        socket::send(self.0.as_fd(), &[HOOKS], None).at("report to", "the parent")
+        socket::send(self.0.as_fd(), &[HOOKS], None).map(drop).at("report to", "the parent")
     }
 
     /// Says what went wrong. Nothing is left to be done when the parent cannot be told either.
@@ -108,11 +137,59 @@ impl ChildEnd {
 
     /// Waits until the gate is opened; false when the parent is gone.
     pub(crate) fn wait_at_gate(&self) -> bool {
-        matches!(socket::receive(self.0.as_fd(), &mut [0; 8]), Ok((1.., _)))
+        self.pass_gate().is_some()
+    }
+
+    /// [`ChildEnd::wait_at_gate`], with what comes from whoever opens the gate.
+    pub(crate) fn pass_gate(&self) -> Option<Option<OwnedFd>> {
+        match socket::receive(self.0.as_fd(), &mut [0; 8]) {
+            Ok((1.., descriptor)) => Some(descriptor),
+            _ => None,
+        }
     }
 }
 
 impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The end of whoever builds something for a process.
+#[derive(Debug)]
+pub(crate) struct Giver(OwnedFd);
+
+/// The end of that process.
+#[derive(Debug)]
+pub(crate) struct Taker(OwnedFd);
+
+/// A channel for descriptors between two children of one parent.
+pub(crate) fn handover() -> Result<(Giver, Taker)> {
+    let (giver, taker) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .at("make a channel between", "the container's processes")?;
+    Ok((Giver(giver), Taker(taker)))
+}
+
+impl Giver {
+    pub(crate) fn give(&self, descriptor: BorrowedFd<'_>) -> Result<()> {
+        socket::send(self.0.as_fd(), &[GO], Some(descriptor)).map(drop).at("hand over to", "the container's process")
+    }
+}
+
+impl Taker {
+    /// Waits for the next descriptor; `None` when the giver is gone, and its own report says why.
+    pub(crate) fn take(&self) -> Option<OwnedFd> {
+        socket::receive(self.0.as_fd(), &mut [0; 8]).ok()?.1
+    }
+}
+
+impl AsFd for Giver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Taker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

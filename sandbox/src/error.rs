@@ -92,7 +92,7 @@ impl Error {
         };
         let mut bytes = vec![kind];
         bytes.extend(errno.to_le_bytes());
-        let texts = [&self.step, &self.object, &reason, self.hint.as_deref().unwrap_or_default()];
+        let texts = [&self.step, &self.object, &reason, self.hint.as_deref().unwrap_or_default()].map(shortened);
         bytes.extend(texts.join("\0").into_bytes());
         bytes
     }
@@ -119,12 +119,22 @@ impl Error {
     }
 }
 
+/// At most so much of a text that four of them fit into one message.
+fn shortened(text: &str) -> std::borrow::Cow<'_, str> {
+    const LONGEST: usize = 1 << 10;
+    match text.get(..text.floor_char_boundary(LONGEST)) {
+        Some(beginning) if beginning.len() < text.len() => format!("{beginning}...").into(),
+        _ => text.into(),
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
             Cause::Cgroup(cause) => write!(f, "{cause}")?,
             Cause::Os(errno) => write!(f, "{} {}: {}", self.step, self.object, errno.desc())?,
             Cause::Exec(_, reason) => write!(f, "{}: {:?}: {reason}", self.step, self.object)?,
+            Cause::Invalid(reason) if self.object.is_empty() => write!(f, "{}: {reason}", self.step)?,
             Cause::Invalid(reason) | Cause::Failed(reason) => write!(f, "{} {}: {reason}", self.step, self.object)?,
         }
         if let Some(hint) = &self.hint {
@@ -176,6 +186,21 @@ mod tests {
             let copy = Error::from_bytes(&error.to_bytes());
             assert_eq!(format!("{copy:?}"), format!("{error:?}"));
         }
+    }
+
+    #[test]
+    fn a_field_without_a_value_is_named_alone() {
+        assert_eq!(Error::invalid("hooks", "", "is missing").to_string(), "hooks: is missing");
+        assert_eq!(Error::invalid("hooks", "x", "is odd").to_string(), "hooks x: is odd");
+    }
+
+    #[test]
+    fn a_long_error_crosses_the_channel_with_its_beginning() {
+        let long = Error::invalid("process.cwd", "\u{e4}".repeat(100_000), "is too long").hint("make it shorter");
+        let copy = Error::from_bytes(&long.to_bytes());
+        assert!(long.to_bytes().len() < 5000);
+        assert_eq!((copy.step.as_str(), copy.hint.as_deref()), ("process.cwd", Some("make it shorter")));
+        assert!(copy.object.starts_with("\u{e4}\u{e4}") && copy.object.ends_with("..."));
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::{
     errand::Errand,
     error::Context,
     plan::{self, View},
+    user_namespace::UserNamespaces,
 };
 
 /// A root file system that is mounted in its bundle. It is unmounted when this is dropped, unless it is kept.
@@ -88,7 +89,7 @@ fn attach(view: View, place: &Path) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let directory = open(place, flags, Mode::empty()).at("open", place.display())?;
     let nowhere = Cgroups { entry: &Entry::Tasks(Vec::new()), path: Path::new(""), has_namespace: false };
-    let parts = gather::gather(&view, &nowhere)?;
+    let parts = gather::gather(&view, &nowhere, &UserNamespaces::of(None, &view)?)?;
     let root = view::make_root(&view, parts.root, &directory)?;
     // What the host mounts below it while the container is made comes into the container's copy, which is its slave.
     mount::set_attributes(root.as_fd(), false, 0, 0, Some(Propagation::Shared)).at("share", place.display())

@@ -8,7 +8,8 @@ use std::{collections::VecDeque, sync::Mutex, time::Duration};
 use containerd_shim_protos::{
     api::ForwardRequest,
     events::task::{
-        TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskPaused, TaskResumed, TaskStart,
+        TaskCheckpointed, TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskPaused,
+        TaskResumed, TaskStart,
     },
     shim::event::Envelope,
     shim_async::{Client, EventsClient},
@@ -48,6 +49,8 @@ pub(crate) enum Event {
     Paused(TaskPaused),
     /// Thawed.
     Resumed(TaskResumed),
+    /// Written to disk.
+    Checkpointed(TaskCheckpointed),
 }
 
 impl Event {
@@ -71,6 +74,7 @@ impl Event {
             Self::ExecStarted(event) => (topics::TASK_EXEC_STARTED_EVENT_TOPIC, any(event)),
             Self::Paused(event) => (topics::TASK_PAUSED_EVENT_TOPIC, any(event)),
             Self::Resumed(event) => (topics::TASK_RESUMED_EVENT_TOPIC, any(event)),
+            Self::Checkpointed(event) => (topics::TASK_CHECKPOINTED_EVENT_TOPIC, any(event)),
         }
     }
 
@@ -100,6 +104,11 @@ impl Events {
             grown: Notify::new(),
             drained: Notify::new(),
         }
+    }
+
+    /// The namespace of everything that is told.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Puts an event at the end. Never waits.

@@ -5,7 +5,7 @@
 //! | `args`, `bootstrap`, `address`, `start` | how containerd starts a shim and finds it again |
 //! | `server`, `rpc` | one thread that serves Task (v2 and v3) and Pod |
 //! | `shim`, `task` | the containers of one pod and their processes |
-//! | `stdio`, `relay` | their standard streams |
+//! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
 //! | [`pod`] | a pod that the shim runs itself |
 //! | `delete`, `info` | the other two ways in which containerd runs this program |

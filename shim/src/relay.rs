@@ -1,4 +1,4 @@
-//! Between a terminal and the fifos of its client. The only output that passes through the shim.
+//! Between a terminal and its client's fifos, or a file or a logger. The only output that passes through the shim.
 
 use std::{
     io::{self, Read, Write},
@@ -7,14 +7,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd},
+    io::{AsyncReadExt, Interest, unix::AsyncFd},
     net::unix::pipe,
     sync::watch,
 };
 
 use crate::{
     failure::{Failure, Result},
-    stdio::Paths,
+    stdio::{Sink, Stdio},
     task::ready,
 };
 
@@ -30,28 +30,23 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Begins to copy between `terminal` and the fifos of `paths`. `kept` are ends that stay open as long as output
-    /// is copied.
-    pub(crate) fn start(terminal: OwnedFd, paths: &Paths) -> Result<Self> {
+    /// Begins to copy between `terminal` and what `stdio` names.
+    pub(crate) fn start(terminal: OwnedFd, stdio: &Stdio) -> Result<Self> {
         let failed = |operation: &str, error: &io::Error| Failure::io(operation, "the terminal", error);
         nonblocking(&terminal).map_err(|error| failed("prepare", &error))?;
         let terminal = Arc::new(ready::both_ways(terminal.into()).map_err(|error| failed("watch", &error))?);
         let (finished, done) = watch::channel(false);
         let mut tasks = Vec::new();
-        if !paths.stdin.is_empty() {
+        let stdin = &stdio.paths().stdin;
+        if !stdin.is_empty() {
             // Opened for both directions, so that it has no end when one client leaves and another comes.
             let fifo = pipe::OpenOptions::new()
                 .read_write(true)
-                .open_receiver(&paths.stdin)
-                .map_err(|error| Failure::io("open standard input", &paths.stdin, &error))?;
+                .open_receiver(stdin)
+                .map_err(|error| Failure::io("open standard input", stdin, &error))?;
             tasks.push(tokio::spawn(input(fifo, Arc::clone(&terminal))).abort_handle());
         }
-        let output = if paths.stdout.is_empty() {
-            None
-        } else {
-            let fifo = pipe::OpenOptions::new().read_write(true).open_sender(&paths.stdout);
-            Some(fifo.map_err(|error| Failure::io("open standard output", &paths.stdout, &error))?)
-        };
+        let output = stdio.terminal_output()?;
         let source = Arc::clone(&terminal);
         let copy = tokio::spawn(async move {
             if let Err(error) = self::output(&source, output).await {
@@ -84,7 +79,7 @@ impl Drop for Relay {
 }
 
 /// From the terminal to the client, until the last process has closed the terminal, which reads as EIO.
-async fn output(terminal: &AsyncFd<std::fs::File>, mut fifo: Option<pipe::Sender>) -> io::Result<()> {
+async fn output(terminal: &AsyncFd<std::fs::File>, mut sink: Option<Sink>) -> io::Result<()> {
     let mut buffer = Box::new([0; CHUNK]);
     loop {
         let read = terminal.async_io(Interest::READABLE, |mut file| file.read(&mut buffer[..])).await;
@@ -94,8 +89,8 @@ async fn output(terminal: &AsyncFd<std::fs::File>, mut fifo: Option<pipe::Sender
             Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => return Ok(()),
             Err(error) => return Err(error),
         };
-        if let Some(fifo) = &mut fifo {
-            fifo.write_all(&buffer[..count]).await?;
+        if let Some(sink) = &mut sink {
+            sink.write_all(&buffer[..count]).await?;
         }
     }
 }

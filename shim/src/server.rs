@@ -52,6 +52,8 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Resul
         let (shim, _connections) = served?;
         shim.events.flush(FLUSH).await;
         tokio::time::sleep(LINGER).await;
+        // Nobody else would see them off.
+        shim.loggers.all().await;
         removed.map_err(|error| Failure::io("remove", address, &error))
     })
 }

@@ -4,12 +4,12 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use loment_cgroups::Layout;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     events::Events,
@@ -26,6 +26,8 @@ pub(crate) struct Shim {
     pub(crate) layout: Layout,
     /// Children whose end somebody watches.
     pub(crate) pids: Pids,
+    /// Loggers that are to end.
+    pub(crate) loggers: Ending,
     /// Who runs the pod, when the shim does.
     pub(crate) host: OnceLock<Arc<Host>>,
     tasks: Mutex<HashMap<String, Slot>>,
@@ -53,6 +55,7 @@ impl Shim {
             events,
             layout,
             pids: Pids::default(),
+            loggers: Ending::default(),
             host: OnceLock::new(),
             tasks: Mutex::default(),
             made: Notify::new(),
@@ -133,6 +136,36 @@ impl Shim {
     }
 }
 
+/// How many of something are still to end before the shim may leave.
+pub(crate) struct Ending(watch::Sender<usize>);
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Ending {
+    /// One more, as long as the answer is kept.
+    pub(crate) fn one(&self) -> impl Drop + use<> {
+        struct One(watch::Sender<usize>);
+        impl Drop for One {
+            fn drop(&mut self) {
+                self.0.send_modify(|count| *count -= 1);
+            }
+        }
+        self.0.send_modify(|count| *count += 1);
+        One(self.0.clone())
+    }
+
+    /// Waits until all have ended.
+    pub(crate) async fn all(&self) {
+        // The sender lives in `self`.
+        let mut count = self.0.subscribe();
+        let _none = count.wait_for(|count| *count == 0).await;
+    }
+}
+
 /// An id kept for a task that is being made; given back unless the task is put in its place.
 pub(crate) struct Reservation {
     shim: Arc<Shim>,
@@ -166,6 +199,8 @@ impl Drop for Reservation {
 #[derive(Default)]
 pub(crate) struct Pids {
     watched: Mutex<HashSet<i32>>,
+    /// How many wait for a child whose pid they do not know yet.
+    expected: AtomicUsize,
     /// A watched child has been reaped: one that hid orphans from the sweep is out of the way.
     pub(crate) reaped: Notify,
 }
@@ -174,6 +209,19 @@ impl Pids {
     /// Somebody watches `pid`.
     pub(crate) fn add(&self, pid: i32) {
         crate::lock(&self.watched).insert(pid);
+    }
+
+    /// A child will come that somebody else makes. As long as the answer is kept nothing is taken for an orphan.
+    pub(crate) fn expect(&self) -> impl Drop + use<'_> {
+        struct Expected<'a>(&'a Pids);
+        impl Drop for Expected<'_> {
+            fn drop(&mut self) {
+                self.0.expected.fetch_sub(1, Ordering::Relaxed);
+                self.0.reaped.notify_one();
+            }
+        }
+        self.expected.fetch_add(1, Ordering::Relaxed);
+        Expected(self)
     }
 
     /// `pid` has been reaped.
@@ -185,6 +233,9 @@ impl Pids {
     /// Reaps orphans.
     pub(crate) fn sweep(&self) {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        if self.expected.load(Ordering::Relaxed) > 0 {
+            return;
+        }
         let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while let Ok(status) = waitid(Id::All, peek) {
             let Some(pid) = status.pid().filter(|_| status != WaitStatus::StillAlive) else { return };

@@ -12,12 +12,17 @@ use crate::{Errno, Result, check};
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// The child becomes a child of the caller's parent, who is told of its end as of the caller's.
+pub const PARENT: u64 = 0x8000;
+/// A new time namespace, for clone3(2), unshare(2) and setns(2). Linux 5.6
+pub const NEWTIME: u64 = 0x80;
+
 /// Exit status of a child whose code panicked.
 pub const PANICKED: i32 = 101;
 
-/// Makes a child in the new namespaces of `namespaces` (`CLONE_NEW*`) and, on cgroup v2, inside `cgroup`. The child
-/// runs `child` in a copy of this process's memory and exits with what it returns; nothing else of the copy runs,
-/// neither destructors nor exit handlers.
+/// Makes a child in the new namespaces of `flags` (`CLONE_NEW*`; [`PARENT`] may be added) and, on cgroup v2, inside
+/// `cgroup`. The child runs `child` in a copy of this process's memory and exits with what it returns; nothing else of
+/// the copy runs, neither destructors nor exit handlers.
 ///
 /// Answers with the child's pid, in the pid namespace of the caller, and its pidfd, which is close-on-exec.
 ///
@@ -25,14 +30,15 @@ pub const PANICKED: i32 = 101;
 /// copy nobody would ever release in the child.
 ///
 /// clone3(2): Linux 5.3; `CLONE_INTO_CGROUP`: Linux 5.7.
-pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
+pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
     alone()?;
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain data for which all zeroes is valid.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces | CLONE_PIDFD;
+    args.flags = flags | CLONE_PIDFD;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // With CLONE_PARENT the kernel takes the caller's own.
+    args.exit_signal = if flags & PARENT == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -89,10 +89,11 @@ pub fn set_groups(groups: &[u32]) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
 }
 
-/// Joins a fresh anonymous session keyring, so that the keys of whoever started this process are out of reach.
-/// KEYCTL_JOIN_SESSION_KEYRING(2const)
-pub fn new_session_keyring(name: &std::ffi::CStr) -> Result<()> {
+/// Joins a fresh session keyring, so that the keys of whoever started this process are out of reach. It has no name: by
+/// its name another process could have made it before, and found it later. KEYCTL_JOIN_SESSION_KEYRING(2const)
+pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
-    // SAFETY: the kernel reads a C string that outlives the call.
-    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) }).map(drop)
+    let unnamed: *const libc::c_char = std::ptr::null();
+    // SAFETY: the kernel takes a null pointer for "no name" and touches no memory.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, unnamed) }).map(drop)
 }

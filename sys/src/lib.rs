@@ -4,16 +4,24 @@
 //! with them, and why, is the business of the crates above.
 #![allow(unsafe_code, reason = "this crate exists to hold the project's unsafe code")]
 
+#[cfg(feature = "agent")]
+pub mod agent;
+pub mod ambient;
+#[cfg(feature = "attacks")]
+pub mod attacks;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
+pub mod loop_device;
 pub mod mount;
+pub mod namespace;
 pub mod net;
 pub mod pidfd;
 pub mod sched;
 pub mod seccomp;
+pub mod shared;
 pub mod signal;
 pub mod socket;
 #[cfg(feature = "sysv")]

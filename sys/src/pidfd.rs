@@ -21,11 +21,29 @@ pub fn open(pid: i32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// The pid of the process in the caller's pid namespace, as the descriptor's page in procfs says; `ESRCH` when it has
+/// ended. proc_pid_fdinfo(5)
+pub fn pid(process: BorrowedFd<'_>) -> Result<i32> {
+    let page = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()));
+    let page = page.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    let pid = page.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or(Errno::ESRCH)
+}
+
 /// Sends a signal; 0 only asks whether the process exists. pidfd_send_signal(2), Linux 5.1
 pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<()> {
     let no_info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: without a siginfo nothing is read.
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0) }).map(drop)
+}
+
+/// A copy of the descriptor that has the number `fd` in another process, close-on-exec. The caller must be allowed to
+/// trace that process. pidfd_getfd(2), Linux 5.6
+pub fn get_fd(process: BorrowedFd<'_>, fd: i32) -> Result<OwnedFd> {
+    // SAFETY: takes numbers and touches no memory.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// How a child ended; `None` while it has not. `reap` false leaves it to be asked again. waitid(2), `P_PIDFD`: 5.4

@@ -1,4 +1,5 @@
-//! When a process gets the processor and the disk: sched_setattr(2), ioprio_set(2).
+//! When a process gets the processor and the disk, and from where its memory: sched_setattr(2), ioprio_set(2),
+//! set_mempolicy(2).
 
 use std::mem::size_of;
 
@@ -45,4 +46,14 @@ pub fn set_io_priority(class: u16, level: u16) -> Result<()> {
     let priority = libc::c_int::from(class) << 13 | libc::c_int::from(level);
     // SAFETY: takes numbers and touches no memory.
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority) }).map(drop)
+}
+
+/// Sets from which memory nodes this process gets its memory: `MPOL_*` with its flags, and the nodes, of which the
+/// first is bit 0 of the first word.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Result<()> {
+    // The kernel counts one bit more than it reads.
+    let bits = nodes.len() * u64::BITS as usize + 1;
+    let (nodes, bits) = if nodes.is_empty() { (std::ptr::null(), 0) } else { (nodes.as_ptr(), bits) };
+    // SAFETY: the kernel reads `bits` - 1 bits of a slice that outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes, bits) }).map(drop)
 }

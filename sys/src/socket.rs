@@ -7,20 +7,21 @@ use std::{
 
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, recvmsg, sendmsg},
 };
 
 use crate::{Errno, Result};
 
-/// Sends one message, with a descriptor if there is one. A peer that is gone is `EPIPE`, never a signal.
-pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+/// Sends one message, with a descriptor if there is one. A peer that is gone is `EPIPE`, never a signal. Answers with
+/// how many of its bytes were taken: on a stream that does not block that may be a part.
+pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<usize> {
     let raw = descriptor.map(|fd| [fd.as_raw_fd()]);
     let rights: Vec<_> = raw.iter().map(|raw| ControlMessage::ScmRights(raw)).collect();
     let parts = [IoSlice::new(message)];
     loop {
         match sendmsg::<()>(socket.as_raw_fd(), &parts, &rights, MsgFlags::MSG_NOSIGNAL, None) {
             Err(Errno::EINTR) => {}
-            answer => return answer.map(drop),
+            answer => return answer,
         }
     }
 }
@@ -42,5 +43,16 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
         });
         // SAFETY: the kernel has just made this descriptor for us; there is room for one only.
         return Ok((message.bytes, descriptor.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })));
+    }
+}
+
+/// Accepts a connection; its descriptor is close-on-exec. accept4(2)
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    loop {
+        match nix::sys::socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+            // SAFETY: the kernel has just made this descriptor for us.
+            answer => return answer.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }),
+        }
     }
 }

@@ -94,10 +94,10 @@ pub(crate) async fn an_exec_with_a_terminal_follows_its_size(node: &Node<'_>) ->
 }
 
 /// What a terminal shows.
-struct Screen(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+pub(crate) struct Screen(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl Screen {
-    fn watch(mut master: File) -> Self {
+    pub(crate) fn watch(mut master: File) -> Self {
         let text = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let sink = std::sync::Arc::clone(&text);
         // Ends when the last slave is closed, which makes reading an error.
@@ -110,11 +110,11 @@ impl Screen {
         Self(text)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().expect("the screen's lock")).into_owned()
     }
 
-    async fn shows(&self, text: &str) -> Result<()> {
+    pub(crate) async fn shows(&self, text: &str) -> Result<()> {
         let shown = eventually(text, async || Ok(self.text().contains(text).then_some(()))).await;
         shown.with_context(|| format!("the terminal shows {:?}", self.text()))
     }

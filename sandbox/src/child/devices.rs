@@ -9,7 +9,11 @@ use nix::{
 };
 
 use super::root::{Links, Root};
-use crate::{Result, error::Context, plan::devices::Device};
+use crate::{
+    Error, Result,
+    error::Context,
+    plan::{devices::Device, ids::IdMaps},
+};
 
 /// Names in /dev that lead to what a process has open, and the multiplexer of the container's own terminals.
 const LINKS: &[(&str, &str)] = &[
@@ -20,32 +24,43 @@ const LINKS: &[(&str, &str)] = &[
     ("pts/ptmx", "dev/ptmx"),
 ];
 
-/// Makes the nodes and the links.
-pub(crate) fn make(root: &Root, devices: &[Device]) -> Result<()> {
+/// Makes the nodes and the links. `maps` are those of the container's user namespace, in which the owners are meant. The
+/// nodes are real ones there too: the file system is the host's, and only the cgroup says what may be opened.
+pub(crate) fn make(root: &Root, devices: &[Device], maps: Option<&IdMaps>) -> Result<()> {
     for device in devices {
-        node(root, device)?;
+        node(root, device, maps)?;
     }
     for (target, path) in LINKS {
         let (directory, name) = root.parent(Path::new(path), Links::Refuse)?;
         // An image that is its own /dev may have a ptmx, which would be the host's.
         let _ = unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir);
-        symlinkat(*target, &directory, name).at("make link", path)?;
+        root.as_owner(|| symlinkat(*target, &directory, name)).at("make link", path)?;
     }
     Ok(())
 }
 
-fn node(root: &Root, device: &Device) -> Result<()> {
+fn node(root: &Root, device: &Device, maps: Option<&IdMaps>) -> Result<()> {
     let path = device.path.display();
+    let owner = maps.map_or(Some((device.uid, device.gid)), |maps| maps.outside(device.uid, device.gid));
+    let (uid, gid) = owner.ok_or_else(|| {
+        let owner = format!("{}:{}", device.uid, device.gid);
+        Error::invalid(
+            "linux.devices",
+            path.to_string(),
+            format!("has an owner ({owner}) outside of the user namespace"),
+        )
+    })?;
     let (directory, name) = root.parent(&device.path, Links::Refuse)?;
     match mknodat(&directory, name, device.kind, device.mode, makedev(device.major, device.minor)) {
         // The image's own; its mode and owner are the image's business too.
         Err(Errno::EEXIST) => return Ok(()),
         answer => answer.at("make device", path)?,
     }
-    let owner = (Some(Uid::from_raw(device.uid)), Some(Gid::from_raw(device.gid)));
+    let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     fchownat(&directory, name, owner.0, owner.1, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
         .at("set the owner of device", device.path.display())?;
-    // mknod(2) takes no account of set-id bits of some file systems; a fresh node cannot be a link.
-    fchmodat(&directory, name, device.mode, FchmodatFlags::FollowSymlink)
+    // mknod(2) takes no account of set-id bits of some file systems. In a volume that others write to, the fresh node
+    // may be a link by now, and what it names would be a file of the host's.
+    fchmodat(&directory, name, device.mode, FchmodatFlags::NoFollowSymlink)
         .at("set the mode of device", device.path.display())
 }

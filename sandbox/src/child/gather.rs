@@ -4,13 +4,17 @@
 //! the process dies nothing is left.
 
 use std::{
+    borrow::Cow,
     ffi::{CStr, CString},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use loment_cgroups::Entry;
-use loment_sys::mount::{self, FsContext, Propagation, attr};
+use loment_sys::{
+    loop_device,
+    mount::{self, FsContext, Propagation, attr},
+};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, open},
@@ -22,9 +26,11 @@ use crate::{
     error::Context,
     plan::{
         View,
-        mounts::{MountPlan, Source},
-        options::{Datum, Recursion},
+        ids::IdMaps,
+        mounts::{MountPlan, Owners, Source},
+        options::{Datum, Image, Recursion},
     },
+    user_namespace::{UserNamespace, UserNamespaces},
 };
 
 /// The parts.
@@ -32,8 +38,8 @@ use crate::{
 pub(crate) struct Parts {
     /// What makes the root, in order.
     pub(crate) root: Vec<Part>,
-    /// The spec's mounts, in order.
-    pub(crate) mounts: Vec<Part>,
+    /// The spec's mounts, in order; `None` where one that is there is changed.
+    pub(crate) mounts: Vec<Option<Part>>,
     /// The host's /dev/null, to cover files with.
     pub(crate) null: OwnedFd,
 }
@@ -49,11 +55,18 @@ pub(crate) struct Part {
 }
 
 /// Makes the parts of `view`.
-pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>) -> Result<Parts> {
-    let context = Gathering { view, cgroup };
+pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>, users: &UserNamespaces) -> Result<Parts> {
+    let context = Gathering { view, cgroup, users };
     Ok(Parts {
         root: view.root.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
-        mounts: view.mounts.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
+        mounts: view
+            .mounts
+            .iter()
+            .map(|plan| match &plan.source {
+                Source::Remount => Ok(None),
+                _ => context.part(plan).map(Some),
+            })
+            .collect::<Result<_>>()?,
         null: null()?,
     })
 }
@@ -72,17 +85,29 @@ pub(crate) struct Cgroups<'a> {
 struct Gathering<'a> {
     view: &'a View,
     cgroup: &'a Cgroups<'a>,
+    users: &'a UserNamespaces,
 }
 
 impl Gathering<'_> {
     fn part(&self, plan: &MountPlan) -> Result<Part> {
         let (mount, below) = match &plan.source {
-            Source::Bind { path, recursion } => (bind(path, *recursion)?, Vec::new()),
-            Source::Filesystem { kind, source, data } => {
+            Source::Bind { path, recursion } => (self.bind(path, *recursion, plan.owners.as_ref())?, Vec::new()),
+            Source::Filesystem { kind, source, data, image: None } => {
                 (self.filesystem(kind, source, data, plan.mount.set)?, Vec::new())
             }
-            Source::Overlay { source, lower, data } => (overlay(source, lower, data, plan.mount.set)?, Vec::new()),
+            Source::Filesystem { kind, source, data, image: Some(image) } => {
+                // Held until the mount holds it.
+                let (disk, _held) = disk(source, *image, plan.mount.set & attr::RDONLY != 0)?;
+                (self.filesystem(kind, &disk, data, plan.mount.set)?, Vec::new())
+            }
+            Source::Overlay { source, lower, data } => {
+                let lower =
+                    Layers { lower, owners: plan.owners.as_ref().and_then(|owners| self.users.of_mount(owners)) };
+                (overlay(source, &lower, data, plan.mount.set)?, Vec::new())
+            }
             Source::Cgroup => self.cgroups(plan.mount.set)?,
+            // It has no part: see `gather`.
+            Source::Remount => return Err(Errno::EINVAL).at("make a part of", format!("{:?}", plan.source)),
         };
         let name = || format!("mount for /{}", plan.target.display());
         let fd = mount.as_fd();
@@ -101,14 +126,29 @@ impl Gathering<'_> {
         Ok(Part { is_directory: kind == SFlag::S_IFDIR.bits(), mount, below })
     }
 
-    /// A copy of a shared mount is its peer. Unless that is what was asked for, the container must see what the host
-    /// mounts and not the other way round.
+    /// A copy of a shared mount is its peer. Only a root that is to be shared asks for that, as with every other runtime:
+    /// a mount that alone is shared is so inside the container, which sees what the host mounts and not the other way
+    /// round. The root is no peer in any case: everything is mounted into it, and pivot_root(2) refuses one that is
+    /// shared. What it is to be it becomes in the end.
     fn propagation(&self, plan: &MountPlan) -> Vec<(Propagation, Recursion)> {
-        let is_shared = matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
-        if plan.propagation.is_empty() && !is_shared && matches!(plan.source, Source::Bind { .. }) {
-            return vec![(Propagation::Slave, Recursion::All)];
+        let is_root = plan.target.as_os_str().is_empty();
+        let may_be_peer = !is_root && matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
+        let leaves_its_peers =
+            plan.propagation.first().is_some_and(|first| *first != (Propagation::Shared, Recursion::All))
+                && plan.propagation.iter().all(|(_, recursion)| *recursion == Recursion::All);
+        let leave = !may_be_peer && !leaves_its_peers && plan.is_bind();
+        let first = leave.then_some((Propagation::Slave, Recursion::All));
+        first.into_iter().chain(plan.propagation.iter().copied()).collect()
+    }
+
+    fn bind(&self, path: &CStr, recursion: Recursion, owners: Option<&Owners>) -> Result<OwnedFd> {
+        let copy = bind(path, recursion)?;
+        if let Some(owners) = owners
+            && let Some(user) = self.users.of_mount(owners)
+        {
+            map_owners(&copy, owners.recursion, user).map_err(|errno| unmappable(path, errno))?;
         }
-        plan.propagation.clone()
+        Ok(copy)
     }
 
     fn filesystem(&self, kind: &CStr, source: &CStr, data: &[Datum], attributes: u64) -> Result<OwnedFd> {
@@ -118,7 +158,11 @@ impl Gathering<'_> {
         })?;
         let label = self.view.mount_label.iter().filter(|_| takes_a_label(kind));
         let label = label.map(|label| (c"context".to_owned(), Some(label.clone())));
-        let result = configure(&context, source, &data.iter().cloned().chain(label).collect::<Vec<_>>())
+        let mut data: Vec<_> = data.iter().cloned().chain(label).collect();
+        if let Some(maps) = self.users.maps().filter(|_| HAS_OWNER.contains(&kind)) {
+            give(&mut data, maps, kind)?;
+        }
+        let result = configure(&context, source, &data)
             .and_then(|()| read_only(&context, kind, attributes))
             .and_then(|()| context.create())
             .and_then(|()| context.mount(attributes));
@@ -162,6 +206,45 @@ impl Gathering<'_> {
     }
 }
 
+/// File systems that belong to whoever their options say, to the container's root by default.
+const HAS_OWNER: [&CStr; 2] = [c"tmpfs", c"devpts"];
+
+/// Names owners as the host knows them: the file system is the host's, its options are the container's.
+fn give(data: &mut Vec<Datum>, maps: &IdMaps, kind: &CStr) -> Result<()> {
+    for (key, map) in [(c"uid", &maps.users), (c"gid", &maps.groups)] {
+        let given = data.iter_mut().find(|(name, _)| name.as_c_str() == key);
+        let inside = match &given {
+            Some((_, Some(value))) => value.to_str().ok().and_then(|text| text.parse().ok()),
+            _ => Some(0),
+        };
+        let outside = inside.and_then(|id| map.outside(id)).and_then(|id| CString::new(id.to_string()).ok());
+        match (given, outside) {
+            (Some((_, value)), Some(id)) => *value = Some(id),
+            (None, Some(id)) => data.push((key.to_owned(), Some(id))),
+            // A namespace without a root: the file system stays the host's.
+            (None, None) => {}
+            (Some((_, value)), None) => {
+                let shown = value.as_deref().unwrap_or_default().to_string_lossy().into_owned();
+                let field = format!("mounts: option {} of {}", key.to_string_lossy(), kind.to_string_lossy());
+                return Err(Error::invalid(field, shown, "is no id of the user namespace"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn map_owners(mount: &OwnedFd, recursion: Recursion, user: &UserNamespace) -> nix::Result<()> {
+    mount::map_owners(mount.as_fd(), recursion == Recursion::All, user.as_fd())
+}
+
+fn unmappable(path: &CStr, errno: Errno) -> Error {
+    let error = Error::os("map the owners of", path.to_string_lossy(), errno);
+    match errno {
+        Errno::EINVAL => error.hint("its file system knows no idmapped mounts, or it is one already"),
+        _ => error,
+    }
+}
+
 /// SELinux labels go to file systems whose files the container owns.
 fn takes_a_label(kind: &CStr) -> bool {
     ![c"proc", c"sysfs", c"mqueue", c"cgroup2"].contains(&kind)
@@ -176,6 +259,26 @@ fn bind(path: &CStr, recursion: Recursion) -> Result<OwnedFd> {
             _ => error,
         }
     })
+}
+
+/// An image file as a disk, which goes with its last user.
+fn disk(image: &CStr, how: Image, read_only: bool) -> Result<(CString, OwnedFd)> {
+    let name = image.to_string_lossy();
+    // O_NONBLOCK: it may be anything.
+    let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR } | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = open(image, access, Mode::empty()).at("open image file", &name)?;
+    let (path, disk) =
+        loop_device::attach(file.as_fd(), Path::new(&*name), read_only, how.direct).map_err(|errno| {
+            let error = Error::os("make a disk of image file", &name, errno);
+            match errno {
+                Errno::ENOENT | Errno::ENXIO => {
+                    error.hint("this kernel has no loop devices, or /dev does not show them")
+                }
+                Errno::EBUSY => error.hint("others take every free loop device; try again"),
+                _ => error,
+            }
+        })?;
+    Ok((c_path(&path)?, disk))
 }
 
 fn configure(context: &FsContext, source: &CStr, data: &[Datum]) -> nix::Result<()> {
@@ -201,11 +304,19 @@ fn read_only(context: &FsContext, kind: &CStr, attributes: u64) -> nix::Result<(
     }
 }
 
-fn overlay(source: &CStr, lower: &[CString], data: &[Datum], attributes: u64) -> Result<OwnedFd> {
+/// The lower layers of an overlay.
+struct Layers<'a> {
+    lower: &'a [CString],
+    /// Shows each as belonging to this namespace.
+    owners: Option<&'a UserNamespace>,
+}
+
+fn overlay(source: &CStr, lower: &Layers<'_>, data: &[Datum], attributes: u64) -> Result<OwnedFd> {
     let context = FsContext::open(c"overlay").at("mount a file system of type", "overlay")?;
     // Held until the overlay has been made: layers may be named through them.
     let mut layers = Vec::new();
-    let result = lower_layers(&context, lower, &mut layers)
+    let lower = lower.names(&mut layers)?;
+    let result = lower_layers(&context, &lower, &mut layers)
         .and_then(|()| configure(&context, source, data))
         .and_then(|()| read_only(&context, c"overlay", attributes))
         .and_then(|()| context.create())
@@ -218,6 +329,22 @@ fn overlay(source: &CStr, lower: &[CString], data: &[Datum], attributes: u64) ->
             _ => error,
         }
     })
+}
+
+impl<'a> Layers<'a> {
+    /// The layers by name; those that are mapped are detached mounts, which `held` keeps and whose names lead to them.
+    /// An overlay takes a detached layer since Linux 6.15.
+    fn names(&self, held: &mut Vec<OwnedFd>) -> Result<Cow<'a, [CString]>> {
+        let Some(user) = self.owners else { return Ok(Cow::Borrowed(self.lower)) };
+        let mut names = Vec::new();
+        for layer in self.lower {
+            let copy = bind(layer, Recursion::One)?;
+            map_owners(&copy, Recursion::One, user).map_err(|errno| unmappable(layer, errno))?;
+            names.push(c_path(Path::new(&format!("/proc/self/fd/{}", copy.as_raw_fd())))?);
+            held.push(copy);
+        }
+        Ok(Cow::Owned(names))
+    }
 }
 
 /// Gives an overlay its lower layers. An option's value is at most 255 bytes long, which three of containerd's paths
@@ -260,7 +387,10 @@ fn null() -> Result<OwnedFd> {
     let device = fstat(&null).at("examine", "/dev/null")?;
     let is_device = device.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
     match is_device && (major(device.st_rdev), minor(device.st_rdev)) == (1, 3) {
-        true => Ok(null),
+        // A copy of a shared mount is its peer: what a container mounted over its mask would cover the host's device.
+        true => mount::set_attributes(null.as_fd(), false, 0, 0, Some(Propagation::Private))
+            .at("set propagation of", "/dev/null")
+            .map(|()| null),
         false => Err(Error::invalid("/dev/null", "of the host", "is not the null device")),
     }
 }

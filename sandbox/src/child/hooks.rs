@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// Before the root is switched: those of the runtime, for which this process waits, then those of its own, which are the
-/// host's programs and begin in the new root.
-pub(super) fn create(birth: &Birth, plan: &Plan, root: Option<BorrowedFd<'_>>) -> Result<()> {
+/// host's programs and begin in the new root. `init` is the pid of the container's process, as the container sees it.
+pub(super) fn create(birth: &Birth, plan: &Plan, root: Option<BorrowedFd<'_>>, init: i32) -> Result<()> {
     let Some(hooks) = plan.hooks.as_deref() else { return Ok(()) };
     if !hooks.see_the_root() {
         return Ok(());
@@ -26,7 +26,7 @@ pub(super) fn create(birth: &Birth, plan: &Plan, root: Option<BorrowedFd<'_>>) -
     if let Some(root) = root {
         fchdir(root).at("enter", "the root file system")?;
     }
-    hooks.run_create(birth.channel.as_fd())
+    hooks.run_create(birth.channel.as_fd(), init)
 }
 
 /// After the gate: the container's own programs, which get what its program gets and no more: its user, capabilities and

@@ -1,6 +1,6 @@
 //! Who a process is and what it may use: limits, ids, capabilities.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use loment_sys::{credentials, sched};
 use nix::{
@@ -8,10 +8,10 @@ use nix::{
     sched::{CpuSet, sched_setaffinity},
     sys::{
         personality, prctl,
-        resource::setrlimit,
+        resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, SFlag, fstat, umask},
     },
-    unistd::{Pid, Uid, fchown},
+    unistd::{Pid, Uid, fchown, isatty},
 };
 
 use crate::{
@@ -23,12 +23,28 @@ use crate::{
     },
 };
 
-/// What has to be done with the privileges of the setting-up process.
-pub(crate) fn set_limits(process: &ProcessPlan, persona: Option<personality::Persona>) -> Result<()> {
-    for limit in &process.rlimits {
+/// What has to be done with the privileges of the setting-up process. The limit of descriptors is only raised:
+/// [`limit_descriptors`] sets it when no more are needed.
+pub(crate) fn set_limits(
+    process: &ProcessPlan,
+    persona: Option<personality::Persona>,
+    processors: Option<&[usize]>,
+) -> Result<()> {
+    raise_limits(process)?;
+    for limit in process.rlimits.iter().filter(|limit| limit.resource != Resource::RLIMIT_NOFILE) {
         set_rlimit(limit)?;
     }
-    set_processors(process.affinity.as_deref())?;
+    set_processors(processors)?;
+    if let Some(policy) = &process.memory_policy {
+        sched::set_memory_policy(policy.mode, &policy.nodes).map_err(|errno| {
+            let error = Error::os("set memory policy", &policy.name, errno);
+            match errno {
+                Errno::EINVAL => error.hint("does the mode go with nodes, and are they online and in the cpuset?"),
+                Errno::ENOSYS => error.hint("this kernel has no memory nodes (CONFIG_NUMA)"),
+                _ => error,
+            }
+        })?;
+    }
     if let Some((class, level)) = process.io_priority {
         sched::set_io_priority(class, level).at("set disk priority of class", format!("{class}, level {level}"))?;
     }
@@ -48,6 +64,23 @@ pub(crate) fn set_limits(process: &ProcessPlan, persona: Option<personality::Per
     Ok(())
 }
 
+/// Sets the limit of descriptors, which would concern the setting-up process if it were set earlier.
+pub(crate) fn limit_descriptors(process: &ProcessPlan) -> Result<()> {
+    process.rlimits.iter().filter(|limit| limit.resource == Resource::RLIMIT_NOFILE).try_for_each(set_rlimit)
+}
+
+/// Raises hard limits as far as the plan wants, and leaves the rest for [`set_limits`]: only the host's root may raise
+/// them, and what is still to be done must not meet lower ones.
+pub(crate) fn raise_limits(process: &ProcessPlan) -> Result<()> {
+    for limit in &process.rlimits {
+        let (soft, hard) = getrlimit(limit.resource).at("read limit", limit.name)?;
+        if limit.hard > hard {
+            set_rlimit(&Rlimit { soft: soft.max(limit.soft), ..*limit })?;
+        }
+    }
+    Ok(())
+}
+
 fn set_rlimit(limit: &Rlimit) -> Result<()> {
     setrlimit(limit.resource, limit.soft, limit.hard).map_err(|errno| {
         let object = format!("{} to {}:{}", limit.name, limit.soft, limit.hard);
@@ -60,7 +93,7 @@ fn set_rlimit(limit: &Rlimit) -> Result<()> {
 }
 
 /// Whoever started containerd may have bound it to some processors; a container gets all that its cgroup allows.
-fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
+pub(crate) fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
     let mut set = CpuSet::new();
     match affinity {
         Some(cpus) => {
@@ -82,12 +115,17 @@ fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
 
 /// A process that is not root must be able to open /dev/stdout again: what is a pipe or a terminal becomes its own.
 pub(crate) fn own_standard_streams(uid: u32) -> Result<()> {
-    for stream in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+    own_streams(&[std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()], uid)
+}
+
+/// The same for streams that are not in place yet.
+pub(crate) fn own_streams(streams: &[BorrowedFd<'_>], uid: u32) -> Result<()> {
+    for stream in streams {
         let Ok(status) = fstat(stream) else { continue };
         let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-        // Never the null device: it is everybody's.
-        let is_null = kind == SFlag::S_IFCHR && status.st_rdev == nix::sys::stat::makedev(1, 3);
-        if status.st_uid == uid || is_null || !(kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR) {
+        // Never another device than a terminal: the null device is everybody's, and others are not the container's.
+        let is_terminal = || kind == SFlag::S_IFCHR && isatty(stream).unwrap_or(false);
+        if status.st_uid == uid || !(kind == SFlag::S_IFIFO || is_terminal()) {
             continue;
         }
         match fchown(stream, Some(Uid::from_raw(uid)), None) {

@@ -4,9 +4,13 @@
 //! the shim's, and it drops nothing that it has inherited. Whatever can fail for want of input has been prepared by
 //! the parent.
 
+mod ambient;
+mod builder;
+mod carrier;
 mod console;
 mod copy_up;
 mod devices;
+mod elf;
 pub(crate) mod gather;
 mod holder;
 mod hooks;
@@ -17,10 +21,11 @@ mod root;
 pub(crate) mod view;
 
 use std::{
+    cell::OnceCell,
     convert::Infallible,
-    ffi::CString,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use loment_cgroups::Entry;
@@ -34,9 +39,10 @@ use nix::{
         prctl,
         stat::{Mode, umask},
     },
-    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, fchdir, getcwd, setsid},
+    unistd::{dup2_stderr, dup2_stdin, dup2_stdout, fchdir, getcwd, getpid, setsid},
 };
 
+pub(crate) use self::{builder::build, carrier::carry};
 use self::{
     console::Console,
     gather::Cgroups,
@@ -45,12 +51,21 @@ use self::{
 };
 use crate::{
     Error, Result,
-    channel::ChildEnd,
-    container::Io,
+    channel::{ChildEnd, Taker},
+    container::{Extras, Io},
     error::Context,
+    gate::{self, Starter},
     hooks::ContainerHooks,
-    plan::{Plan, mounts::MountPlan, process::ProcessPlan},
+    listener::Place,
+    plan::{
+        Plan,
+        ids::IdMaps,
+        mounts::MountPlan,
+        namespaces::{NEWTIME, Namespaces},
+        process::ProcessPlan,
+    },
     seccomp::Filter,
+    user_namespace::{self, UserNamespaces},
 };
 
 /// A namespace to be joined, opened by the parent.
@@ -60,6 +75,21 @@ pub(crate) struct Join {
     pub(crate) namespace: OwnedFd,
     /// For messages.
     pub(crate) path: PathBuf,
+}
+
+/// What a further process has to know of the container's namespaces.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inhabited {
+    /// Maps of its user namespace, if it has one of its own.
+    pub(crate) maps: Option<IdMaps>,
+    /// Whether it has a time namespace.
+    pub(crate) clocks: bool,
+}
+
+impl Inhabited {
+    pub(crate) fn of(namespaces: &Namespaces, users: &UserNamespaces) -> Self {
+        Self { maps: users.maps().cloned(), clocks: namespaces.has(NEWTIME) }
+    }
 }
 
 /// What every child needs.
@@ -72,8 +102,13 @@ pub(crate) struct Birth {
     pub(crate) io: Io,
     /// The host's /dev/null, for standard streams that nobody cares about.
     pub(crate) null: OwnedFd,
-    /// Name of the session keyring.
-    pub(crate) keyring: CString,
+    pub(crate) extras: Extras,
+    /// Whoever has opened the gate, if that is not the parent.
+    pub(crate) starter: OnceCell<Starter>,
+    /// Where init gets what a builder has made for it.
+    pub(crate) taker: Option<Taker>,
+    /// Where to say what the seccomp filter's listener is, if it has one.
+    pub(crate) listener: Option<Arc<Place>>,
 }
 
 impl Birth {
@@ -82,30 +117,77 @@ impl Birth {
         match child(self) {
             Ok(never) => match never {},
             Err(error) => {
-                self.channel.failed(&error);
+                self.starter.get().map_or(&self.channel, |starter| &starter.channel).failed(&error);
                 1
             }
         }
     }
 
-    /// First of all: nothing of the parent is kept but what this child was given. Its copies of other containers'
-    /// gates and pipes would keep those open.
+    /// Waits until the gate is opened; false when nobody is left who could.
+    fn wait_at_gate(&self) -> Result<bool> {
+        let Some(listener) = &self.extras.gate else { return Ok(self.channel.wait_at_gate()) };
+        let starter = gate::pass(listener.as_fd(), self.channel.as_fd())?;
+        Ok(self.starter.set(starter).is_ok())
+    }
+
+    /// Where to say what the seccomp filter's listener is.
+    fn listener_place(&self) -> Option<&Place> {
+        self.listener.as_deref().or_else(|| self.starter.get()?.place.as_ref())
+    }
+
+    /// The first descriptor that its program does not get.
+    fn first_private(&self) -> RawFd {
+        3 + self.extras.preserve
+    }
+
+    /// First of all in a process that comes to be in the container: see [`Birth::shed`]; and it enters the cgroups.
     fn begin(&self, more: &[BorrowedFd<'_>]) -> Result<()> {
+        let (_, tasks) = parts(&self.entry);
+        let keep = more.iter().copied().chain(tasks.iter().map(|file| file.fd.as_fd()));
+        self.shed(&keep.collect::<Vec<_>>())?;
+        ambient::forget()?;
+        self.enter_cgroups(tasks)
+    }
+
+    /// Nothing of the parent is kept but what this child was given. Its copies of other containers' gates and pipes
+    /// would keep those open.
+    fn shed(&self, more: &[BorrowedFd<'_>]) -> Result<()> {
         signal::reset().at("reset", "signals")?;
         prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")?;
         let mut keep = vec![self.channel.as_fd(), self.null.as_fd()];
         keep.extend(more);
+        keep.extend(self.extras.gate.as_ref().map(AsFd::as_fd));
         if let Io::Plain { stdin, stdout, stderr } = &self.io {
             keep.extend([stdin, stdout, stderr].into_iter().flatten().map(AsFd::as_fd));
         }
-        let (directory, tasks) = parts(&self.entry);
-        keep.extend(directory.map(AsFd::as_fd));
-        keep.extend(tasks.iter().map(|file| file.fd.as_fd()));
-        fd::close_all_except(&keep).at("close", "what was inherited")?;
+        fd::close_from_except(self.first_private(), &keep).at("close", "what was inherited")?;
         umask(Mode::empty());
         // A session of its own: a signal to the shim's process group must not reach the container.
-        setsid().at("begin", "a session")?;
-        self.enter_cgroups(tasks)
+        setsid().at("begin", "a session").map(drop)
+    }
+
+    /// For who mounts the cgroup, or makes who does.
+    fn cgroup_directory(&self) -> Option<BorrowedFd<'_>> {
+        parts(&self.entry).0.map(AsFd::as_fd)
+    }
+
+    fn taker(&self) -> Option<BorrowedFd<'_>> {
+        self.taker.as_ref().map(AsFd::as_fd)
+    }
+
+    fn cgroups(&self, plan: &Plan) -> Cgroups<'_> {
+        let has_namespace = plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP);
+        Cgroups { entry: &self.entry, path: &self.cgroup, has_namespace }
+    }
+
+    /// Gives the streams to a user of a user namespace, who must be able to open them again, while that takes no
+    /// privilege that the process will lose.
+    fn give_streams(&self, maps: &IdMaps, uid: u32) -> Result<()> {
+        let (Io::Plain { stdin, stdout, stderr }, Some(owner)) = (&self.io, maps.users.outside(uid)) else {
+            return Ok(());
+        };
+        let streams: Vec<_> = [stdin, stdout, stderr].into_iter().flatten().map(AsFd::as_fd).collect();
+        identity::own_streams(&streams, owner)
     }
 
     fn enter_cgroups(&self, tasks: &[loment_cgroups::TasksFile]) -> Result<()> {
@@ -134,10 +216,13 @@ impl Birth {
     }
 
     fn new_keyring(&self) -> Result<()> {
-        match credentials::new_session_keyring(&self.keyring) {
+        if self.extras.keep_keyring {
+            return Ok(());
+        }
+        match credentials::new_session_keyring() {
             // A kernel without keyrings has no keys to leak.
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
-            Err(errno) => Err(Error::os("join a new session keyring", self.keyring.to_string_lossy(), errno)),
+            Err(errno) => Err(Error::os("join", "a new session keyring", errno)),
         }
     }
 }
@@ -151,27 +236,63 @@ fn parts(entry: &Entry) -> (Option<&OwnedFd>, &[loment_cgroups::TasksFile]) {
 }
 
 /// The first process of a container: everything up to the gate, then the program.
-pub(crate) fn init(birth: &Birth, plan: &Plan, joins: &[Join], filter: Option<&Filter>) -> Result<Infallible> {
-    let proc = settle(birth, plan, joins)?;
-    let cgroup = Cgroups {
-        entry: &birth.entry,
-        path: &birth.cgroup,
-        has_namespace: plan.namespaces.has(CloneFlags::CLONE_NEWCGROUP),
-    };
-    let parts = gather::gather(&plan.view, &cgroup)?;
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, |root| hooks::create(birth, plan, Some(root)))?;
-    let console = match birth.io {
-        Io::Terminal => Some(Console::open(&root, plan.process.console_size)?),
-        Io::Plain { .. } => None,
-    };
-    if let Some(console) = console.as_ref().filter(|_| plan.view.devices.is_some()) {
-        console.bind(&root)?;
-    }
+pub(crate) fn init(
+    birth: &Birth,
+    plan: &Plan,
+    joins: &[Join],
+    users: &UserNamespaces,
+    filter: Option<&Filter>,
+) -> Result<Infallible> {
+    let proc = settle(birth, plan, joins, users)?;
+    let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
+    let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
+    let root = view::enter(&plan.view, parts, &plan.process.cwd, None, hooks)?;
+    let console = init_console(birth, plan, &root)?;
     view::seal(&root, &plan.view)?;
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
-    let setting = Setting { proc, root, console, filter, mounts, gate: true, hooks };
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
     become_program(birth, &plan.process, plan.personality, &setting)
+}
+
+/// The same in a user namespace, where a carrier has prepared what comes before and a builder builds the root.
+pub(crate) fn init_in_user_namespace(birth: &Birth, plan: &Plan, filter: Option<&Filter>) -> Result<Infallible> {
+    let mounts = take_over(birth)?;
+    setns(&mounts, CloneFlags::CLONE_NEWNS).at("join", "the mount namespace that was built")?;
+    let proc = ProcFs::given(take(birth));
+    let root = own_root()?;
+    let console = init_console(birth, plan, &root)?;
+    let mounts = &plan.view.mounts;
+    let hooks = plan.hooks.as_deref();
+    let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
+    become_program(birth, &plan.process, plan.personality, &setting)
+}
+
+/// First of all in what a carrier has cloned: waits for the first thing that the builder gives.
+fn take_over(birth: &Birth) -> Result<OwnedFd> {
+    birth.shed(&birth.taker().into_iter().collect::<Vec<_>>())?;
+    birth.new_keyring()?;
+    Ok(take(birth))
+}
+
+/// What the builder gives. Without one, there is nothing to add to what it has reported itself.
+fn take(birth: &Birth) -> OwnedFd {
+    let given = birth.taker.as_ref().and_then(Taker::take);
+    given.unwrap_or_else(|| loment_sys::clone::exit_now(1))
+}
+
+fn own_root() -> Result<Root> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open("/", flags, Mode::empty()).at("open", "the container's root").map(Root::new)
+}
+
+fn init_console(birth: &Birth, plan: &Plan, root: &Root) -> Result<Option<Console>> {
+    let Io::Terminal = birth.io else { return Ok(None) };
+    let console = Console::open(root, plan.process.console_size)?;
+    if plan.view.devices.is_some() {
+        console.bind(root)?;
+    }
+    Ok(Some(console))
 }
 
 /// Another process of a container, born in its pid namespace: `container` is a pidfd of its init, whose other
@@ -181,38 +302,69 @@ pub(crate) fn exec(
     process: &ProcessPlan,
     personality: Option<Persona>,
     container: &OwnedFd,
+    inhabited: &Inhabited,
     filter: Option<&Filter>,
 ) -> Result<Infallible> {
+    if let Some(initial) = &process.affinity.initial {
+        identity::set_processors(Some(initial))?;
+    }
     birth.begin(&[container.as_fd()])?;
     birth.new_keyring()?;
-    let kinds = CloneFlags::CLONE_NEWNS
+    let mut kinds = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    setns(container, kinds).at("join the namespaces of", "the container")?;
+    if inhabited.clocks {
+        kinds |= NEWTIME;
+    }
+    // Born in the container's pid namespace; made before its mount namespace is joined, where a user namespace would
+    // not let it be made.
     let proc = ProcFs::open()?;
     proc.set_oom_score_adj(process.oom_score_adj)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open("/", flags, Mode::empty()).at("open", "the container's root").map(Root::new)?;
+    if let Some(maps) = &inhabited.maps {
+        identity::raise_limits(process)?;
+        birth.give_streams(maps, process.uid)?;
+        // A process must not join the user namespace that it is in.
+        kinds |= CloneFlags::CLONE_NEWUSER;
+    }
+    setns(container, kinds).at("join the namespaces of", "the container")?;
+    if let Some(maps) = &inhabited.maps {
+        user_namespace::become_root(maps)?;
+    }
+    let root = own_root()?;
     let console = match birth.io {
         Io::Terminal => Some(Console::open(&root, process.console_size)?),
         Io::Plain { .. } => None,
     };
-    let setting = Setting { proc, root, console, filter, mounts: &[], gate: false, hooks: None };
+    // Without a last word the first one holds.
+    let processors = process.affinity.last.as_deref().or(process.affinity.initial.as_deref());
+    let setting = Setting { proc, root, console, filter, mounts: &[], processors, gate: false, hooks: None };
     become_program(birth, process, personality, &setting)
 }
 
 /// A holder of namespaces.
 pub(crate) fn hold(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infallible> {
-    settle(birth, plan, joins)?;
+    settle(birth, plan, joins, &UserNamespaces::default())?;
+    hold_on(birth, plan)
+}
+
+/// The same in a user namespace, where a builder sets names and parameters.
+pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infallible> {
+    drop(take_over(birth)?);
+    hold_on(birth, plan)
+}
+
+fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.connect(None, plan.process.uid)?;
-    view::enter_nothing(|| hooks::create(birth, plan, None))?;
-    identity::set_limits(&plan.process, plan.personality)?;
+    view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
+    identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
+    // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
+    prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
     let holder = holder::Holder::prepare()?;
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
@@ -224,9 +376,9 @@ pub(crate) fn hold(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infalli
 }
 
 /// What a container's init and a holder have in common: cgroups, namespaces, names, parameters.
-fn settle(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<ProcFs> {
-    let namespaces: Vec<_> = joins.iter().map(|join| join.namespace.as_fd()).collect();
-    birth.begin(&namespaces)?;
+fn settle(birth: &Birth, plan: &Plan, joins: &[Join], users: &UserNamespaces) -> Result<ProcFs> {
+    let namespaces = joins.iter().map(|join| join.namespace.as_fd());
+    birth.begin(&namespaces.chain(users.descriptors()).chain(birth.cgroup_directory()).collect::<Vec<_>>())?;
     birth.new_keyring()?;
     for join in joins {
         setns(&join.namespace, join.kind).at("join namespace", join.path.display())?;
@@ -253,10 +405,24 @@ struct Setting<'a> {
     filter: Option<&'a Filter>,
     /// Where others may still put the program while this process waits.
     mounts: &'a [MountPlan],
+    /// Processors to run on; `None` is all that the cgroup allows.
+    processors: Option<&'a [usize]>,
     /// Whether to wait for the parent before becoming the program.
     gate: bool,
     /// What may have to be run after the gate.
     hooks: Option<&'a ContainerHooks>,
+}
+
+impl Setting<'_> {
+    /// From here on paths are resolved that an image gives: of its program, the directories of its `PATH`, an
+    /// interpreter. Each may begin with `/proc/self/fd/N`, and from a directory of the host's, the cgroup's say, `..`
+    /// leads on to the host's root (CVE-2024-21626). That everything is close-on-exec comes too late for that.
+    fn close_the_rest(&self, birth: &Birth) -> Result<()> {
+        let mut keep = vec![birth.channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+        keep.extend(birth.extras.gate.as_ref().map(AsFd::as_fd));
+        keep.extend(self.console.iter().flat_map(|console| [console.master.as_fd(), console.slave.as_fd()]));
+        fd::close_from_except(birth.first_private(), &keep).at("close", "what only setting up needed")
+    }
 }
 
 /// The last steps. Everything is done before the gate that can be: only a seccomp filter has to wait, because a profile
@@ -268,7 +434,8 @@ fn become_program(
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
-    identity::set_limits(process, personality)?;
+    setting.close_the_rest(birth)?;
+    identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;
     let env = program::environment(process, &setting.root);
@@ -286,7 +453,7 @@ fn become_program(
     let found =
         if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
-    if setting.gate && !birth.channel.wait_at_gate() {
+    if setting.gate && !birth.wait_at_gate()? {
         loment_sys::clone::exit_now(1);
     }
     if let Some(container) = setting.hooks {
@@ -294,9 +461,13 @@ fn become_program(
     }
     // Before the filter, which may forbid what looking takes.
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
-    fd::cloexec_all().at("mark for closing", "all descriptors")?;
+    fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
+    identity::limit_descriptors(process)?;
     if let Some(filter) = setting.filter {
-        filter.load().at("load", "the seccomp filter")?;
+        let listener = filter.load().at("load", "the seccomp filter")?;
+        if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
+            place.offer(listener);
+        }
     }
     if late {
         identity::assume(process)?;

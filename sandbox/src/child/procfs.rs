@@ -2,14 +2,17 @@
 //! replaced (CVE-2019-16884, CVE-2025-52881). It is mounted nowhere and closed by execve(2).
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 use loment_sys::mount::{FsContext, attr};
 use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::statfs::{PROC_SUPER_MAGIC, fstatfs},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
+    sys::{
+        stat::Mode,
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
     unistd::write,
 };
 
@@ -18,6 +21,12 @@ use crate::{Error, Result, error::Context, plan::sysctl::Sysctl};
 /// A private procfs of the caller's pid namespace.
 #[derive(Debug)]
 pub(crate) struct ProcFs(OwnedFd);
+
+impl AsFd for ProcFs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl ProcFs {
     /// Makes one.
@@ -41,6 +50,27 @@ impl ProcFs {
         openat2(self.0.as_fd(), path, OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve))
     }
 
+    /// Takes one that another process of this pid namespace has made.
+    pub(crate) fn given(proc: OwnedFd) -> Self {
+        Self(proc)
+    }
+
+    /// One of the namespaces that this process is in, by its name in `/proc/self/ns`.
+    pub(crate) fn own_namespace(&self, name: &str) -> nix::Result<OwnedFd> {
+        // A magic link, which no container can have put there: this procfs is mounted nowhere.
+        openat(&self.0, format!("self/ns/{name}").as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// The pid that the process of a pidfd has for itself. proc_pid_fdinfo(5), `NSpid`
+    pub(crate) fn innermost_pid(&self, process: BorrowedFd<'_>) -> Result<i32> {
+        let path = format!("self/fdinfo/{}", process.as_raw_fd());
+        let page = self.file(Path::new(&path), OFlag::O_RDONLY).map(std::fs::File::from).at("open", &path)?;
+        let page = std::io::read_to_string(page).at("read", &path)?;
+        let pids = page.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let innermost = pids.and_then(|pids| pids.split_ascii_whitespace().next_back()?.parse().ok());
+        innermost.ok_or_else(|| Error::invalid("the pid of", "the container's process", "is not told by the kernel"))
+    }
+
     /// Writes a value in one piece, as procfs wants it.
     pub(crate) fn write(&self, path: impl AsRef<Path>, value: &str) -> nix::Result<()> {
         let file = self.file(path.as_ref(), OFlag::O_WRONLY)?;
@@ -48,7 +78,7 @@ impl ProcFs {
     }
 
     /// Sets the kernel parameters of the namespaces that this process is in.
-    pub(crate) fn set_sysctls(&self, sysctls: &[Sysctl]) -> Result<()> {
+    pub(crate) fn set_sysctls<'a>(&self, sysctls: impl IntoIterator<Item = &'a Sysctl>) -> Result<()> {
         for sysctl in sysctls {
             let path = Path::new("sys").join(&sysctl.path);
             self.write(path, &sysctl.value).at("set kernel parameter", format!("{}={}", sysctl.name, sysctl.value))?;

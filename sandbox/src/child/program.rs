@@ -2,9 +2,12 @@
 
 use std::{
     convert::Infallible,
-    ffi::{CStr, CString, OsStr},
+    ffi::{CStr, CString, OsStr, OsString},
     io::{BufRead, BufReader, Read},
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -16,6 +19,7 @@ use nix::{
 };
 
 use super::{
+    elf,
     procfs::ProcFs,
     root::{Links, Root},
 };
@@ -126,17 +130,26 @@ fn proc_exe(proc: &ProcFs) -> nix::Result<(u64, u64)> {
     Ok((exe.st_dev, exe.st_ino))
 }
 
-/// The interpreter that the first line of a script names. execve(2)
+/// What the kernel would run to interpret `path`: what the first line of a script names, or an ELF program's loader.
+/// execve(2)
 fn interpreter(path: &Path) -> Option<PathBuf> {
-    let mut line = [0; 256];
+    let mut head = [0; 256];
     // O_NONBLOCK: it may be a FIFO, on which opening would wait for ever.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = nix::fcntl::open(path, flags, Mode::empty()).ok()?;
-    let length = std::fs::File::from(file).read(&mut line).ok()?;
-    let line = line.get(..length)?.strip_prefix(b"#!")?;
+    let mut file = std::fs::File::from(file);
+    let length = file.read(&mut head).ok()?;
+    let head = head.get(..length)?;
+    let name = match head.strip_prefix(b"#!") {
+        Some(line) => script_interpreter(line)?.to_vec(),
+        None => elf::interpreter(&file, head)?,
+    };
+    Some(PathBuf::from(OsString::from_vec(name)))
+}
+
+fn script_interpreter(line: &[u8]) -> Option<&[u8]> {
     let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
-    let name = line.split(u8::is_ascii_whitespace).next()?;
-    (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
+    line.split(u8::is_ascii_whitespace).next().filter(|name| !name.is_empty())
 }
 
 /// Becomes the program. Answers only if it cannot.

@@ -13,6 +13,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     sys::stat::{Mode, SFlag, fstat, mkdirat},
+    unistd::{Gid, Uid, setfsgid, setfsuid},
 };
 
 use crate::{Result, error::Context};
@@ -28,11 +29,20 @@ pub(crate) enum Links {
 
 /// A container's root directory.
 #[derive(Debug)]
-pub(crate) struct Root(OwnedFd);
+pub(crate) struct Root {
+    directory: OwnedFd,
+    /// User and group of what is made in it.
+    owner: (Uid, Gid),
+}
 
 impl Root {
     pub(crate) fn new(directory: OwnedFd) -> Self {
-        Self(directory)
+        Self { directory, owner: (Uid::from_raw(0), Gid::from_raw(0)) }
+    }
+
+    /// What is made in it belongs to this user and group of the host: the container's root.
+    pub(crate) fn owned_by(self, (uid, gid): (u32, u32)) -> Self {
+        Self { owner: (Uid::from_raw(uid), Gid::from_raw(gid)), ..self }
     }
 
     /// Opens what is at `path`, if there is anything.
@@ -47,7 +57,7 @@ impl Root {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         // Somebody renames directories or mounts at this very moment: the kernel asks to try again. openat2(2)
         for _ in 0..64 {
-            match openat2(self.0.as_fd(), path, how) {
+            match openat2(self.directory.as_fd(), path, how) {
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 answer => return answer,
             }
@@ -73,7 +83,7 @@ impl Root {
         for name in path {
             reached.push(name);
             parent = match self.open(&reached, links, OFlag::O_PATH | OFlag::O_DIRECTORY) {
-                Err(Errno::ENOENT) => make_directory_at(&parent, Path::new(name)),
+                Err(Errno::ENOENT) => self.make_directory_at(&parent, Path::new(name)),
                 answer => answer,
             }
             .at("make directory in the root", reached.display())?;
@@ -93,7 +103,7 @@ impl Root {
         }
         let (directory, name) = self.parent(path, links)?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&directory, name, flags, Mode::from_bits_truncate(0o644)) {
+        match self.as_owner(|| openat(&directory, name, flags, Mode::from_bits_truncate(0o644))) {
             // Nothing was found and yet there is something: a link that leads nowhere.
             Err(Errno::EEXIST) => Err(Errno::ELOOP),
             answer => answer,
@@ -107,18 +117,38 @@ impl Root {
         let directory = self.make_directory(path.parent().unwrap_or(Path::new("")), links)?;
         Ok((directory, Path::new(name)))
     }
+
+    fn make_directory_at(&self, parent: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
+        match self.as_owner(|| mkdirat(parent, name, Mode::from_bits_truncate(0o755))) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(parent, name, flags, Mode::empty())
+    }
+
+    /// Makes something as the owner, so that it is born with the right one: a change of owner afterwards could meet
+    /// what somebody else has put in its place. Where the owner may make nothing (a volume of the host's root), the
+    /// runtime's own user does.
+    pub(crate) fn as_owner<T>(&self, make: impl Fn() -> nix::Result<T>) -> nix::Result<T> {
+        if self.owner.0.is_root() {
+            return make();
+        }
+        // The kernel takes the capabilities over files away with the user, and gives them back.
+        setfsgid(self.owner.1);
+        setfsuid(self.owner.0);
+        let made = make();
+        setfsuid(Uid::from_raw(0));
+        setfsgid(Gid::from_raw(0));
+        match made {
+            Err(Errno::EACCES | Errno::EPERM) => make(),
+            answer => answer,
+        }
+    }
 }
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.directory.as_fd()
     }
-}
-
-fn make_directory_at(parent: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
-    match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno),
-    }
-    openat(parent, name, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }

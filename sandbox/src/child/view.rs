@@ -26,7 +26,7 @@ use super::{
 use crate::{
     Error, Result,
     error::Context,
-    plan::{View, mounts::MountPlan},
+    plan::{View, ids::IdMaps, mounts::MountPlan, options::Recursion},
 };
 
 /// Files of procfs that may be covered by a mount: what lxcfs and the like provide. A mount anywhere else in procfs
@@ -48,25 +48,36 @@ const COVERABLE: &[&str] = &[
 /// Puts the parts together and makes them this process's root. What it answers with is that root, writable still if
 /// the spec wants it read-only: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
 /// in sight; what is covered is covered after them.
+///
+/// `maps` are those of the container's user namespace: what is made in the root belongs to its root.
 pub(crate) fn enter(
     view: &View,
     parts: Parts,
     cwd: &Path,
+    maps: Option<&IdMaps>,
     hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<Root> {
     let host = leave_host()?;
     let place = view.root_stands_at.as_deref().map(stand).transpose()?;
     let root = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
+    let root = match maps.and_then(|maps| maps.outside(0, 0)) {
+        Some(owner) => root.owned_by(owner),
+        None => root,
+    };
     for (plan, part) in view.mounts.iter().zip(parts.mounts) {
-        attach(&root, plan, part)?;
+        match part {
+            Some(part) => attach(&root, plan, part)?,
+            None => change(&root, plan)?,
+        }
     }
     if let Some(list) = &view.devices {
-        devices::make(&root, list)?;
+        devices::make(&root, list, maps)?;
     }
     hooks(root.as_fd())?;
     cover(&root, view, parts.null)?;
     // The specification leaves a missing working directory open; engines expect it to be made.
-    root.make_directory(cwd, Links::Follow)?;
+    root.make_directory(cwd, Links::Follow)
+        .map_err(|error| error.hint("process.cwd must lead to a directory inside the container"))?;
     pivot(&root, &host)?;
     Ok(root)
 }
@@ -145,6 +156,26 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
         attach_below(&part.mount, name, mount).at("mount on", format!("{}/{}", place_name(plan), name.display()))?;
     }
     attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
+}
+
+/// Changes the attributes of what is mounted on a place already.
+fn change(root: &Root, plan: &MountPlan) -> Result<()> {
+    let failed = |errno| {
+        let error = Error::os("change the mount on", place_name(plan), errno);
+        if errno == Errno::EINVAL { error.hint("is anything mounted there?") } else { error }
+    };
+    let place = root.open(&plan.target, Links::Follow, OFlag::O_PATH).map_err(failed)?;
+    let change = |recursive, set, clear, propagation| {
+        mount::set_attributes(place.as_fd(), recursive, set, clear, propagation).map_err(failed)
+    };
+    change(false, plan.mount.set, plan.mount.clear, None)?;
+    if !plan.tree.is_none() {
+        change(true, plan.tree.set, plan.tree.clear, None)?;
+    }
+    for (propagation, recursion) in &plan.propagation {
+        change(*recursion == Recursion::All, 0, 0, Some(*propagation))?;
+    }
+    Ok(())
 }
 
 fn place_name(plan: &MountPlan) -> String {

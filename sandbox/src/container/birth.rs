@@ -1,12 +1,13 @@
 //! Cloning a child, and what becomes of it if it is not wanted after all.
 
 use std::{
-    ffi::CString,
+    cell::OnceCell,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use loment_cgroups::{Cgroup, Entry};
+use loment_sys::pidfd;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
@@ -14,20 +15,26 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::Io;
+use super::{Extras, Io};
 use crate::{
     Error, Result,
     channel::{self, ParentEnd, Report},
     child::{Birth, Join},
     error::Context,
-    plan::{namespaces::Namespaces, process::ProcessPlan},
-    process::{Other, Process},
+    plan::{
+        namespaces::{NEWTIME, Namespaces},
+        process::ProcessPlan,
+    },
+    process::{Other, Process, wait_for_end},
     record,
 };
 
 /// A child that has not yet become what it was made for. Dropping it kills and reaps it.
 #[derive(Debug)]
 pub(super) struct Nascent {
+    /// Builds what the process waits for. Dropped before it: as a member of its pid namespace it has to be reaped before
+    /// the first process of that can be.
+    builder: Option<Unfinished>,
     process: Unfinished,
     channel: ParentEnd,
 }
@@ -38,7 +45,12 @@ struct Unfinished(Option<Process>);
 
 impl Nascent {
     fn new(process: Process, channel: ParentEnd) -> Self {
-        Self { process: Unfinished(Some(process)), channel }
+        Self { process: Unfinished(Some(process)), channel, builder: None }
+    }
+
+    /// What the process needs is made by another one.
+    pub(super) fn built_by(self, builder: (i32, OwnedFd)) -> Self {
+        Self { builder: Some(Unfinished(Some(Process::new(builder)))), ..self }
     }
 
     /// The next thing that the child has to say. Waits for it, unless the channel is readable.
@@ -53,12 +65,15 @@ impl Nascent {
 
     /// Kills and reaps it, before it is dropped.
     pub(super) fn end(&self) {
+        if let Some(builder) = &self.builder {
+            builder.end();
+        }
         self.process.end();
     }
 
     /// It is what it was made for: the process, which nothing kills any more.
     pub(super) fn into_process(self) -> Result<(Process, ParentEnd)> {
-        let Self { mut process, channel } = self;
+        let Self { mut process, channel, builder: _done } = self;
         let process = process.0.take().ok_or(Errno::ESRCH).at("take over", "the container's process")?;
         Ok((process, channel))
     }
@@ -66,6 +81,16 @@ impl Nascent {
     /// For its container, which may have to end it.
     pub(super) fn other(&self) -> Option<Other> {
         self.process.0.as_ref().map(Process::other)
+    }
+
+    /// Its pid, and its pidfd once more.
+    pub(super) fn by_descriptor(&self) -> Result<(i32, OwnedFd)> {
+        let process = self.process.0.as_ref().ok_or(Errno::ESRCH).at("examine", "the container's process")?;
+        Ok((process.pid(), process.try_clone_pidfd()?))
+    }
+
+    pub(super) fn channel(&self) -> &ParentEnd {
+        &self.channel
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -112,26 +137,26 @@ impl Drop for Unfinished {
 
 /// A cgroup that is removed unless it is kept, and the record of the container with it.
 #[derive(Debug)]
-pub(super) struct FreshCgroup {
+pub(crate) struct FreshCgroup {
     cgroup: Option<Cgroup>,
     bundle: PathBuf,
 }
 
 impl FreshCgroup {
-    pub(super) fn new(cgroup: Cgroup, bundle: PathBuf) -> Self {
+    pub(crate) fn new(cgroup: Cgroup, bundle: PathBuf) -> Self {
         Self { cgroup: Some(cgroup), bundle }
     }
 
-    pub(super) fn get(&self) -> Result<&Cgroup> {
+    pub(crate) fn get(&self) -> Result<&Cgroup> {
         self.cgroup.as_ref().ok_or(Errno::ENOENT).at("use", "the container's cgroup")
     }
 
-    pub(super) fn bundle(&self) -> &Path {
+    pub(crate) fn bundle(&self) -> &Path {
         &self.bundle
     }
 
     /// The cgroup, which stays, and the bundle.
-    pub(super) fn keep(mut self) -> Result<(Cgroup, PathBuf)> {
+    pub(crate) fn keep(mut self) -> Result<(Cgroup, PathBuf)> {
         let cgroup = self.cgroup.take().ok_or(Errno::ENOENT).at("use", "the container's cgroup")?;
         Ok((cgroup, std::mem::take(&mut self.bundle)))
     }
@@ -139,7 +164,7 @@ impl FreshCgroup {
 
 impl FreshCgroup {
     /// Removes it before it is dropped.
-    pub(super) fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {
             // The error that brought us here is the one to be told.
             let _ = cgroup.kill().and_then(|()| cgroup.remove_with_parent());
@@ -154,13 +179,48 @@ impl Drop for FreshCgroup {
     }
 }
 
+/// Clones a child by way of a carrier, which answers with its pidfd; see [`child::carry`].
+pub(super) fn bear_by_carrier(
+    pids: Option<BorrowedFd<'_>>,
+    birth: &Birth,
+    channel: ParentEnd,
+    carrier: impl FnOnce() -> i32,
+) -> Result<Nascent> {
+    let carrier = bear(CloneFlags::empty(), pids, birth, channel, carrier)?;
+    match carrier.report()? {
+        Report::Failed(error) => Err(error),
+        Report::Born(init) => {
+            let init = Process::new((pidfd::pid(init.as_fd()).at("find", "the container's process")?, init));
+            let Nascent { process: carrier, channel, .. } = carrier;
+            // It wakes init and leaves; and nobody sweeps it up before: this process has not come back to its loop.
+            if let Some(carrier) = &carrier.0 {
+                wait_for_end(carrier.as_fd()).at("wait for", "the carrier of the container's process")?;
+            }
+            drop(carrier);
+            Ok(Nascent::new(init, channel))
+        }
+        Report::Ready(_) | Report::Hooks | Report::Closed => Err(carrier.died_silently()),
+    }
+}
+
+/// Clones a child without new namespaces, outside of the container's cgroup.
+pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
+    let guest = pids.map(PidNamespaceGuest::enter).transpose()?;
+    let born = loment_sys::clone::clone3(0, None, child).at("clone", "a process that helps to set a container up");
+    if let Some(guest) = guest {
+        guest.leave()?;
+    }
+    born
+}
+
 /// The two ends of a child that is about to be made.
-pub(super) fn prepare(id: &str, cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
+pub(super) fn prepare(cgroup: &Cgroup, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
     let entry = cgroup.entry()?;
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
-    let keyring = CString::new(format!("_ses.{id}")).map_err(|_| Error::invalid("id", id, "contains a NUL"))?;
-    Ok((parent, Birth { channel: child, entry, cgroup: cgroup.path().to_owned(), io, null, keyring }))
+    let cgroup = cgroup.path().to_owned();
+    let starter = OnceCell::new();
+    Ok((parent, Birth { channel: child, entry, cgroup, io, null, extras, starter, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.
@@ -174,6 +234,7 @@ pub(super) fn bear(
     // Our own mount namespace is left after the parts have been gathered in it, a cgroup namespace is made when the
     // child is in its cgroup.
     let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
+    debug_assert!(!new.intersects(CloneFlags::CLONE_NEWUSER | NEWTIME), "these take a carrier");
     let cgroup = match &birth.entry {
         Entry::Into(directory) | Entry::Both(directory, _) => Some(directory.as_fd()),
         Entry::Tasks(_) => None,
@@ -218,7 +279,8 @@ impl PidNamespaceGuest {
 pub(super) fn open_namespaces(namespaces: &Namespaces) -> Result<(Vec<Join>, Option<OwnedFd>)> {
     let mut joins = Vec::with_capacity(namespaces.join.len());
     let mut pids = None;
-    for (kind, path) in &namespaces.join {
+    // A user namespace is opened with its maps, and joined before all others.
+    for (kind, path) in namespaces.join.iter().filter(|(kind, _)| *kind != CloneFlags::CLONE_NEWUSER) {
         // O_NONBLOCK: the path may be anything, a FIFO too.
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let namespace = open(path, flags, Mode::empty()).map_err(|errno| {
@@ -230,6 +292,17 @@ pub(super) fn open_namespaces(namespaces: &Namespaces) -> Result<(Vec<Join>, Opt
         }
     }
     Ok((joins, pids))
+}
+
+/// [`check_labels`] for mounts.
+pub(super) fn check_mount_label(label: Option<&std::ffi::CStr>) -> Result<()> {
+    match label {
+        Some(label) if !Path::new("/sys/fs/selinux/enforce").exists() => {
+            let label = label.to_string_lossy();
+            Err(Error::invalid("linux.mountLabel", label, "cannot be enforced: this kernel runs no SELinux"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A label that nobody enforces is worse than an error.

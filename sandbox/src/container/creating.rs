@@ -8,23 +8,27 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
-    Container, Defaults, Gate, Io, Request, Role,
+    Container, Defaults, Extras, Gate, Io, Request, Role,
+    agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
+    netdev,
 };
 use crate::{
     Error, Result,
-    channel::Report,
-    child::{self, Join},
+    channel::{self, ParentEnd, Report},
+    child::{self, Birth, Inhabited, Join},
     errand::Errand,
     error::Context,
     hooks::{Aftermath, ContainerHooks},
-    plan::{self, Plan},
+    listener::Place,
+    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, sysctl::Sysctl, user},
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
+    user_namespace::UserNamespaces,
 };
 
 /// A container that is being made: its init is setting itself up, or waits for a hook. Readable (as a descriptor) when
@@ -48,6 +52,10 @@ pub struct Creating {
     failure: Option<Error>,
     role: Role,
     defaults: Defaults,
+    call: Option<Call>,
+    /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
+    unrestricted: Option<Arc<Spec>>,
+    net_devices: Vec<NetDevice>,
 }
 
 /// What there is news from.
@@ -68,7 +76,10 @@ struct Unborn {
     plan: Plan,
     joins: Vec<Join>,
     pids: Option<OwnedFd>,
+    users: UserNamespaces,
     filter: Option<Arc<Filter>>,
+    listener: Option<Arc<Place>>,
+    extras: Extras,
 }
 
 impl Creating {
@@ -78,18 +89,37 @@ impl Creating {
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        Self::begin_with(request, Extras::default(), layout)
+    }
+
+    /// [`Creating::begin`] with more than a specification can say.
+    pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
+        birth::check_mount_label(plan.view.mount_label.as_deref())?;
         let filter = filter(&request.spec)?;
+        let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
+        // A holder executes nothing and has no filter.
+        let agent = agent.filter(|_| request.role == Role::Program);
+        // With a gate that somebody else opens, that one calls again: here it is seen whether the agent is there at all.
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?.filter(|_| extras.gate.is_none());
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
-        refuse_parameters_of_the_host(&plan, &joins)?;
+        let users = UserNamespaces::of(plan.user.as_ref(), &plan.view)?;
+        if let Some(maps) = users.maps() {
+            user::check_ids(&plan.process, maps)?;
+        }
+        refuse_changes_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, rootfs } = request;
-        let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
+        let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
-        let process = Arc::new(plan.process.clone());
-        let defaults = Defaults { process, personality: plan.personality, filter: filter.clone() };
+        let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
+        let inhabited = Inhabited::of(&plan.namespaces, &users);
+        let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
         let root_is_visible = plan.root_is_visible;
-        let unborn = Unborn { id, role, io, plan, joins, pids, filter };
+        let listener = call.as_ref().map(|call| Arc::clone(&call.place));
+        let unrestricted = plan.view.needs_disks().then(|| Arc::clone(&spec));
+        let net_devices = plan.net_devices.clone();
+        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener, extras };
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
@@ -98,7 +128,22 @@ impl Creating {
             }
         };
         let (hooked, waiting, ready, failure) = (false, None, None, None);
-        Ok(Self { awaited, waiting, cgroup, root, unborn, hooks, hooked, ready, failure, role, defaults })
+        Ok(Self {
+            awaited,
+            waiting,
+            cgroup,
+            root,
+            unborn,
+            hooks,
+            hooked,
+            ready,
+            failure,
+            role,
+            defaults,
+            call,
+            unrestricted,
+            net_devices,
+        })
     }
 
     /// Pid of init; 0 as long as there is none, which is so until the root file system has been mounted if hooks have
@@ -163,12 +208,17 @@ impl Creating {
             },
             Awaited::Init(init) => match init.report()? {
                 Report::Ready(terminal) => {
+                    if let Some(spec) = self.unrestricted.take() {
+                        self.cgroup.get()?.restrict_devices(resources(&spec))?;
+                    }
+                    // Last of all: nothing else can fail and take a device away with the namespace.
+                    netdev::move_all(&self.net_devices, init.pid())?;
                     self.ready = Some(terminal);
                     Ok(true)
                 }
                 Report::Hooks => self.run_hooks().map(|()| false),
                 Report::Failed(error) => Err(error),
-                Report::Closed => Err(init.died_silently()),
+                Report::Born(_) | Report::Closed => Err(init.died_silently()),
             },
         }
     }
@@ -209,12 +259,12 @@ impl Creating {
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(mut self) -> Result<Container> {
         while !self.advance()? {}
-        let Self { awaited: Awaited::Init(init), cgroup, root, role, defaults, ready, hooks, .. } = self else {
+        let Self { awaited: Awaited::Init(init), cgroup, root, role, defaults, ready, hooks, call, .. } = self else {
             return Err(Error::invalid("container", "", "has no process"));
         };
         let (init, gate) = init.into_process()?;
         let (cgroup, bundle) = cgroup.keep()?;
-        let gate = Some(Gate { channel: gate, hooks: hooks.clone() });
+        let gate = Some(Gate { channel: gate, hooks: hooks.clone(), call });
         let (terminal, others) = (ready.flatten(), Mutex::default());
         let aftermath = Aftermath::new(hooks, root.map(VisibleRoot::keep));
         Ok(Container { bundle, role, init, cgroup, gate, terminal, defaults, others, aftermath })
@@ -224,14 +274,11 @@ impl Creating {
 impl Unborn {
     /// Clones it; on disk before its gate can open, because it is busy meanwhile.
     fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
-        let Self { id, role, io, plan, joins, pids, filter } = self;
-        let (channel, birth) = birth::prepare(&id, cgroup.get()?, io)?;
-        let child = birth::bear(plan.namespaces.new, pids.as_ref().map(AsFd::as_fd), &birth, channel, || {
-            birth.run(|birth| match role {
-                Role::Program => child::init(birth, &plan, &joins, filter.as_deref()),
-                Role::Holder => child::hold(birth, &plan, &joins),
-            })
-        })?;
+        let Self { id, role, io, plan, joins, pids, users, filter, listener, extras } = self;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io, extras)?;
+        birth.listener = listener;
+        let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
+        let child = nursery.bear(birth, channel, filter.as_deref())?;
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
         Ok(child)
     }
@@ -246,32 +293,111 @@ impl AsFd for Creating {
     }
 }
 
+/// What init is born with.
+struct Nursery<'a> {
+    plan: &'a Plan,
+    joins: &'a [Join],
+    pids: Option<BorrowedFd<'a>>,
+    users: &'a UserNamespaces,
+    role: Role,
+}
+
+impl Nursery<'_> {
+    fn bear(&self, mut birth: Birth, channel: ParentEnd, filter: Option<&Filter>) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let ordinary = |birth: &Birth| match role {
+            Role::Program => child::init(birth, plan, joins, users, filter),
+            Role::Holder => child::hold(birth, plan, joins),
+        };
+        if users.container().is_some() {
+            return self.bear_in_user_namespace(&mut birth, channel, filter);
+        }
+        if plan.namespaces.new.contains(NEWTIME) {
+            let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, ordinary));
+            return birth::bear_by_carrier(pids, &birth, channel, carrier);
+        }
+        // A user namespace that turned out to be our own is not made.
+        birth::bear(plan.namespaces.new, pids, &birth, channel, || birth.run(ordinary))
+    }
+
+    /// First init, which waits; then, because it joins init's namespaces, who builds for it.
+    fn bear_in_user_namespace(
+        &self,
+        birth: &mut Birth,
+        channel: ParentEnd,
+        filter: Option<&Filter>,
+    ) -> Result<Nascent> {
+        let Self { plan, joins, pids, users, role } = *self;
+        let (giver, taker) = channel::handover()?;
+        birth.taker = Some(taker);
+        let init = |birth: &Birth| match role {
+            Role::Program => child::init_in_user_namespace(birth, plan, filter),
+            Role::Holder => child::hold_in_user_namespace(birth, plan),
+        };
+        let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, init));
+        let init = birth::bear_by_carrier(pids, birth, channel, carrier)?;
+        let (_, pidfd) = init.by_descriptor()?;
+        let builder = birth::bear_outside(Some(pidfd.as_fd()), || {
+            birth.run(|birth| child::build(birth, plan, role, &pidfd, users, &giver))
+        })?;
+        Ok(init.built_by(builder))
+    }
+}
+
+/// What a container has that is restored from disk, but for its processes: they have been made in another life.
+pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<(FreshCgroup, Defaults)> {
+    birth::check_labels(&plan.process)?;
+    let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
+    let (inhabited, agent) = (Inhabited::default(), None);
+    Ok((make_cgroup(plan, spec, bundle, layout)?, Defaults { process, personality, filter, inhabited, agent }))
+}
+
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
-        cgroup.get()?.apply(resources)?;
+    if let Some(resources) = resources(spec) {
+        cgroup.get()?.apply_limits(resources)?;
+    }
+    match plan.view.needs_disks() {
+        false => cgroup.get()?.restrict_devices(resources(spec))?,
+        // An earlier attempt's rules may be in force. What the parent does not allow is told by the mount.
+        true => drop(cgroup.get()?.allow_devices()),
     }
     Ok(cgroup)
 }
 
-fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
-    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
-    match Filter::compile(profile)? {
-        Some(filter) if filter.wants_listener() => {
-            Err(Error::invalid("linux.seccomp.listenerPath", "", "is not supported yet: nobody would answer"))
-        }
-        filter => Ok(filter.map(Arc::new)),
-    }
+fn resources(spec: &Spec) -> Option<&LinuxResources> {
+    spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
 }
 
-/// A container that joins the host's network may not change the host's parameters.
-fn refuse_parameters_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
-    let Some(parameter) = plan.sysctls.iter().find(|sysctl| sysctl.is_network()) else { return Ok(()) };
-    let Some(join) = joins.iter().find(|join| join.kind == CloneFlags::CLONE_NEWNET) else { return Ok(()) };
-    let own = nix::sys::stat::stat("/proc/self/ns/net").at("examine", "/proc/self/ns/net")?;
-    let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
-    match (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
-        true => Err(Error::invalid("linux.sysctl", &parameter.name, "would change the host's network namespace")),
-        false => Ok(()),
+pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    Filter::cached(profile)
+}
+
+/// A container that joins a namespace of the host's may not change what belongs to it.
+fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
+    let parameter = |of: fn(&Sysctl) -> bool| {
+        let found = plan.sysctls.iter().find(|sysctl| of(sysctl));
+        found.map(|sysctl| ("linux.sysctl", sysctl.name.as_str()))
+    };
+    let name = || {
+        let names = [("hostname", &plan.hostname), ("domainname", &plan.domainname)];
+        names.into_iter().find_map(|(field, name)| Some((field, name.as_deref()?)))
+    };
+    for join in joins {
+        let (file, change) = match join.kind {
+            CloneFlags::CLONE_NEWNET => ("net", parameter(Sysctl::is_network)),
+            CloneFlags::CLONE_NEWIPC => ("ipc", parameter(Sysctl::is_ipc)),
+            CloneFlags::CLONE_NEWUTS => ("uts", name().or_else(|| parameter(Sysctl::is_name))),
+            _ => continue,
+        };
+        let Some((field, value)) = change else { continue };
+        let path = format!("/proc/self/ns/{file}");
+        let own = nix::sys::stat::stat(path.as_str()).at("examine", &path)?;
+        let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
+        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+            return Err(Error::invalid(field, value, format!("would change the host's {file} namespace")));
+        }
     }
+    Ok(())
 }

@@ -9,14 +9,18 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::Process as ProcessSpec;
 
 use super::{
-    Container, Defaults, Io, Role,
+    Container, Defaults, Extras, Io, Role,
+    agent::HandOver,
     birth::{self, Nascent},
 };
 use crate::{
     Error, Result,
     channel::Report,
     child,
-    plan::process::{self, ProcessPlan},
+    plan::{
+        process::{self, ProcessPlan},
+        user,
+    },
     process::Process,
 };
 
@@ -26,23 +30,36 @@ pub struct Executing {
     child: Nascent,
     ready: bool,
     terminal: Option<OwnedFd>,
+    /// The listener of its seccomp filter, until the agent has it.
+    listener: Option<HandOver>,
 }
 
 impl Executing {
-    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io) -> Result<Self> {
+    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io, extras: Extras) -> Result<Self> {
         if container.role == Role::Holder {
             return Err(Error::invalid("exec", "", "is not possible in a holder of namespaces: it has no programs"));
         }
         let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
         birth::check_labels(&plan)?;
+        let Defaults { personality, filter, inhabited, agent, .. } = &container.defaults;
+        if let Some(maps) = &inhabited.maps {
+            user::check_ids(&plan, maps)?;
+        }
         let init = container.init.try_clone_pidfd()?;
-        let (channel, birth) = birth::prepare("exec", &container.cgroup, io)?;
-        let Defaults { personality, filter, .. } = &container.defaults;
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
+        let (channel, mut birth) = birth::prepare(&container.cgroup, io, extras)?;
+        birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
-            birth.run(|birth| child::exec(birth, &plan, *personality, &init, filter.as_deref()))
+            birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))
         })?;
         container.remember(child.other());
-        Ok(Self { child, ready: false, terminal: None })
+        let listener = match (call, agent) {
+            (Some(call), Some(agent)) => {
+                Some(HandOver::begin(call, agent, child.by_descriptor()?, container.init.pid())?)
+            }
+            _ => None,
+        };
+        Ok(Self { child, ready: false, terminal: None, listener })
     }
 
     /// Its pid.
@@ -55,6 +72,13 @@ impl Executing {
     /// the process is in the container already, where others may stop it for as long as they like (SIGSTOP, the
     /// freezer), and whoever waited for it there would be stopped with it.
     pub fn advance(&mut self) -> Result<bool> {
+        // Before "ready" no filter is loaded.
+        if let Some(listener) = self.listener.as_mut().filter(|_| self.ready) {
+            if listener.advance(self.child.channel())? {
+                self.listener = None;
+            }
+            return Ok(false);
+        }
         match self.child.report()? {
             Report::Ready(terminal) => {
                 (self.ready, self.terminal) = (true, terminal);
@@ -62,7 +86,7 @@ impl Executing {
             }
             Report::Failed(error) => Err(error),
             Report::Closed if self.ready => Ok(true),
-            Report::Hooks | Report::Closed => Err(self.child.died_silently()),
+            Report::Born(_) | Report::Hooks | Report::Closed => Err(self.child.died_silently()),
         }
     }
 
@@ -77,7 +101,7 @@ impl Executing {
 
 impl AsFd for Executing {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.child.as_fd()
+        self.listener.as_ref().filter(|_| self.ready).map_or(self.child.as_fd(), AsFd::as_fd)
     }
 }
 
@@ -94,6 +118,8 @@ fn with_defaults(plan: ProcessPlan, spec: &ProcessSpec, defaults: &Defaults) -> 
         selinux: plan.selinux.or_else(|| container.selinux.clone()),
         io_priority: plan.io_priority.or(container.io_priority),
         scheduler: plan.scheduler.or(container.scheduler),
+        affinity: if spec.exec_cpu_affinity().is_some() { plan.affinity } else { container.affinity.clone() },
+        memory_policy: container.memory_policy.clone(),
         ..plan
     }
 }

@@ -1,8 +1,11 @@
 //! A container: created with its init waiting at a gate, started by opening the gate.
 
+mod adopted;
+mod agent;
 mod birth;
 mod creating;
 mod exec;
+mod netdev;
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -14,16 +17,21 @@ use loment_cgroups::Cgroup;
 use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
-pub use self::{creating::Creating, exec::Executing};
+use self::agent::{Agent, Call, HandOver};
+pub use self::{adopted::Adopted, creating::Creating, exec::Executing};
+pub(crate) use self::{birth::FreshCgroup, creating::seed};
+pub use crate::plan::check_id;
 use crate::{
     Error, Result,
     channel::{ParentEnd, Report},
+    child::Inhabited,
     errand::Errand,
     error::Context,
     hooks::{Aftermath, ContainerHooks},
     plan::process::ProcessPlan,
     process::{Other, Process},
     record,
+    rootfs::VisibleRoot,
     seccomp::Filter,
 };
 
@@ -43,6 +51,20 @@ pub struct Request {
     pub io: Io,
     /// Whether a program is run or namespaces are held.
     pub role: Role,
+}
+
+/// What a process is given that no specification can say.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// Where init waits to be started, by [`crate::gate::make`]; without one, whoever creates the container starts it.
+    /// Of no meaning for an exec.
+    pub gate: Option<OwnedFd>,
+    /// How many of the caller's descriptors from 3 on the program gets, as they are. All of them must be open.
+    pub preserve: i32,
+    /// Stay in the caller's session keyring.
+    pub keep_keyring: bool,
+    /// Where the record of the container is kept, instead of in the bundle. Of no meaning for an exec.
+    pub record: Option<PathBuf>,
 }
 
 /// One of containerd's mounts (`types.Mount`).
@@ -109,17 +131,29 @@ struct Gate {
     channel: ParentEnd,
     /// Those that are run when it has been opened.
     hooks: Option<Arc<ContainerHooks>>,
+    /// Whom to tell about the seccomp listener of init.
+    call: Option<Call>,
 }
 
 /// What a process of the container has unless it says otherwise.
 #[derive(Debug, Clone)]
-struct Defaults {
+pub(crate) struct Defaults {
     process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
+    inhabited: Inhabited,
+    /// Who is asked about system calls, if the filter asks anybody.
+    agent: Option<Arc<Agent>>,
 }
 
 impl Container {
+    /// One whose processes were brought back from disk, with its root file system in the bundle.
+    pub(crate) fn restored(init: Process, cgroup: FreshCgroup, root: VisibleRoot, defaults: Defaults) -> Result<Self> {
+        let (cgroup, bundle) = cgroup.keep()?;
+        let (aftermath, others) = (Aftermath::new(None, Some(root.keep())), Mutex::default());
+        Ok(Self { bundle, role: Role::Program, init, cgroup, gate: None, terminal: None, defaults, others, aftermath })
+    }
+
     /// Its init process.
     pub fn init(&self) -> &Process {
         &self.init
@@ -146,10 +180,18 @@ impl Container {
     /// It has been opened before.
     pub fn start(&mut self) -> Result<Starting> {
         let gate = self.gate.take().ok_or(nix::errno::Errno::EALREADY).at("start process", self.init.pid())?;
+        let listener = match (gate.call, &self.defaults.agent) {
+            (Some(call), Some(agent)) => {
+                let (pid, process) = (self.init.pid(), self.init.try_clone_pidfd()?);
+                Some(HandOver::begin(call, agent, (pid, process), pid)?)
+            }
+            _ => None,
+        };
         gate.channel.open_gate()?;
         Ok(Starting {
             channel: gate.channel,
             pid: self.init.pid(),
+            listener,
             hooks: gate.hooks,
             errand: None,
             failures: Vec::new(),
@@ -160,7 +202,7 @@ impl Container {
     /// limits, `noNewPrivileges`, `oomScoreAdj`) is as for the container's init; the container's seccomp profile
     /// applies.
     pub fn exec(&self, process: &oci_spec::runtime::Process, io: Io) -> Result<Executing> {
-        Executing::begin(self, process, io)
+        Executing::begin(self, process, io, Extras::default())
     }
 
     /// Stops every process of the container.
@@ -173,6 +215,12 @@ impl Container {
         Ok(self.cgroup.thaw()?)
     }
 
+    /// User and group of the host that one of the container's stands for.
+    pub fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        let maps = self.defaults.inhabited.maps.as_ref();
+        maps.map_or((uid, gid), |maps| maps.outside(uid, gid).unwrap_or((uid, gid)))
+    }
+
     /// Changes limits.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
         Ok(self.cgroup.apply(resources)?)
@@ -180,21 +228,7 @@ impl Container {
 
     /// Sends a signal to every process of the container. `Ok(false)` when there is none.
     pub fn signal_all(&self, signal: i32) -> Result<bool> {
-        let pids = self.cgroup.pids()?;
-        if signal == SIGKILL {
-            // Forks that race it are killed too.
-            self.cgroup.kill()?;
-            return Ok(!pids.is_empty());
-        }
-        let mut any = false;
-        for pid in pids {
-            match loment_sys::pidfd::open(pid).and_then(|fd| loment_sys::pidfd::send_signal(fd.as_fd(), signal)) {
-                Ok(()) => any = true,
-                Err(nix::errno::Errno::ESRCH) => {}
-                Err(errno) => return Err(Error::os(format!("send signal {signal} to process"), pid, errno)),
-            }
-        }
-        Ok(any)
+        signal_all(&self.cgroup, signal)
     }
 
     /// Kills what is left and removes the cgroup, within a bounded time; then waits for what has to be done after it: see
@@ -294,11 +328,31 @@ impl Container {
     }
 }
 
+fn signal_all(cgroup: &Cgroup, signal: i32) -> Result<bool> {
+    let pids = cgroup.pids()?;
+    if signal == SIGKILL {
+        // Forks that race it are killed too.
+        cgroup.kill()?;
+        return Ok(!pids.is_empty());
+    }
+    let mut any = false;
+    for pid in pids {
+        match loment_sys::pidfd::open(pid).and_then(|fd| loment_sys::pidfd::send_signal(fd.as_fd(), signal)) {
+            Ok(()) => any = true,
+            Err(nix::errno::Errno::ESRCH) => {}
+            Err(errno) => return Err(Error::os(format!("send signal {signal} to process"), pid, errno)),
+        }
+    }
+    Ok(any)
+}
+
 /// A start under way: readable (as a descriptor) when there is news of it.
 #[derive(Debug)]
 pub struct Starting {
     channel: ParentEnd,
     pid: i32,
+    /// The listener of its seccomp filter, until the agent has it.
+    listener: Option<HandOver>,
     hooks: Option<Arc<ContainerHooks>>,
     /// The hooks that are run when the program has been executed.
     errand: Option<Errand>,
@@ -310,12 +364,18 @@ impl Starting {
     /// run. (A program that was killed at this very moment counts as executed: its exit tells.) Does not wait when the
     /// descriptor is readable, and has to be asked again only when it is readable again.
     pub fn advance(&mut self) -> Result<bool> {
+        if let Some(listener) = &mut self.listener {
+            if listener.advance(&self.channel)? {
+                self.listener = None;
+            }
+            return Ok(false);
+        }
         if self.errand.is_some() {
             return Ok(self.hear_of_hooks());
         }
         match self.channel.receive()? {
             Report::Failed(error) => Err(error),
-            Report::Ready(_) | Report::Hooks | Report::Closed => {
+            Report::Born(_) | Report::Ready(_) | Report::Hooks | Report::Closed => {
                 let sent = self.hooks.take().map_or(Ok(None), |hooks| hooks.send_poststart(self.pid));
                 self.errand = self.unless_failed(sent).flatten();
                 Ok(self.errand.is_none())
@@ -354,6 +414,7 @@ impl Starting {
 
 impl AsFd for Starting {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.errand.as_ref().map_or(self.channel.as_fd(), AsFd::as_fd)
+        let errand = self.errand.as_ref().map_or(self.channel.as_fd(), AsFd::as_fd);
+        self.listener.as_ref().map_or(errand, AsFd::as_fd)
     }
 }

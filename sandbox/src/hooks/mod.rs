@@ -78,16 +78,18 @@ impl ContainerHooks {
         errand.map(Some)
     }
 
-    /// `createContainer`, by the container's own process. `parent` is the runtime, without which they are stopped.
-    pub(crate) fn run_create(&self, parent: BorrowedFd<'_>) -> Result<()> {
-        self.run_inside(&self.hooks.create, ContainerState::Creating, parent, || Ok(()))
+    /// `createContainer`, in the container's namespaces. `parent` is the runtime, without which they are stopped; `init`
+    /// is the container's process.
+    pub(crate) fn run_create(&self, parent: BorrowedFd<'_>, init: i32) -> Result<()> {
+        self.run_inside(&self.hooks.create, (ContainerState::Creating, init), parent, || Ok(()))
     }
 
     /// `startContainer`, by the container's own process: `assume` makes of a hook's process what the container's program
     /// will be.
     pub(crate) fn run_start(&self, parent: BorrowedFd<'_>, assume: impl Fn(&Hook) -> Result<()>) -> Result<()> {
         for hook in &self.hooks.start {
-            self.run_inside(std::slice::from_ref(hook), ContainerState::Created, parent, || assume(hook))?;
+            let told = (ContainerState::Created, nix::unistd::getpid().as_raw());
+            self.run_inside(std::slice::from_ref(hook), told, parent, || assume(hook))?;
         }
         Ok(())
     }
@@ -95,15 +97,14 @@ impl ContainerHooks {
     fn run_inside(
         &self,
         hooks: &[Hook],
-        status: ContainerState,
+        (status, init): (ContainerState, i32),
         parent: BorrowedFd<'_>,
         prepare: impl Fn() -> Result<()>,
     ) -> Result<()> {
         if hooks.is_empty() {
             return Ok(());
         }
-        // As the container sees it.
-        let state = self.state(status, Some(nix::unistd::getpid().as_raw()))?;
+        let state = self.state(status, Some(init))?;
         for hook in hooks {
             match run::run(hook, &state, parent, &prepare)? {
                 Outcome::Ended(result) => result?,

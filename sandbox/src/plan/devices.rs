@@ -9,7 +9,7 @@ use super::mounts::below_root;
 use crate::{Error, Result};
 
 /// A node to be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Device {
     /// Below the root.
     pub(crate) path: PathBuf,
@@ -27,7 +27,19 @@ const DEFAULT: &[(&str, u64, u64)] =
 
 /// The default devices and those of `linux.devices`, which win.
 pub(crate) fn devices(list: &[LinuxDevice]) -> Result<Vec<Device>> {
-    let listed = list.iter().enumerate().map(|(index, listed)| device(index, listed)).collect::<Result<Vec<_>>>()?;
+    let mut listed: Vec<Device> = Vec::with_capacity(list.len());
+    for (index, one) in list.iter().enumerate() {
+        let one = device(index, one)?;
+        match listed.iter().find(|other| other.path == one.path) {
+            None => listed.push(one),
+            // Engines that list a device twice mean the same.
+            Some(other) if *other == one => {}
+            Some(_) => {
+                let field = format!("linux.devices[{index}].path");
+                return Err(Error::invalid(field, one.path.display(), "is another device already"));
+            }
+        }
+    }
     let all = DEFAULT.iter().map(|(name, major, minor)| Device {
         path: PathBuf::from("dev").join(name),
         kind: SFlag::S_IFCHR,

@@ -5,13 +5,17 @@
 
 pub(crate) mod devices;
 pub(crate) mod hooks;
+pub(crate) mod ids;
+pub(crate) mod memory;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod netdev;
 pub(crate) mod options;
 pub(crate) mod process;
 pub(crate) mod sysctl;
 #[cfg(test)]
 mod tests;
+pub(crate) mod user;
 
 use std::{
     ffi::CString,
@@ -27,9 +31,11 @@ use self::{
     devices::Device,
     mounts::{MountPlan, Source},
     namespaces::Namespaces,
+    netdev::NetDevice,
     options::Recursion,
     process::ProcessPlan,
     sysctl::Sysctl,
+    user::UserPlan,
 };
 use crate::{
     Error, Result,
@@ -41,9 +47,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    pub(crate) user: Option<UserPlan>,
+    /// What the clocks of a new time namespace are ahead, as the kernel takes it.
+    pub(crate) clocks: String,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) sysctls: Vec<Sysctl>,
+    /// Devices that move into its network namespace.
+    pub(crate) net_devices: Vec<NetDevice>,
     /// As the spec gives it.
     pub(crate) cgroup: PathBuf,
     pub(crate) process: ProcessPlan,
@@ -73,6 +84,13 @@ pub(crate) struct View {
     pub(crate) mount_label: Option<CString>,
 }
 
+impl View {
+    /// Whether a disk is mounted, which takes more than the container may do with devices.
+    pub(crate) fn needs_disks(&self) -> bool {
+        self.root.iter().chain(&self.mounts).any(MountPlan::is_of_a_disk)
+    }
+}
+
 /// Checks a request. Pure: nothing of the system is looked at.
 pub(crate) fn plan(request: &Request) -> Result<Plan> {
     check_id(&request.id)?;
@@ -86,6 +104,7 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
     let namespaces = namespaces::namespaces(linux.namespaces().as_deref().unwrap_or_default())?;
     let process = spec.process().as_ref().ok_or_else(|| Error::invalid("process", "", "is missing"))?;
     let (hostname, domainname) = names(spec, &namespaces)?;
+    let user = user::user(linux, &namespaces)?;
     let hooks = ContainerHooks::of(spec, request.role, &request.id, &request.bundle)?;
     let hooks_see_the_root = hooks.as_ref().is_some_and(|hooks| hooks.see_the_root());
     let view = match request.role {
@@ -95,18 +114,42 @@ pub(crate) fn plan(request: &Request) -> Result<Plan> {
         }
         Role::Holder => View::default(),
     };
+    refuse_maps_of_nobody(&view, user.is_some())?;
+    let mut process = process::process(process)?;
+    process.memory_policy = linux.memory_policy().as_ref().map(memory::memory_policy).transpose()?;
+    if let Some(maps) = user.as_ref().and_then(UserPlan::maps) {
+        user::check_ids(&process, maps)?;
+    }
     Ok(Plan {
         hostname,
         domainname,
         sysctls: sysctl::sysctls(linux.sysctl().iter().flatten(), &namespaces)?,
+        net_devices: match linux.net_devices() {
+            Some(devices) => netdev::net_devices(devices, &namespaces)?,
+            None => Vec::new(),
+        },
         cgroup: cgroup(linux, &request.id),
-        process: process::process(process)?,
+        process,
         personality: linux.personality().as_ref().map(personality).transpose()?,
+        clocks: user::clocks(linux.time_offsets(), &namespaces)?,
+        user,
         namespaces,
         view,
         root_is_visible: hooks_see_the_root && !request.rootfs.is_empty(),
         hooks,
     })
+}
+
+/// `idmap` without maps means those of the container.
+fn refuse_maps_of_nobody(view: &View, has_user_namespace: bool) -> Result<()> {
+    let mut mounts = view.root.iter().chain(&view.mounts).filter_map(|plan| Some((plan, plan.owners.as_ref()?)));
+    match mounts.find(|(_, owners)| owners.maps.is_none() && !has_user_namespace) {
+        Some((plan, _)) => {
+            let target = format!("/{}", plan.target.display());
+            Err(Error::invalid("mounts.uidMappings", target, "is missing for idmap without a user namespace"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// An absent `linux` section: the default of the crate has namespaces and masked paths of its own.
@@ -117,7 +160,7 @@ fn no_linux() -> Linux {
 }
 
 /// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes a part of paths.
-fn check_id(id: &str) -> Result<()> {
+pub fn check_id(id: &str) -> Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "_+-".contains(character);
     let good = id.starts_with(is_plain) && id.chars().all(|character| is_plain(character) || character == '.');
     if good { Ok(()) } else { Err(Error::invalid("id", format!("{id:?}"), "is not [A-Za-z0-9_+-][A-Za-z0-9_+.-]*")) }
@@ -126,22 +169,23 @@ fn check_id(id: &str) -> Result<()> {
 /// A field that is ignored is worse than one that is refused: somebody relies on it.
 fn refuse_what_is_not_supported(spec: &Spec) -> Result<()> {
     let refuse = |field: &str| Err(Error::invalid(field, "", "is not supported yet"));
+    let elsewhere = [
+        ("solaris", spec.solaris().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("zos", spec.zos().is_some()),
+        ("process.commandLine", spec.process().as_ref().is_some_and(|process| process.command_line().is_some())),
+    ];
+    if let Some((field, _)) = elsewhere.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Error::invalid(field, "", "is for another platform than Linux"));
+    }
+    let version = spec.version();
+    if !version.is_empty() && version.split('.').next() != Some("1") {
+        return Err(Error::invalid("ociVersion", format!("{version:?}"), "is not a version 1.x of the specification"));
+    }
     let Some(linux) = spec.linux() else { return Ok(()) };
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt");
-    }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return refuse("linux.netDevices");
-    }
-    if linux.memory_policy().is_some() {
-        return refuse("linux.memoryPolicy");
-    }
-    if linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()) {
-        return refuse("linux.timeOffsets");
-    }
-    let maps = [linux.uid_mappings(), linux.gid_mappings()];
-    if maps.into_iter().flatten().any(|maps| !maps.is_empty()) {
-        return refuse("linux.uidMappings");
     }
     Ok(())
 }

@@ -9,7 +9,10 @@ use std::{
 use loment_sys::mount::Propagation;
 use oci_spec::runtime::Mount;
 
-use super::options::{self, Change, Datum, Options, Recursion};
+use super::{
+    ids::IdMaps,
+    options::{self, Change, Datum, Image, Options, Recursion},
+};
 use crate::{Error, Result, container::RootfsMount};
 
 /// One mount.
@@ -25,6 +28,17 @@ pub(crate) struct MountPlan {
     pub(crate) propagation: Vec<(Propagation, Recursion)>,
     /// Fill it with what it covers.
     pub(crate) copy_up: bool,
+    /// Whose files are shown as whose.
+    pub(crate) owners: Option<Owners>,
+}
+
+/// An idmapped mount.
+#[derive(Debug, Clone)]
+pub(crate) struct Owners {
+    /// Read as maps of a user namespace; `None`: those of the container's.
+    pub(crate) maps: Option<IdMaps>,
+    /// Of an overlay, the lower layers are what is mapped, each by itself.
+    pub(crate) recursion: Recursion,
 }
 
 /// What is mounted.
@@ -32,10 +46,12 @@ pub(crate) struct MountPlan {
 pub(crate) enum Source {
     /// A file or directory of the host, by absolute path.
     Bind { path: CString, recursion: Recursion },
-    /// A new instance of a file system.
-    Filesystem { kind: CString, source: CString, data: Vec<Datum> },
+    /// A new instance of a file system; its disk may be an image file.
+    Filesystem { kind: CString, source: CString, data: Vec<Datum>, image: Option<Image> },
     /// An overlay; its lower layers are kept apart because they do not fit into one option.
     Overlay { source: CString, lower: Vec<CString>, data: Vec<Datum> },
+    /// Nothing: the attributes of what is mounted there already are changed.
+    Remount,
     /// The container's own view of the cgroup hierarchies.
     Cgroup,
 }
@@ -44,6 +60,11 @@ impl MountPlan {
     /// Whether others may write to what is mounted: a volume.
     pub(crate) fn is_bind(&self) -> bool {
         matches!(self.source, Source::Bind { .. })
+    }
+
+    /// Whether it comes from a disk: a source that is a path.
+    pub(crate) fn is_of_a_disk(&self) -> bool {
+        matches!(&self.source, Source::Filesystem { source, .. } if source.to_bytes().starts_with(b"/"))
     }
 
     /// Whether this is one of the kernel's views that must not be reached through a link: an image could make `/proc`
@@ -62,11 +83,10 @@ pub(crate) fn spec_mount(index: usize, mount: &Mount, bundle: &Path) -> Result<M
     if target.as_os_str().is_empty() {
         return Err(Error::invalid(field("destination"), mount.destination().display(), "would cover the root"));
     }
-    let mapped = |maps: &Option<Vec<_>>| maps.as_ref().is_some_and(|maps| !maps.is_empty());
-    if mapped(mount.uid_mappings()) || mapped(mount.gid_mappings()) {
-        return Err(Error::invalid(field("uidMappings"), "", "needs a user namespace, which is not supported yet"));
+    let mut options = options::lower(&field("options"), mount.options().as_deref().unwrap_or_default())?;
+    if let Some(maps) = IdMaps::of_spec(&field, mount.uid_mappings(), mount.gid_mappings())? {
+        options.maps = maps;
     }
-    let options = options::lower(&field("options"), mount.options().as_deref().unwrap_or_default())?;
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     assemble(&field, mount.typ().as_deref(), source, target, options, bundle)
 }
@@ -76,6 +96,9 @@ pub(crate) fn rootfs_mount(index: usize, mount: &RootfsMount, bundle: &Path) -> 
     let field = |name: &str| format!("rootfs[{index}].{name}");
     let target = below_root(&field("target"), Path::new(&mount.target))?;
     let options = options::lower(&field("options"), &mount.options)?;
+    if options.remount {
+        return Err(Error::invalid(field("options"), "\"remount\"", "is for what is mounted below a root, not for it"));
+    }
     if mount.kind.starts_with("fuse") {
         return Err(Error::invalid(field("type"), &mount.kind, "needs a mount helper, which is not supported yet"));
     }
@@ -92,6 +115,7 @@ pub(crate) fn root_path(path: &Path, bundle: &Path) -> Result<MountPlan> {
         tree: Change::default(),
         propagation: Vec::new(),
         copy_up: false,
+        owners: None,
     })
 }
 
@@ -103,10 +127,24 @@ fn assemble(
     options: Options,
     bundle: &Path,
 ) -> Result<MountPlan> {
-    let Options { bind, mount, tree, propagation, copy_up, data } = options;
+    let Options { bind, mount, tree, propagation, copy_up, owners, maps, image, remount, data } = options;
+    let maps = maps.complete(field, ("options (uidmap=)", "options (gidmap=)"))?;
+    let owners = match (owners, &maps) {
+        (None, None) => None,
+        (recursion, _) => Some(Owners { maps, recursion: recursion.unwrap_or(Recursion::One) }),
+    };
     let source = match (kind.unwrap_or_default(), bind) {
+        // What is found there may be a mount of the host's file system, which others have mounted too.
+        (_, bind) if remount => match data.iter().find(|datum| bind.is_none() || !options::is_of_every(datum)) {
+            None => Source::Remount,
+            Some((key, _)) => {
+                let key = key.to_string_lossy();
+                let reason = "is an option of a file system: a remount changes the attributes of a mount only";
+                return Err(Error::invalid(field("options"), format!("{key:?}"), reason));
+            }
+        },
         (kind, Some(_)) | (kind @ ("bind" | "rbind"), None) => {
-            if let Some((key, _)) = data.first() {
+            if let Some((key, _)) = data.iter().find(|datum| !options::is_of_every(datum)) {
                 let key = key.to_string_lossy();
                 return Err(Error::invalid(field("options"), format!("{key:?}"), "is not an option of a bind mount"));
             }
@@ -119,14 +157,24 @@ fn assemble(
         ("overlay", None) => overlay(field, source, data)?,
         (kind, None) => Source::Filesystem {
             kind: c_string(&field("type"), kind.as_bytes())?,
-            source: c_string(&field("source"), source.as_os_str().as_bytes())?,
+            source: match image {
+                Some(_) => absolute(&field("source"), source, bundle)?,
+                None => c_string(&field("source"), source.as_os_str().as_bytes())?,
+            },
             data,
+            image,
         },
     };
+    if image.is_some() && !matches!(source, Source::Filesystem { .. }) {
+        return Err(Error::invalid(field("options"), "\"loop\"", "is for a file system in an image file"));
+    }
     if copy_up && !matches!(&source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
         return Err(Error::invalid(field("options"), "\"tmpcopyup\"", "is for a tmpfs only"));
     }
-    Ok(MountPlan { target, source, mount, tree, propagation, copy_up })
+    if owners.is_some() && !matches!(&source, Source::Bind { .. } | Source::Overlay { .. }) {
+        return Err(Error::invalid(field("options"), "\"idmap\"", "is for bind mounts and overlays only"));
+    }
+    Ok(MountPlan { target, source, mount, tree, propagation, copy_up, owners })
 }
 
 fn overlay(field: &dyn Fn(&str) -> String, source: &Path, data: Vec<Datum>) -> Result<Source> {

@@ -7,6 +7,9 @@ use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
 
 use crate::{Error, Result};
 
+/// A time namespace; nix has no name for it.
+pub(crate) const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(loment_sys::clone::NEWTIME as i32);
+
 /// The namespaces of a container. What is named in neither is the caller's own.
 #[derive(Debug, Clone)]
 pub(crate) struct Namespaces {
@@ -40,7 +43,7 @@ impl Namespaces {
 pub(crate) fn namespaces(list: &[LinuxNamespace]) -> Result<Namespaces> {
     let mut namespaces = Namespaces { new: CloneFlags::empty(), join: Vec::new() };
     for namespace in list {
-        let kind = flag(namespace.typ())?;
+        let kind = flag(namespace.typ());
         if namespaces.has(kind) {
             return Err(Error::invalid("linux.namespaces", namespace.typ(), "is given twice"));
         }
@@ -57,18 +60,15 @@ pub(crate) fn namespaces(list: &[LinuxNamespace]) -> Result<Namespaces> {
     Ok(namespaces)
 }
 
-fn flag(kind: LinuxNamespaceType) -> Result<CloneFlags> {
-    Ok(match kind {
+fn flag(kind: LinuxNamespaceType) -> CloneFlags {
+    match kind {
         LinuxNamespaceType::Mount => CloneFlags::CLONE_NEWNS,
         LinuxNamespaceType::Cgroup => CloneFlags::CLONE_NEWCGROUP,
         LinuxNamespaceType::Uts => CloneFlags::CLONE_NEWUTS,
         LinuxNamespaceType::Ipc => CloneFlags::CLONE_NEWIPC,
         LinuxNamespaceType::Pid => CloneFlags::CLONE_NEWPID,
         LinuxNamespaceType::Network => CloneFlags::CLONE_NEWNET,
-        // Their place: a user namespace is joined or made first of all and decides who may do everything after it; a
-        // time namespace takes its offsets before anyone enters.
-        LinuxNamespaceType::User | LinuxNamespaceType::Time => {
-            return Err(Error::invalid("linux.namespaces", kind, "is not supported yet"));
-        }
-    })
+        LinuxNamespaceType::User => CloneFlags::CLONE_NEWUSER,
+        LinuxNamespaceType::Time => NEWTIME,
+    }
 }

@@ -1,9 +1,10 @@
 //! Mount options, as mount(8) and the specification write them, lowered once.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use loment_sys::mount::{Propagation, attr};
 
+use super::ids::{IdMap, IdMaps};
 use crate::{Error, Result};
 
 /// What to change on a mount: first `clear`, then `set`; bits of [`attr`].
@@ -38,8 +39,23 @@ pub(crate) struct Options {
     pub(crate) propagation: Vec<(Propagation, Recursion)>,
     /// Fill the new tmpfs with what it covers.
     pub(crate) copy_up: bool,
+    /// `idmap` or `ridmap`: show files as if they belonged to the container's users, of one mount or of all below it.
+    pub(crate) owners: Option<Recursion>,
+    /// `uidmap=` and `gidmap=` of containerd's mounts: how to.
+    pub(crate) maps: IdMaps,
+    /// `loop`: the source is an image file.
+    pub(crate) image: Option<Image>,
+    /// Change what is mounted there already.
+    pub(crate) remount: bool,
     /// Everything else, which is for the file system to understand.
     pub(crate) data: Vec<Datum>,
+}
+
+/// How an image file is made a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// Past the page cache, which has the file's content already.
+    pub(crate) direct: bool,
 }
 
 /// An option of a file system: a flag or a key with its value.
@@ -89,7 +105,14 @@ const PROPAGATIONS: &[(&str, Propagation, Recursion)] = &[
 ];
 
 /// Options that say what is the case anyway.
-const NOTHING: &[&str] = &["", "defaults", "async", "loud", "nomand", "nolazytime", "noiversion", "newinstance"];
+/// (Versions of inodes are kept by whichever file system has them, and what the kernel logs is not said in a mount any
+/// more.)
+const NOTHING: &[&str] =
+    &["", "defaults", "async", "loud", "silent", "nomand", "nolazytime", "iversion", "noiversion", "newinstance"];
+
+/// Options that the kernel takes for every file system. A bind mount has none of its own: there they say nothing, as
+/// everywhere.
+const OF_EVERY_FILE_SYSTEM: &[&CStr] = &[c"sync", c"dirsync", c"mand", c"lazytime"];
 
 const fn set(attribute: u64) -> Change {
     Change { set: attribute, clear: 0 }
@@ -97,6 +120,11 @@ const fn set(attribute: u64) -> Change {
 
 const fn clear(attribute: u64) -> Change {
     Change { set: 0, clear: attribute }
+}
+
+/// Whether a datum is for every file system.
+pub(crate) fn is_of_every((key, _): &Datum) -> bool {
+    OF_EVERY_FILE_SYSTEM.contains(&key.as_c_str())
 }
 
 /// The propagation that a name stands for.
@@ -130,13 +158,22 @@ impl Options {
             "bind" => self.bind = Some(Recursion::One),
             "rbind" => self.bind = Some(Recursion::All),
             "tmpcopyup" => self.copy_up = true,
-            "remount" | "loop" | "direct-io" => return refuse("is not supported"),
+            "idmap" => self.owners = Some(Recursion::One),
+            "ridmap" => self.owners = Some(Recursion::All),
+            "loop" => self.image = Some(self.image.unwrap_or(Image { direct: false })),
+            // It says how, and so that there is an image file: containerd has it beside `loop` only.
+            "direct-io" => self.image = Some(Image { direct: true }),
+            "remount" => self.remount = true,
             _ if option.starts_with("X-containerd.") => return refuse("is for containerd, not for a runtime"),
-            "idmap" | "ridmap" => return refuse("needs a user namespace, which is not supported yet"),
-            _ if option.starts_with("uidmap=") || option.starts_with("gidmap=") => {
-                return refuse("needs a user namespace, which is not supported yet");
-            }
             _ => {
+                if let Some(ranges) = option.strip_prefix("uidmap=") {
+                    self.maps.users = IdMap::of_option(field, ranges)?;
+                    return Ok(());
+                }
+                if let Some(ranges) = option.strip_prefix("gidmap=") {
+                    self.maps.groups = IdMap::of_option(field, ranges)?;
+                    return Ok(());
+                }
                 let text = |text: &str| {
                     CString::new(text).map_err(|_| Error::invalid(field, format!("{option:?}"), "contains a NUL"))
                 };
@@ -186,7 +223,7 @@ mod tests {
 
     #[test]
     fn options_that_cannot_be_honoured_are_named() {
-        for option in ["idmap", "uidmap=0:1:2", "loop", "X-containerd.mkfs", "remount", "a\0b"] {
+        for option in ["uidmap=0:1", "gidmap=x", "X-containerd.mkfs", "a\0b"] {
             let error = lower("mounts[0].options", &[option.to_owned()]).unwrap_err().to_string();
             assert!(error.contains("mounts[0].options"), "{error}");
         }

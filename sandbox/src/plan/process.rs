@@ -9,7 +9,10 @@ use oci_spec::runtime::{
     PosixRlimit, PosixRlimitType, Process, Scheduler,
 };
 
-use super::mounts::{below_root, c_string};
+use super::{
+    memory::MemoryPolicy,
+    mounts::{below_root, c_string},
+};
 use crate::{Error, Result};
 
 /// A process to be.
@@ -34,8 +37,19 @@ pub(crate) struct ProcessPlan {
     /// Class and level.
     pub(crate) io_priority: Option<(u16, u16)>,
     pub(crate) scheduler: Option<sched::Attributes>,
-    /// Processors that it may run on; `None` is all that its cgroup allows.
-    pub(crate) affinity: Option<Vec<usize>>,
+    /// Processors that an exec runs on.
+    pub(crate) affinity: Affinity,
+    /// From where it gets its memory: its container's.
+    pub(crate) memory_policy: Option<MemoryPolicy>,
+}
+
+/// The processors of an exec; `None` is all that its cgroup allows. A container's init has no say here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Affinity {
+    /// Before it enters its cgroup.
+    pub(crate) initial: Option<Vec<usize>>,
+    /// When the program runs.
+    pub(crate) last: Option<Vec<usize>>,
 }
 
 /// The five capability sets; bit n is capability n.
@@ -84,6 +98,7 @@ pub(crate) fn process(process: &Process) -> Result<ProcessPlan> {
         io_priority: process.io_priority().as_ref().map(io_priority).transpose()?,
         scheduler: process.scheduler().as_ref().map(scheduler).transpose()?,
         affinity: affinity(process)?,
+        memory_policy: None,
     })
 }
 
@@ -114,15 +129,14 @@ fn oom_score(score: i32) -> Result<i32> {
     }
 }
 
+/// The kernel keeps a capability ambient only as long as it is permitted and inheritable (capabilities(7)), so that
+/// naming others has no effect: the default specification of runc does, because it makes none inheritable any more.
 fn capabilities(sets: &LinuxCapabilities) -> CapabilityPlan {
+    let (permitted, inheritable) = (mask(sets.permitted()), mask(sets.inheritable()));
     CapabilityPlan {
-        sets: CapabilitySets {
-            effective: mask(sets.effective()),
-            permitted: mask(sets.permitted()),
-            inheritable: mask(sets.inheritable()),
-        },
+        sets: CapabilitySets { effective: mask(sets.effective()), permitted, inheritable },
         bounding: mask(sets.bounding()),
-        ambient: mask(sets.ambient()),
+        ambient: mask(sets.ambient()) & permitted & inheritable,
     }
 }
 
@@ -202,10 +216,15 @@ fn scheduler(scheduler: &Scheduler) -> Result<sched::Attributes> {
         LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
     };
     let priority = scheduler.priority().unwrap_or(0);
+    let nice = scheduler.nice().unwrap_or(0);
+    if !(-20..=19).contains(&nice) {
+        // The kernel would take the nearest that it has.
+        return Err(Error::invalid("process.scheduler.nice", nice, "is not between -20 and 19"));
+    }
     Ok(sched::Attributes {
         policy,
         flags: scheduler.flags().iter().flatten().map(flag).fold(0, |all, flag| all | flag),
-        nice: scheduler.nice().unwrap_or(0),
+        nice,
         priority: u32::try_from(priority)
             .map_err(|_| Error::invalid("process.scheduler.priority", priority, "is negative"))?,
         runtime: scheduler.runtime().unwrap_or(0),
@@ -214,17 +233,30 @@ fn scheduler(scheduler: &Scheduler) -> Result<sched::Attributes> {
     })
 }
 
-/// The processors that a process ends up on. `initial` concerns the time before it has its cgroup, which does not
-/// exist here: a child is in its cgroup before it does anything else.
-fn affinity(process: &Process) -> Result<Option<Vec<usize>>> {
-    let Some(affinity) = process.exec_cpu_affinity() else { return Ok(None) };
-    let Some(list) = affinity.cpu_affinity_final() else { return Ok(None) };
-    let refuse = || Error::invalid("process.execCPUAffinity.final", format!("{list:?}"), "is not a list of processors");
-    let mut cpus = Vec::new();
+fn affinity(process: &Process) -> Result<Affinity> {
+    let Some(affinity) = process.exec_cpu_affinity() else { return Ok(Affinity::default()) };
+    let cpus = |field: &str, list: &Option<String>| match list.as_deref() {
+        None | Some("") => Ok(None),
+        Some(list) => numbers(&format!("process.execCPUAffinity.{field}"), list, MOST_PROCESSORS).map(Some),
+    };
+    Ok(Affinity { initial: cpus("initial", affinity.initial())?, last: cpus("final", affinity.cpu_affinity_final())? })
+}
+
+/// More processors than any kernel is built for.
+const MOST_PROCESSORS: usize = 8192;
+
+/// A list like `0-3,7`, of numbers below `limit`. cpuset(7), "List format"
+pub(crate) fn numbers(field: &str, list: &str, limit: usize) -> Result<Vec<usize>> {
+    let refuse = || Error::invalid(field, format!("{list:?}"), "is not a list of numbers and ranges like 0-3,7");
+    let mut numbers = Vec::new();
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|cpu| *cpu < 8192).ok_or_else(refuse);
-        cpus.extend(number(first)?..=number(last)?);
+        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|number| *number < limit).ok_or_else(refuse);
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || numbers.len() > limit {
+            return Err(refuse());
+        }
+        numbers.extend(first..=last);
     }
-    Ok(Some(cpus))
+    Ok(numbers)
 }

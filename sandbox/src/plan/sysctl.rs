@@ -1,6 +1,6 @@
 //! Kernel parameters that belong to a namespace. Any other would be the host's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
 
@@ -22,6 +22,21 @@ impl Sysctl {
     pub(crate) fn is_network(&self) -> bool {
         self.path.starts_with("net")
     }
+
+    /// Whether it belongs to the UTS namespace.
+    pub(crate) fn is_name(&self) -> bool {
+        self.path == Path::new("kernel/domainname")
+    }
+
+    /// Whether it belongs to the IPC namespace.
+    pub(crate) fn is_ipc(&self) -> bool {
+        is_ipc(&self.path)
+    }
+}
+
+/// Whether a path below `/proc/sys` belongs to the IPC namespace.
+fn is_ipc(path: &Path) -> bool {
+    path.starts_with("fs/mqueue") || IPC.iter().any(|known| path == Path::new(known))
 }
 
 /// Parameters of the IPC namespace. ipc_namespaces(7)
@@ -51,9 +66,8 @@ fn sysctl(name: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
     if path.split('/').any(strange) {
         return refuse("is not the name of a kernel parameter");
     }
-    let is_ipc = IPC.contains(&path.as_str()) || path.starts_with("fs/mqueue/");
     let owner = match path.as_str() {
-        _ if is_ipc => CloneFlags::CLONE_NEWIPC,
+        path if is_ipc(Path::new(path)) => CloneFlags::CLONE_NEWIPC,
         "kernel/domainname" => CloneFlags::CLONE_NEWUTS,
         "kernel/hostname" => return refuse("is set by the field hostname"),
         path if path.starts_with("net/") => CloneFlags::CLONE_NEWNET,

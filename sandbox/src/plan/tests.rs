@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use super::{process::Affinity, *};
 use crate::{
     container::{Io, RootfsMount},
     error::Cause,
@@ -145,7 +145,7 @@ proptest! {
 #[test]
 fn a_full_specification_is_planned() {
     let plan = plan(&request(&full(), Role::Program, Vec::new()).unwrap()).unwrap();
-    assert_eq!(plan.process.affinity, Some(vec![0, 1, 2, 3, 7]));
+    assert_eq!(plan.process.affinity, Affinity { initial: Some(vec![0]), last: Some(vec![0, 1, 2, 3, 7]) });
     assert_eq!(plan.process.capabilities.bounding, 1 << 5);
     assert_eq!(plan.view.mounts.len(), 4);
     assert_eq!(plan.view.devices.unwrap().len(), 7);

@@ -26,6 +26,7 @@
 //! which calls it need not be asked about again (5.11).
 
 mod assemble;
+mod cache;
 mod compile;
 mod rules;
 mod table;

@@ -187,7 +187,7 @@ impl Rules {
         for name in syscall.names() {
             if action == Action::NOTIFY && name == "write" {
                 return Err(Error::invalid(field("names"), name, "a listener cannot be asked about write")
-                    .hint("the listener's descriptor is handed over by a write"));
+                    .hint("runc hands the listener over by a write and refuses it, so no profile has it"));
             }
             // What no ABI knows is a call of a newer kernel or of another machine: runc passes it over, and so do we.
             let Some(call) = Call::named(name) else { continue };

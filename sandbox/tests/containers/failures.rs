@@ -124,7 +124,9 @@ fn what_is_not_supported_is_refused_by_name() {
     let cases = [
         ("/hooks", json!({"prestart": [{"path": "/bin/true", "timeout": 0}]}), "hooks.prestart[0].timeout"),
         ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt"),
-        ("/linux/namespaces", json!([{"type": "user"}, {"type": "mount"}]), "linux.namespaces user"),
+        ("/linux/namespaces", json!([{"type": "user"}, {"type": "mount"}]), "linux.uidMappings"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.gidMappings"),
+        ("/linux/timeOffsets", json!({"monotonic": {"secs": 1}}), "linux.timeOffsets"),
         ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces mount"),
         ("/linux/rootfsPropagation", json!("sideways"), "linux.rootfsPropagation sideways"),
         ("/process/cwd", json!("relative"), "process.cwd"),

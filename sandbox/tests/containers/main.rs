@@ -4,18 +4,40 @@
 
 #[macro_use]
 mod support;
+mod ambient;
+mod attacks;
 mod create;
 mod exec;
 mod failures;
+mod fields;
 mod hooks;
 mod mounts;
+mod mutations;
+mod network;
+mod notify;
 mod secrecy;
+mod users;
 
 fn main() {
     support::keep_mounts_to_ourselves();
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS, hooks::TESTS, secrecy::TESTS].concat();
+    let tests = [
+        ambient::TESTS,
+        attacks::TESTS,
+        create::TESTS,
+        exec::TESTS,
+        failures::TESTS,
+        fields::TESTS,
+        hooks::TESTS,
+        mounts::TESTS,
+        mutations::TESTS,
+        network::TESTS,
+        notify::TESTS,
+        secrecy::TESTS,
+        users::TESTS,
+    ];
+    let tests = tests.concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);

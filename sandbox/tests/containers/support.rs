@@ -35,7 +35,8 @@ pub(crate) fn leaves_the_machine_as_found(test: fn()) {
     assert_eq!(machine(), before, "the test must leave the machine as it found it");
 }
 
-fn machine() -> [(&'static str, Vec<String>); 4] {
+/// What a test may not change: by name, and what it is.
+pub(crate) fn machine() -> [(&'static str, Vec<String>); 4] {
     let names = |path: &str| {
         let mut names: Vec<_> =
             fs::read_dir(path).into_iter().flatten().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
@@ -173,6 +174,14 @@ impl Drop for Bundle {
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
             let _ = fs::remove_dir(hierarchy.path().join(cgroups().trim_start_matches('/')));
         }
+    }
+}
+
+/// A kubelet limits them always. Then a directory of cgroup v2 is among the descriptors of a child, also where
+/// everything else is v1.
+pub(crate) fn limit_huge_pages(bundle: &mut Bundle) {
+    if exists("/sys/kernel/mm/hugepages/hugepages-2048kB") {
+        bundle.spec["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]);
     }
 }
 

@@ -47,7 +47,7 @@ fn what_cannot_be_honoured_is_refused_by_its_field() {
     assert_eq!(
         rule(r#"{"names": ["read", "write"], "action": "SCMP_ACT_NOTIFY"}"#),
         "linux.seccomp.syscalls[0].names write: a listener cannot be asked about write \
-         (the listener's descriptor is handed over by a write)"
+         (runc hands the listener over by a write and refuses it, so no profile has it)"
     );
     let everything = refusal(r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#);
     assert!(everything.starts_with("linux.seccomp.defaultAction SCMP_ACT_NOTIFY: "), "{everything}");

@@ -13,6 +13,7 @@ use loment_sandbox::container::{Role, RootfsMount};
 use oci_spec::runtime::Spec;
 use protobuf::MessageField;
 
+use super::options;
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -42,17 +43,24 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         terminal: request.terminal,
     };
     let met = Stdio::meet_client(&paths).await;
-    let stdio = Stdio::open(paths, member.is_some(), spec::owner(spec.process().as_ref()))?;
+    let io_owner = options::io_owner(&options::runtime(request.options.as_ref())?);
+    let owner = io_owner.unwrap_or_else(|| spec::owner(spec.process().as_ref()));
+    let stdio = Stdio::open(paths, member.is_some(), owner)?;
     stdio.keep(met);
+    let stdio = stdio.with_logger(&shim, &request.id).await?;
     let plan = Plan {
         id: request.id.clone(),
         rootfs: request.rootfs.iter().map(mount).collect(),
         role: if is_sandbox { Role::Holder } else { Role::Program },
         stdio,
+        io_owner,
         member,
         bundle,
     };
-    let task = Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?;
+    let task = match request.checkpoint.as_str() {
+        "" => Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?,
+        images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into()).await?,
+    };
     reservation.fill(Arc::clone(&task));
     let pid = task.pid();
     shim.events.send(&created(&request, pid));
@@ -84,12 +92,6 @@ fn check(request: &CreateTaskRequest) -> Result<()> {
             "create container {}: bundle {:?} is no absolute path",
             request.id, request.bundle
         )));
-    }
-    if !request.checkpoint.is_empty() {
-        return Err(Failure {
-            code: ttrpc::Code::UNIMPLEMENTED,
-            message: format!("create container {}: restoring a checkpoint is not supported", request.id),
-        });
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod create;
 mod metrics;
+mod options;
 mod task;
 
 use std::{collections::HashMap, sync::Arc};

@@ -17,11 +17,11 @@ use containerd_shim_protos::{
     shim::oci::ProcessDetails,
     shim_async::Task as TaskRpc,
 };
-use loment_sandbox::process::Exit;
+use loment_sandbox::{checkpoint::Request as Checkpoint, process::Exit};
 use protobuf::{EnumOrUnknown, Message, MessageField, well_known_types::any::Any};
 use ttrpc::r#async::TtrpcContext;
 
-use super::{create, metrics};
+use super::{create, metrics, options};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -29,7 +29,7 @@ use crate::{
     spec,
     stdio::{Paths, Stdio},
     task::{
-        characters,
+        Task, characters,
         exec::Exec,
         exit::ExitCell,
         stage::{Stage, Step},
@@ -109,19 +109,7 @@ impl TaskRpc for TaskService {
         if request.exec_id.is_empty() {
             return Err(Failure::invalid(format!("exec in container {}: exec_id is missing", request.id)).into());
         }
-        let process = create::process(&request.spec.value)?;
-        let paths =
-            Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
-        let met = Stdio::meet_client(&paths).await;
-        let stdio = Stdio::open(paths, false, spec::owner(Some(&process)))?;
-        stdio.keep(met);
-        task.add_exec(&request.exec_id, Exec::new(&request.exec_id, process, stdio))?;
-        self.shim.events.send(&Event::ExecAdded(TaskExecAdded {
-            container_id: request.id,
-            exec_id: request.exec_id,
-            ..TaskExecAdded::default()
-        }));
-        Ok(Empty::default())
+        to_the_end(add_exec(Arc::clone(&self.shim), task, request)).await
     }
 
     async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
@@ -201,8 +189,18 @@ impl TaskRpc for TaskService {
     }
 
     async fn checkpoint(&self, _: &TtrpcContext, request: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        let message = format!("checkpoint container {}: not supported", request.id);
-        Err(Failure { code: ttrpc::Code::UNIMPLEMENTED, message }.into())
+        let task = self.shim.task(&request.id)?;
+        let options = options::checkpoint(request.options.as_ref())?;
+        let asked = Checkpoint {
+            images: request.path.into(),
+            work: options.work_path.into(),
+            exit: options.exit,
+            open_tcp: options.open_tcp,
+            external_unix_sockets: options.external_unix_sockets,
+            file_locks: options.file_locks,
+            empty_namespaces: options.empty_namespaces,
+        };
+        to_the_end(async move { task.checkpoint(asked).await.map(|()| Empty::default()) }).await
     }
 }
 
@@ -235,6 +233,25 @@ impl TaskService {
         let stage = if frozen { Stage::Paused } else { exec.stage() };
         Ok(describe(exec.pid(), stage, exec.stdio(), exec.exit()))
     }
+}
+
+async fn add_exec(shim: Arc<Shim>, task: Arc<Task>, request: ExecProcessRequest) -> Result<Empty> {
+    let process = create::process(&request.spec.value)?;
+    let paths =
+        Paths { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
+    let met = Stdio::meet_client(&paths).await;
+    let owner = task.io_owner().unwrap_or_else(|| spec::owner(Some(&process)));
+    let stdio = Stdio::open(paths, false, owner)?;
+    stdio.keep(met);
+    // The exec's name, as for containerd's own shim.
+    let stdio = stdio.with_logger(&shim, &request.exec_id).await?;
+    task.add_exec(&request.exec_id, Exec::new(&request.exec_id, process, stdio))?;
+    shim.events.send(&Event::ExecAdded(TaskExecAdded {
+        container_id: request.id,
+        exec_id: request.exec_id,
+        ..TaskExecAdded::default()
+    }));
+    Ok(Empty::default())
 }
 
 async fn delete(shim: Arc<Shim>, request: DeleteRequest) -> Result<DeleteResponse> {

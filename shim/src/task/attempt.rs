@@ -68,7 +68,7 @@ async fn with_relay(
     size: Option<oci_spec::runtime::Box>,
 ) -> Result<(Container, Option<Arc<Relay>>)> {
     let Some(terminal) = container.take_terminal() else { return Ok((container, None)) };
-    let relay = Relay::start(terminal, stdio.paths()).and_then(|relay| {
+    let relay = Relay::start(terminal, stdio).and_then(|relay| {
         if let Some(size) = size {
             relay.resize(characters(size.width()), characters(size.height()))?;
         }

@@ -149,7 +149,7 @@ impl Exec {
     }
 
     fn relay_of(&self, terminal: OwnedFd) -> Result<Arc<Relay>> {
-        let relay = Relay::start(terminal, self.stdio.paths())?;
+        let relay = Relay::start(terminal, &self.stdio)?;
         if let Some(size) = self.spec.console_size() {
             relay.resize(crate::task::characters(size.width()), crate::task::characters(size.height()))?;
         }
@@ -163,14 +163,8 @@ impl Exec {
         if let Err(failure) = readable(&ending).await {
             log::error!("watch exec {}: {failure}", self.id);
         }
-        let ended = crate::lock(&self.live).process.as_mut().map(Process::try_wait);
-        let exit = match ended {
-            Some(Ok(Some(exit))) => exit,
-            other => {
-                log::error!("reap exec {}: {other:?}", self.id);
-                Exit { code: 255, at: std::time::SystemTime::now() }
-            }
-        };
+        let try_wait = || crate::lock(&self.live).process.as_mut().map_or(Ok(None), Process::try_wait);
+        let exit = super::reap(&self.id, try_wait).await;
         let pid = self.pid();
         task.shim().pids.remove(pid);
         super::hand_over(&self.stdio, self.relay()).await;
@@ -227,9 +221,7 @@ impl Exec {
             Stage::Created => self.end(Exit { code: 0, at: std::time::SystemTime::now() }),
             stage => drop(stage.take(Step::Delete, &format!("exec {}", self.id))?),
         }
-        if let Some(relay) = self.relay() {
-            super::drain(&relay).await;
-        }
+        super::drain(self.relay(), &self.stdio).await;
         Ok(())
     }
 }

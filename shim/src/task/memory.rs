@@ -35,7 +35,8 @@ impl Task {
     pub(super) fn count_oom_kills(&self) -> u64 {
         let mut live = crate::lock(&self.live);
         // Without a memory controller nothing is killed for memory on the container's account.
-        let kills = live.container.cgroup().oom_kills().unwrap_or(live.oom_kills);
+        let kills = live.container().and_then(|container| container.cgroup().oom_kills().ok());
+        let kills = kills.unwrap_or(live.oom_kills);
         kills.saturating_sub(std::mem::replace(&mut live.oom_kills, kills))
     }
 }

@@ -1,6 +1,7 @@
 //! A container as containerd knows it: a task, with its processes and their streams.
 
 mod attempt;
+mod checkpoint;
 pub(crate) mod exec;
 pub(crate) mod exit;
 mod hooks;
@@ -18,6 +19,7 @@ use std::{
 
 use containerd_shim_protos::events::task::{TaskExit, TaskStart};
 use loment_sandbox::{
+    checkpoint::Restorable,
     container::{Container, Role, RootfsMount},
     process::Exit,
 };
@@ -41,7 +43,7 @@ use crate::{
     time::timestamp,
 };
 
-/// How long a Delete waits for a reader of the terminal's last output.
+/// How long a Delete waits for a reader of the terminal's last output, and for the logger's end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long what was killed may take to be gone. It may be writing back what it had written.
 const ENDING: Duration = Duration::from_secs(4);
@@ -64,7 +66,7 @@ pub(crate) struct Task {
 
 struct Live {
     stage: Stage,
-    container: Container,
+    container: Vessel,
     relay: Option<Arc<Relay>>,
     execs: BTreeMap<String, Arc<Exec>>,
     /// Memory kills that have been told.
@@ -75,6 +77,35 @@ struct Live {
     reaped: bool,
     /// The end of a pod's container that its client has not started yet: told when it does.
     untold: Option<Exit>,
+}
+
+/// The container of a task, in whatever state of being.
+enum Vessel {
+    /// Created.
+    Here(Container),
+    /// Its processes are on disk, and come with its Start.
+    Restorable(Restorable),
+    /// Never came.
+    Gone,
+}
+
+impl Live {
+    fn new(container: Vessel, relay: Option<Arc<Relay>>, oom_kills: u64) -> Self {
+        let (stage, execs) = (Stage::Created, BTreeMap::new());
+        Self { stage, container, relay, execs, oom_kills, opened: false, reaped: false, untold: None }
+    }
+
+    fn container(&self) -> Option<&Container> {
+        match &self.container {
+            Vessel::Here(container) => Some(container),
+            Vessel::Restorable(_) | Vessel::Gone => None,
+        }
+    }
+
+    /// Pid of init, 0 when there was none yet.
+    fn pid(&self) -> i32 {
+        self.container().map_or(0, |container| container.init().pid())
+    }
 }
 
 /// What a task is made of.
@@ -89,6 +120,8 @@ pub(crate) struct Plan {
     pub(crate) role: Role,
     /// Streams, open.
     pub(crate) stdio: Stdio,
+    /// Who owns the pipes of its processes, if not their users.
+    pub(crate) io_owner: Option<(u32, u32)>,
     /// Place in a pod that the shim runs itself: there starts and ends are the pod's to decide.
     pub(crate) member: Option<Member>,
 }
@@ -99,23 +132,19 @@ impl Task {
         let private_pids = has_private_pids(&spec);
         let (container, relay) = attempt::make(&shim, &plan, spec, unwanted).await?;
         let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
-        let live = Live {
-            stage: Stage::Created,
-            container,
-            relay,
-            execs: BTreeMap::new(),
-            oom_kills,
-            opened: false,
-            reaped: false,
-            untold: None,
-        };
+        let live = Live::new(Vessel::Here(container), relay, oom_kills);
         let (turn, killed, live, exit) = (Turn::new(()), Notify::new(), Mutex::new(live), ExitCell::new());
         let task = Arc::new(Self { plan, private_pids, shim, turn, killed, live, exit });
-        tokio::spawn(Arc::clone(&task).watch());
-        if task.plan.member.is_none() {
-            tokio::spawn(Arc::clone(&task).watch_memory());
-        }
+        task.watch_all();
         Ok(task)
+    }
+
+    /// Begins to watch what has just been made.
+    fn watch_all(self: &Arc<Self>) {
+        tokio::spawn(Arc::clone(self).watch());
+        if self.plan.member.is_none() {
+            tokio::spawn(Arc::clone(self).watch_memory());
+        }
     }
 
     /// containerd's id.
@@ -131,6 +160,11 @@ impl Task {
     /// Its streams.
     pub(crate) fn stdio(&self) -> &Stdio {
         &self.plan.stdio
+    }
+
+    /// Who owns the pipes of its processes, if not their users.
+    pub(crate) fn io_owner(&self) -> Option<(u32, u32)> {
+        self.plan.io_owner
     }
 
     /// Its shim.
@@ -150,7 +184,7 @@ impl Task {
 
     /// Pid of its init, also after the end.
     pub(crate) fn pid(&self) -> i32 {
-        crate::lock(&self.live).container.init().pid()
+        crate::lock(&self.live).pid()
     }
 
     /// Where it stands.
@@ -165,19 +199,26 @@ impl Task {
 
     /// Does something with the container. Nothing may wait in there.
     pub(crate) fn with_container<T>(&self, work: impl FnOnce(&mut Container) -> Result<T>) -> Result<T> {
-        work(&mut crate::lock(&self.live).container)
+        match &mut crate::lock(&self.live).container {
+            Vessel::Here(container) => work(container),
+            Vessel::Restorable(_) | Vessel::Gone => {
+                Err(Failure::precondition(format!("container {}: it has not been restored", self.plan.id)))
+            }
+        }
     }
 
     /// Lets the container run. In a pod that the shim runs this arms it: it runs when its turn comes.
     pub(crate) async fn start(self: Arc<Self>) -> Result<i32> {
         let _turn = self.turn.lock().await;
         let next = self.stage().take(Step::Start, &format!("container {}", self.plan.id))?;
-        if self.plan.member.is_none() {
+        if self.is_restorable() {
+            self.restore().await?;
+        } else if self.plan.member.is_none() {
             self.open().await?;
         }
         let mut live = crate::lock(&self.live);
         live.stage = next;
-        let pid = live.container.init().pid();
+        let pid = live.pid();
         drop(live);
         self.shim.events.send(&Event::Start(TaskStart {
             container_id: self.plan.id.clone(),
@@ -201,11 +242,12 @@ impl Task {
 
     /// Waits for the end of the present attempt and tells it.
     async fn watch(self: Arc<Self>) {
-        let ending = crate::lock(&self.live).container.init().ending();
+        let ending = crate::lock(&self.live).container().map(|container| container.init().ending());
+        let Some(ending) = ending else { return };
         if let Err(failure) = readable(&ending).await {
             log::error!("watch container {}: {failure}", self.plan.id);
         }
-        let exit = self.reap();
+        let exit = self.reap().await;
         if let Some(member) = self.plan.member.clone() {
             let oom_killed = self.count_oom_kills() > 0;
             let _turn = self.turn.lock().await;
@@ -220,25 +262,24 @@ impl Task {
         self.finish(exit);
     }
 
-    fn reap(&self) -> Exit {
-        let mut live = crate::lock(&self.live);
-        let ended = live.container.init_mut().try_wait();
-        live.reaped = true;
-        let pid = live.container.init().pid();
-        drop(live);
-        self.shim.pids.remove(pid);
-        match ended {
-            Ok(Some(exit)) => exit,
-            other => {
-                log::error!("reap container {}: {other:?}", self.plan.id);
-                Exit { code: 255, at: std::time::SystemTime::now() }
-            }
-        }
+    async fn reap(&self) -> Exit {
+        let exit = reap(&self.plan.id, || {
+            let mut live = crate::lock(&self.live);
+            let ended = match &mut live.container {
+                Vessel::Here(container) => container.init_mut().try_wait(),
+                Vessel::Restorable(_) | Vessel::Gone => Ok(None),
+            };
+            live.reaped |= !matches!(ended, Ok(None));
+            ended
+        });
+        let exit = exit.await;
+        self.shim.pids.remove(self.pid());
+        exit
     }
 
     /// Whether init has ended.
     fn has_ended(&self) -> bool {
-        crate::lock(&self.live).container.init().has_ended()
+        crate::lock(&self.live).container().is_some_and(|container| container.init().has_ended())
     }
 
     /// The init's end is the last of its container: kills what the kernel has not killed and waits for every exec, also
@@ -259,7 +300,7 @@ impl Task {
     fn finish(&self, exit: Exit) {
         let mut live = crate::lock(&self.live);
         live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
-        let pid = live.container.init().pid();
+        let pid = live.pid();
         drop(live);
         self.plan.stdio.release();
         self.exit.set(exit);
@@ -280,6 +321,10 @@ impl Task {
         }
         if let Some(member) = &self.plan.member {
             member.kill_requested(signal);
+            return Ok(());
+        }
+        if self.is_restorable() {
+            self.never_restored(signal);
             return Ok(());
         }
         if signal == nix::libc::SIGKILL && self.stage() == Stage::Created {
@@ -377,12 +422,12 @@ impl Task {
         self.discard().await?;
         let _turn = self.turn.lock().await;
         self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
-        if let Some(relay) = self.relay() {
-            drain(&relay).await;
+        drain(self.relay(), &self.plan.stdio).await;
+        if !self.take_back() {
+            self.until_done("delete", Container::try_delete).await?;
+            let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
+            self.clear_up(aftermath).await?;
         }
-        self.until_done("delete", Container::try_delete).await?;
-        let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
-        self.clear_up(aftermath).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }
 
@@ -411,10 +456,13 @@ impl Task {
             let mut live = crate::lock(&self.live);
             let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
             live.stage = next;
-            if self.plan.member.is_none() {
-                live.container.init().signal(nix::libc::SIGKILL)?;
+            if let Some(container) = live.container().filter(|_| self.plan.member.is_none()) {
+                container.init().signal(nix::libc::SIGKILL)?;
                 self.killed.notify_one();
             }
+        }
+        if self.is_restorable() {
+            self.never_restored(nix::libc::SIGKILL);
         }
         self.tell_end();
         if let Some(member) = self.plan.member.as_ref().filter(|_| self.exit.get().is_none()) {
@@ -422,6 +470,23 @@ impl Task {
         }
         self.exit.wait().await;
         Ok(())
+    }
+}
+
+/// Reaps a process that has ended. One that is traced is not ours to reap before its tracer has let it go: a debugger, or
+/// CRIU, which ends what it has written to disk.
+async fn reap(id: &str, mut try_wait: impl FnMut() -> loment_sandbox::Result<Option<Exit>>) -> Exit {
+    let mut pause = PAUSE.0;
+    loop {
+        match try_wait() {
+            Ok(Some(exit)) => return exit,
+            Ok(None) => tokio::time::sleep(pause).await,
+            Err(error) => {
+                log::error!("reap {id}: {error}");
+                return Exit { code: 255, at: std::time::SystemTime::now() };
+            }
+        }
+        pause = (pause * 2).min(PAUSE.1);
     }
 }
 
@@ -435,9 +500,23 @@ async fn hand_over(stdio: &Stdio, relay: Option<Arc<Relay>>) {
 }
 
 /// Waits, not for ever, until the client has read what a terminal still had to say.
-async fn drain(relay: &Relay) {
+async fn drain_terminal(relay: &Relay) {
     if tokio::time::timeout(DRAIN, relay.drained()).await.is_err() {
         log::warn!("the client of a terminal did not read its last output within {DRAIN:?}");
+    }
+}
+
+/// Waits, not for ever, until all output of a process that has ended is where it belongs. A logger that takes longer is
+/// seen off afterwards.
+async fn drain(relay: Option<Arc<Relay>>, stdio: &Stdio) {
+    let drained = async {
+        if let Some(relay) = relay {
+            drain_terminal(&relay).await;
+        }
+        stdio.end_logger().await;
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        log::warn!("the last output of a process was not taken within {DRAIN:?}");
     }
 }
 

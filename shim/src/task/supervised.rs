@@ -7,7 +7,7 @@ use loment_sandbox::{container::Container, layer, process::Exit};
 
 use tokio::sync::Notify;
 
-use super::{Task, attempt, stage::Stage};
+use super::{Task, Vessel, attempt, stage::Stage};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -37,14 +37,14 @@ impl Task {
         self.clear_up(aftermath).await?;
         // The terminal's last lines belong before those of the next attempt.
         if let Some(relay) = self.relay() {
-            super::drain(&relay).await;
+            super::drain_terminal(&relay).await;
         }
         layer::fresh_writable_layer(&self.plan.rootfs)?;
         let spec = Arc::new(spec::read(&self.plan.bundle)?);
         let made = attempt::make(&self.shim, &self.plan, spec, &Notify::new()).await;
         let (container, relay) = made?;
         let mut live = crate::lock(&self.live);
-        live.container = container;
+        live.container = Vessel::Here(container);
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);

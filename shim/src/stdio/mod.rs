@@ -1,17 +1,21 @@
-//! Standard input, output and error of a process, as containerd names them: fifos, files, or nothing.
+//! Standard input, output and error of a process, as containerd names them: fifos, files, a logger, or nothing.
 //!
 //! A process without a terminal gets the fifo itself: no copying, no buffer that could lose output, no memory. The
 //! shim holds the other ends open, so that containerd may come and go: a read end of each output, without which the
-//! application would be killed by SIGPIPE while containerd restarts, and a write end of the input until CloseIO.
+//! application would be killed by SIGPIPE while containerd restarts, and a write end of the input until CloseIO. A logger
+//! gets pipes, whose other ends are held in the same way.
+
+mod logger;
+mod output;
 
 use std::{
     fs::File,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, OpenOptionsExt},
     },
-    path::{Path, PathBuf},
-    sync::Mutex,
+    path::Path,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -21,7 +25,12 @@ use nix::{
     libc, unistd,
 };
 
-use crate::failure::{Failure, Result};
+pub(crate) use self::output::Sink;
+use self::{logger::Logger, output::Output};
+use crate::{
+    failure::{Failure, Result},
+    shim::Shim,
+};
 
 /// A client that has not read anything for so long is not waited for.
 pub(crate) const STUCK: Duration = Duration::from_millis(500);
@@ -38,32 +47,10 @@ pub(crate) struct Paths {
     pub(crate) stdin: String,
     /// Fifo or URI.
     pub(crate) stdout: String,
-    /// Fifo or URI; not used with a terminal.
+    /// Fifo or URI; nothing with a terminal.
     pub(crate) stderr: String,
     /// Whether the process gets a terminal.
     pub(crate) terminal: bool,
-}
-
-/// One output stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Output {
-    Nothing,
-    Fifo(PathBuf),
-    File(PathBuf),
-}
-
-impl Output {
-    /// Reads what containerd gave: no scheme is a fifo; see containerd's `core/runtime/v2` and `pkg/cio`.
-    fn parse(stream: &str) -> Result<Self> {
-        match stream.split_once("://") {
-            _ if stream.is_empty() => Ok(Self::Nothing),
-            None | Some(("fifo", _)) => Ok(Self::Fifo(PathBuf::from(stream.trim_start_matches("fifo://")))),
-            Some(("file", path)) => Ok(Self::File(PathBuf::from(path.split('?').next().unwrap_or(path)))),
-            Some((scheme, _)) => Err(Failure::invalid(format!(
-                "open output {stream}: scheme {scheme} is not supported (use a fifo or file://)"
-            ))),
-        }
-    }
 }
 
 /// The open streams of one process, and of its later attempts if it is restarted in place.
@@ -72,6 +59,7 @@ pub(crate) struct Stdio {
     paths: Paths,
     outputs: [Output; 2],
     held: Mutex<Held>,
+    logger: Option<Logger>,
 }
 
 /// Ends held open on the process's behalf.
@@ -89,16 +77,35 @@ struct Held {
     /// Write ends of the output fifos, for a process that may be run again: the reader must not see an end between
     /// two attempts.
     writers: Vec<File>,
+    /// The logger's pipes, until the process will not run again.
+    pipes: [Option<Pipe>; 2],
+}
+
+/// A pipe to a logger.
+#[derive(Debug)]
+struct Pipe {
+    reader: File,
+    writer: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> Result<Self> {
+        let made = unistd::pipe2(OFlag::O_CLOEXEC);
+        let (reader, writer) = made.map_err(|errno| Failure::io("make a pipe for", "the logger", &errno.into()))?;
+        Ok(Self { reader: reader.into(), writer })
+    }
 }
 
 impl Stdio {
     /// Opens the ends that are held. `restartable`: see [`Held::writers`]. `owner`: user and group of the process,
     /// who must be able to open `/dev/stdout` again.
     pub(crate) fn open(paths: Paths, restartable: bool, owner: (u32, u32)) -> Result<Self> {
-        let stderr = if paths.terminal { "" } else { paths.stderr.as_str() };
-        let outputs = [Output::parse(&paths.stdout)?, Output::parse(stderr)?];
+        let outputs = Output::both(&paths.stdout, &paths.stderr, paths.terminal)?;
         let mut held = Held::default();
-        for output in &outputs {
+        for (output, pipe) in outputs.iter().zip(&mut held.pipes) {
+            if matches!(output, Output::Logger(_)) {
+                *pipe = Some(Pipe::new()?);
+            }
             let Output::Fifo(path) = output else { continue };
             held.readers.push(open(path, File::options().read(true), libc::O_NONBLOCK)?);
             if restartable {
@@ -112,9 +119,28 @@ impl Stdio {
             held.stdin = Some(open(path, File::options().write(true), libc::O_NONBLOCK)?);
         }
         if owner != (0, 0) {
-            give_to(owner, held.readers.iter().chain(&held.stdin))?;
+            let pipes = held.pipes.iter().flatten().map(|pipe| &pipe.reader);
+            give_to(owner, held.readers.iter().chain(&held.stdin).chain(pipes))?;
         }
-        Ok(Self { paths, outputs, held: Mutex::new(held) })
+        Ok(Self { paths, outputs, held: Mutex::new(held), logger: None })
+    }
+
+    /// The same with its logger, if it is to have one, started and ready. `id` is what the logger is told: the
+    /// container's, or the exec's.
+    pub(crate) async fn with_logger(mut self, shim: &Arc<Shim>, id: &str) -> Result<Self> {
+        let [Output::Logger(program), _] = &self.outputs else { return Ok(self) };
+        let streams = {
+            let held = crate::lock(&self.held);
+            let reader = |pipe: &Option<Pipe>| match pipe {
+                Some(pipe) => pipe.reader.try_clone().map_err(|error| Failure::io("copy", "the logger's pipe", &error)),
+                // Nobody writes into this one: the logger finds its end.
+                None => Pipe::new().map(|pipe| pipe.reader),
+            };
+            let [stdout, stderr] = &held.pipes;
+            [reader(stdout)?, reader(stderr)?]
+        };
+        self.logger = Some(Logger::start(shim, program, id, streams).await?);
+        Ok(self)
     }
 
     /// Waits until the client has come to read its fifos, and holds them open until the process has its own ends.
@@ -124,9 +150,8 @@ impl Stdio {
     pub(crate) async fn meet_client(paths: &Paths) -> Vec<File> {
         let deadline = Instant::now() + MEETING;
         let mut met = Vec::new();
-        let stderr = if paths.terminal { "" } else { paths.stderr.as_str() };
-        for stream in [paths.stdout.as_str(), stderr] {
-            let Ok(Output::Fifo(path)) = Output::parse(stream) else { continue };
+        for output in Output::both(&paths.stdout, &paths.stderr, paths.terminal).into_iter().flatten() {
+            let Output::Fifo(path) = output else { continue };
             loop {
                 let opened = File::options().write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(&path);
                 match opened {
@@ -164,10 +189,35 @@ impl Stdio {
         } else {
             Some(for_child(open(Path::new(&self.paths.stdin), File::options().read(true), libc::O_NONBLOCK)?)?)
         };
-        let [stdout, stderr] = &self.outputs;
-        let stdout = output(stdout)?;
-        let stderr = output(stderr)?;
-        Ok(Io::Plain { stdin, stdout, stderr })
+        Ok(Io::Plain { stdin, stdout: self.output(0)?, stderr: self.output(1)? })
+    }
+
+    /// One output for a process, by its number.
+    fn output(&self, number: usize) -> Result<Option<OwnedFd>> {
+        match &self.outputs[number] {
+            Output::Nothing => Ok(None),
+            Output::Fifo(path) => Output::open(path, true).map(Some),
+            Output::File(path) => Output::open(path, false).map(Some),
+            Output::Logger(_) => self.pipe(number).map(Some),
+        }
+    }
+
+    /// What a terminal's output is copied into.
+    pub(crate) fn terminal_output(&self) -> Result<Option<Sink>> {
+        match &self.outputs[0] {
+            Output::Nothing => Ok(None),
+            Output::Fifo(path) => Sink::fifo(path).map(Some),
+            Output::File(path) => Sink::file(path).map(Some),
+            Output::Logger(_) => Sink::pipe(self.pipe(0)?).map(Some),
+        }
+    }
+
+    /// The write end of one of the logger's pipes once more.
+    fn pipe(&self, number: usize) -> Result<OwnedFd> {
+        let held = crate::lock(&self.held);
+        let pipe = held.pipes[number].as_ref();
+        let pipe = pipe.ok_or_else(|| Failure::precondition("write to the logger: its process will not run again"))?;
+        pipe.writer.try_clone().map_err(|error| Failure::io("copy", "the logger's pipe", &error))
     }
 
     /// The process has its own descriptors: from now on a client that writes to one that has ended is told so.
@@ -183,7 +233,8 @@ impl Stdio {
     fn unread(&self) -> usize {
         let held = crate::lock(&self.held);
         // What is no pipe keeps nothing back.
-        held.readers.iter().map(|reader| loment_sys::fd::unread(reader.as_fd()).unwrap_or_default()).sum()
+        let readers = held.readers.iter().chain(held.pipes.iter().flatten().map(|pipe| &pipe.reader));
+        readers.map(|reader| loment_sys::fd::unread(reader.as_fd()).unwrap_or_default()).sum()
     }
 
     /// Waits until the client has read all output, as long as it goes on reading.
@@ -212,27 +263,12 @@ impl Stdio {
     pub(crate) fn release(&self) {
         *crate::lock(&self.held) = Held::default();
     }
-}
 
-/// Opens one output for a process.
-fn output(output: &Output) -> Result<Option<OwnedFd>> {
-    match output {
-        Output::Nothing => Ok(None),
-        Output::Fifo(path) => {
-            let file = open(path, File::options().write(true), libc::O_NONBLOCK)?;
-            for_child(file).map(Some)
-        }
-        Output::File(path) => {
-            if let Some(parent) = path.parent() {
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o755)
-                    .create(parent)
-                    .map_err(|error| Failure::io("make directory", parent.display(), &error))?;
-            }
-            // What is there may be a fifo that nobody reads: the one thread must not wait for a reader.
-            let file = open(path, File::options().append(true).create(true).mode(0o644), libc::O_NONBLOCK)?;
-            appending(file).map(Some)
+    /// Ends the logger, which has found the end of both streams, and waits until it is gone.
+    pub(crate) async fn end_logger(&self) {
+        if let Some(logger) = &self.logger {
+            logger.end();
+            logger.gone().await;
         }
     }
 }
@@ -277,7 +313,10 @@ fn give_to<'a>(owner: (u32, u32), files: impl Iterator<Item = &'a File>) -> Resu
 mod tests {
     use super::*;
     use nix::{sys::stat::Mode, unistd::mkfifo};
-    use std::io::{Read, Write};
+    use std::{
+        io::{Read, Write},
+        path::PathBuf,
+    };
 
     struct Fifos(PathBuf);
 
@@ -355,6 +394,24 @@ mod tests {
             plain(stdio.for_process().unwrap())[1].as_mut().unwrap().write_all(b"line\n").unwrap();
         }
         assert_eq!(std::fs::read_to_string(target).unwrap(), "line\nline\n");
+    }
+
+    /// Needs root.
+    #[test]
+    fn fifos_and_pipes_belong_to_who_is_to_open_them_again() {
+        use std::os::unix::fs::MetadataExt;
+        let fifos = Fifos::new("owner");
+        let owner = |metadata: std::fs::Metadata| (metadata.uid(), metadata.gid());
+        let _stdio = Stdio::open(fifos.paths(), false, (1234, 567)).unwrap();
+        for stream in ["in", "out", "err"] {
+            assert_eq!(owner(std::fs::metadata(fifos.0.join(stream)).unwrap()), (1234, 567), "{stream}");
+        }
+        let paths = Paths { stdout: "binary:///logger".into(), ..Paths::default() };
+        let stdio = Stdio::open(paths, false, (1234, 567)).unwrap();
+        let [_, stdout, stderr] = plain(stdio.for_process().unwrap());
+        for stream in [stdout, stderr] {
+            assert_eq!(owner(stream.unwrap().metadata().unwrap()), (1234, 567));
+        }
     }
 
     #[test]
