@@ -35,13 +35,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         PathBuf::from(&flags.bundle)
     };
     let swept = record::sweep(&bundle)?;
+    // A shim that was killed has left it behind, and nobody else knows of it.
+    address::remove_stale(&address(flags, &bundle))?;
     if let Some(record) = &swept.record {
         run_hooks(&bundle, record);
     }
     // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.
     let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
-    // A shim that was killed has left it behind, and nobody else knows of it.
-    address::remove_stale(&address(flags, &bundle))?;
     let response = DeleteResponse {
         pid: swept.record.map_or(0, |record| record.pid.unsigned_abs()),
         exit_status: KILLED,

@@ -126,19 +126,19 @@ pub(crate) async fn a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_c
         // The distribution's shim for runc waits for the hook's timeout.
         return Ok(());
     }
-    let directory = hooks::set(
-        node.lab,
-        &[("createRuntime", "touch waits; exec sleep 4741"), ("poststop", "echo stopped >> notes")],
-    )?;
-    let node = Node::connect(node.lab, &hooks::class(&node.handler)).await?;
-    let pod = node.pod("given-up").run().await?;
-    let container = pod.create(shell("main", "true")).await?;
-    tokio::select! {
-        started = container.start() => bail!("the start did not wait for the hook: {started:?}"),
-        begun = eventually("the hook", async || Ok(directory.join("waits").exists().then_some(()))) => begun?,
+    let with_hooks = Node::connect(node.lab, &hooks::class(&node.handler)).await?;
+    let pod = with_hooks.pod("given-up").run().await?;
+    for kind in ["createRuntime", "createContainer", "poststart"] {
+        let directory =
+            hooks::set(node.lab, &[(kind, "touch waits; exec sleep 4741"), ("poststop", "echo stopped >> notes")])?;
+        let container = pod.create(shell(kind, "exec sleep 1000")).await?;
+        tokio::select! {
+            started = container.start() => bail!("the start did not wait for the hook: {started:?}"),
+            begun = eventually("the hook", async || Ok(directory.join("waits").exists().then_some(()))) => begun?,
+        }
+        // Its client gone, containerd deletes what it has asked for.
+        eventually(kind, async || Ok((lines(&directory, "notes") == ["stopped"]).then_some(()))).await?;
     }
-    // Its client gone, containerd deletes what it has asked for.
-    eventually("the end of the hook", async || Ok((lines(&directory, "notes") == ["stopped"]).then_some(()))).await?;
     pod.remove().await
 }
 

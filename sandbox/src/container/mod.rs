@@ -383,6 +383,11 @@ impl Starting {
         }
     }
 
+    /// Whether the program has been executed and hooks are waited for.
+    pub fn runs_hooks(&self) -> bool {
+        self.errand.is_some()
+    }
+
     /// Whether the hooks after the start are done. What befalls them does not befall the program, which runs.
     fn hear_of_hooks(&mut self) -> bool {
         let Some(errand) = &mut self.errand else { return true };

@@ -12,7 +12,7 @@ use loment_sandbox::{
     process::Exit,
 };
 use oci_spec::runtime::Spec;
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Notify};
 
 use super::{ExitCell, Live, Plan, Task, Vessel, has_private_pids, readable, stage::Stage};
 use crate::{
@@ -41,7 +41,7 @@ impl Task {
         plan.stdio.handed_over();
         let live = Live::new(Vessel::Restorable(restorable), None, 0);
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
-        Ok(Arc::new(Self { plan, private_pids, shim, turn, live, exit }))
+        Ok(Arc::new(Self { plan, private_pids, shim, turn, killed: Notify::new(), live, exit }))
     }
 
     /// Whether its processes are on disk.

@@ -3,13 +3,19 @@
 use loment_sandbox::{container::Starting, errand::Errand};
 
 use super::{Task, ready::readable};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 impl Task {
     /// Waits until the program has been executed, and its `poststart` hooks with it.
     pub(super) async fn started(&self, mut starting: Starting) -> Result<()> {
         loop {
-            readable(&starting).await?;
+            tokio::select! {
+                news = readable(&starting) => news?,
+                () = self.killed.notified(), if starting.runs_hooks() => {
+                    let id = &self.plan.id;
+                    return Err(Failure::precondition(format!("start container {id}: it was killed while its hooks ran")));
+                }
+            }
             let done = starting.advance();
             for failure in starting.take_failures() {
                 log::warn!("start container {}: {failure}", self.plan.id);

@@ -58,6 +58,8 @@ pub(crate) struct Task {
     shim: Arc<Shim>,
     /// Start, the publication of the end, and Delete, one after the other. Never held by State or Kill.
     turn: Turn<()>,
+    /// It has been killed before its Start has come to an end: hooks that this waits for are waited for no longer.
+    killed: Notify,
     live: Mutex<Live>,
     exit: ExitCell,
 }
@@ -131,8 +133,8 @@ impl Task {
         let (container, relay) = attempt::make(&shim, &plan, spec, unwanted).await?;
         let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
         let live = Live::new(Vessel::Here(container), relay, oom_kills);
-        let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
-        let task = Arc::new(Self { plan, private_pids, shim, turn, live, exit });
+        let (turn, killed, live, exit) = (Turn::new(()), Notify::new(), Mutex::new(live), ExitCell::new());
+        let task = Arc::new(Self { plan, private_pids, shim, turn, killed, live, exit });
         task.watch_all();
         Ok(task)
     }
@@ -325,6 +327,9 @@ impl Task {
             self.never_restored(signal);
             return Ok(());
         }
+        if signal == nix::libc::SIGKILL && self.stage() == Stage::Created {
+            self.killed.notify_one();
+        }
         let paused = self.stage() == Stage::Paused;
         let sent = self.with_container(|container| {
             let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
@@ -453,6 +458,7 @@ impl Task {
             live.stage = next;
             if let Some(container) = live.container().filter(|_| self.plan.member.is_none()) {
                 container.init().signal(nix::libc::SIGKILL)?;
+                self.killed.notify_one();
             }
         }
         if self.is_restorable() {
