@@ -73,39 +73,61 @@ pub(crate) fn reach(directory: &Path) -> Result<Option<ParentEnd>> {
     }
 }
 
-/// Waits, as init, until somebody opens the gate; answers with the way to them. `parent` is a socket of whoever made this
-/// process: only the same user is let in, by whatever number the user namespace shows it.
-///
-/// Signals that end a process end this one, too: as pid 1 of a namespace it would not hear of them otherwise.
-/// pid_namespaces(7)
-pub(crate) fn pass(listener: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<ChildEnd> {
-    let maker = getsockopt(&parent, PeerCredentials).at("ask for", "the maker of the container")?.uid();
-    let endings = endings();
-    endings.thread_block().at("block", "signals")?;
-    let signals =
-        SignalFd::with_flags(&endings, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).at("wait for", "signals")?;
-    let starter = loop {
-        let mut awaited = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(listener, PollFlags::POLLIN)];
+/// Init, once anybody may know of it: it hears of the signals that are to end it.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    endings: SigSet,
+    signals: SignalFd,
+}
+
+impl Waiting {
+    /// To be called before anyone can know of this process: pid 1 of a namespace loses a signal that it has no handler
+    /// for, unless it blocks it. pid_namespaces(7)
+    pub(crate) fn prepare() -> Result<Self> {
+        let endings = endings();
+        endings.thread_block().at("block", "signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&endings, flags).at("wait for", "signals")?;
+        Ok(Self { endings, signals })
+    }
+
+    /// Waits until somebody opens the gate; answers with the way to them. `parent` is a socket of whoever made this
+    /// process: only the same user is let in, by whatever number the user namespace shows it. A signal that ends a
+    /// process ends this one.
+    pub(crate) fn pass(&self, listener: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<ChildEnd> {
+        let user = |socket: BorrowedFd<'_>| {
+            getsockopt(&socket, PeerCredentials).map(|peer| peer.uid()).at("ask for the user of", "a socket")
+        };
+        let maker = user(parent)?;
+        let starter = loop {
+            if !self.wait_for(listener)? {
+                continue;
+            }
+            let connection = loment_sys::socket::accept(listener).at("accept at", "the gate")?;
+            let is_makers = user(connection.as_fd())? == maker;
+            let starter = ChildEnd::over(connection);
+            // One that has left without a word was ended itself: another one may come.
+            if is_makers && starter.wait_at_gate() {
+                break starter;
+            }
+        };
+        self.endings.thread_unblock().at("unblock", "signals")?;
+        Ok(starter)
+    }
+
+    /// Whether somebody has come.
+    fn wait_for(&self, listener: BorrowedFd<'_>) -> Result<bool> {
+        let mut awaited =
+            [PollFd::new(listener, PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut awaited, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).at("wait at", "the gate"),
         }
-        if let Ok(Some(signal)) = signals.read_signal() {
+        if let Ok(Some(signal)) = self.signals.read_signal() {
             loment_sys::clone::exit_now(128 + signal.ssi_signo.cast_signed());
         }
-        if !awaited[1].any().unwrap_or(false) {
-            continue;
-        }
-        let connection = accept(listener)?;
-        let peer = getsockopt(&connection, PeerCredentials).at("ask for", "the starter of the container")?.uid();
-        let starter = ChildEnd::over(connection);
-        // One that has left without a word was ended itself: another one may come.
-        if peer == maker && starter.wait_at_gate() {
-            break starter;
-        }
-    };
-    endings.thread_unblock().at("unblock", "signals")?;
-    Ok(starter)
+        Ok(awaited[0].any().unwrap_or(false))
+    }
 }
 
 /// Signals whose default is the end of a process.
@@ -122,10 +144,6 @@ fn endings() -> SigSet {
         Signal::SIGWINCH,
     ];
     Signal::iterator().filter(|signal| !spared.contains(signal)).collect()
-}
-
-fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
-    loment_sys::socket::accept(listener).at("accept at", "the gate")
 }
 
 fn fresh() -> Result<OwnedFd> {
