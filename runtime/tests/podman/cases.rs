@@ -15,7 +15,10 @@ macro_rules! cases {
     ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn(&Lab))),*] };
 }
 
-pub(crate) const ALL: &[(&str, fn(&Lab))] = cases![
+/// A test with its name.
+pub(crate) type Case = (&'static str, fn(&Lab));
+
+pub(crate) const ALL: &[Case] = cases![
     podman_runs_a_program_and_tells_its_exit_status,
     podman_knows_why_a_program_cannot_be_run,
     a_container_in_the_background_has_a_whole_life,

@@ -18,7 +18,7 @@ fn main() {
 }
 
 fn trials(lab: Option<&'static lab::Lab>) -> Vec<Trial> {
-    let trial = |(name, test): &(&'static str, fn(&lab::Lab))| {
+    let trial = |(name, test): &cases::Case| {
         let test = *test;
         Trial::test(*name, move || {
             let lab = lab.ok_or_else(|| Failed::from("no lab"))?;
