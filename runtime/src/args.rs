@@ -17,6 +17,18 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Command>,
 }
 
+impl Arguments {
+    /// What the caller and the process of this command give each other, if it makes one.
+    pub(crate) fn handover(&self) -> Option<&Handover> {
+        match self.command.as_ref()? {
+            Command::Create(create) => Some(&create.making.handover),
+            Command::Run(run) => Some(&run.making.handover),
+            Command::Exec(exec) => Some(&exec.handover),
+            _ => None,
+        }
+    }
+}
+
 /// What comes before the command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {

@@ -14,7 +14,7 @@ use crate::{
     args::Making,
     failure::{Context, Failure, Result},
     store::{Lock, Place, State, Store},
-    streams,
+    streams::{self, Preserved},
 };
 
 /// A container whose init waits at its gate.
@@ -35,20 +35,25 @@ impl Created {
 }
 
 /// Makes a container. Everything that was made is undone on error.
-pub(crate) fn create(store: &Store, making: &Making, detached: bool) -> Result<Created> {
+pub(crate) fn create(store: &Store, making: &Making, preserved: &Preserved, detached: bool) -> Result<Created> {
     let bundle = fs::canonicalize(&making.bundle).at("find bundle", making.bundle.display())?;
     let (text, mut spec) = read_spec(&bundle, making.config.as_deref())?;
     refuse_systemd(&spec)?;
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
     streams::check_terminal(terminal, detached, &making.handover)?;
-    let preserve = preserved(making, &mut spec)?;
+    if let Some(process) = spec.process_mut() {
+        preserved.tell(process);
+        if terminal && !detached {
+            streams::give_size(process);
+        }
+    }
     let state = state(&bundle, &spec);
     let (place, lock) = store.make(&making.id)?;
     let made = (|| {
         place.write_spec(&text)?;
         let extras = Extras {
             gate: Some(gate::make(&place.directory)?),
-            preserve,
+            preserve: preserved.count,
             keep_keyring: making.no_new_keyring,
             record: Some(place.directory.clone()),
         };
@@ -104,17 +109,6 @@ fn refuse_systemd(spec: &Spec) -> Result<()> {
         ))),
         false => Ok(()),
     }
-}
-
-fn preserved(making: &Making, spec: &mut Spec) -> Result<i32> {
-    let mut told = Vec::new();
-    let count = streams::preserved(&making.handover, &mut told)?;
-    if let (false, Some(process)) = (told.is_empty(), spec.process_mut()) {
-        let mut env = process.env().clone().unwrap_or_default();
-        env.extend(told);
-        process.set_env(Some(env));
-    }
-    Ok(count)
 }
 
 fn state(bundle: &Path, spec: &Spec) -> State {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use loment_cgroups::{Cgroup, Layout};
+use loment_cgroups::{Cgroup, Layout, OomWatch};
 use loment_sandbox::process::Process;
 use nix::{
     errno::Errno,
@@ -34,6 +34,11 @@ pub(crate) fn events(store: &Store, events: &Events) -> Result<()> {
     }
 }
 
+/// How often, and how many milliseconds apart, kills are counted again after a lack of memory: v1 tells of it an instant
+/// before the kill is counted.
+const LOOKS: u32 = 20;
+const LOOK: u16 = 20;
+
 /// Until the container has ended.
 fn watch(
     id: &str,
@@ -45,22 +50,17 @@ fn watch(
     let memory = cgroup.watch_oom().ok();
     let mut kills = cgroup.oom_kills().unwrap_or(0);
     let mut next = Instant::now();
+    let mut looks = 0;
     loop {
         if Instant::now() >= next {
             tell_stats()?;
             next = Instant::now() + interval;
         }
-        let mut awaited = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
-        awaited.extend(memory.as_ref().map(|memory| PollFd::new(memory.as_fd(), PollFlags::POLLIN)));
-        // Rounded up, or the last millisecond would be spent asking.
-        let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        match poll(&mut awaited, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).at("wait for container", id),
+        let timeout = if looks > 0 { LOOK.into() } else { until(next) };
+        if wait(init, memory.as_ref(), timeout).at("wait for container", id)? {
+            looks = LOOKS;
         }
-        if let Some(memory) = &memory {
-            memory.acknowledge();
-        }
+        looks = looks.saturating_sub(1);
         let now = cgroup.oom_kills().unwrap_or(kills);
         for _ in kills..now {
             tell(id, "oom", None)?;
@@ -70,6 +70,27 @@ fn watch(
             return Ok(());
         }
     }
+}
+
+/// Waits for the end, for a lack of memory, or for the time; whether it was a lack of memory.
+fn wait(init: &Process, memory: Option<&OomWatch>, timeout: PollTimeout) -> nix::Result<bool> {
+    let mut awaited = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+    awaited.extend(memory.map(|memory| PollFd::new(memory.as_fd(), PollFlags::POLLIN)));
+    match poll(&mut awaited, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(errno),
+    }
+    let lacking = awaited.get(1).is_some_and(|memory| memory.any().unwrap_or(false));
+    if let Some(memory) = memory.filter(|_| lacking) {
+        memory.acknowledge();
+    }
+    Ok(lacking)
+}
+
+/// Rounded up, or the last millisecond would be spent asking.
+fn until(next: Instant) -> PollTimeout {
+    let left = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
 fn tell(id: &str, kind: &str, data: Option<Value>) -> Result<()> {

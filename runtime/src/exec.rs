@@ -11,11 +11,11 @@ use crate::{
     attend::Attendant,
     failure::{Context, Failure, Result},
     store::{Status, Store, status},
-    streams,
+    streams::{self, Preserved},
 };
 
 /// Runs a program in a container; answers with its exit status, or 0 when it is left running.
-pub(crate) fn exec(store: &Store, exec: &Exec) -> Result<u32> {
+pub(crate) fn exec(store: &Store, exec: &Exec, preserved: &Preserved) -> Result<u32> {
     if let Some(cgroup) = &exec.cgroup {
         return Err(Failure::new(format!(
             "--cgroup {cgroup}: is not supported: an exec runs in the container's cgroup"
@@ -39,11 +39,12 @@ pub(crate) fn exec(store: &Store, exec: &Exec) -> Result<u32> {
     };
     let terminal = process.terminal().unwrap_or(false);
     streams::check_terminal(terminal, exec.detach, &exec.handover)?;
-    let mut env = process.env().clone().unwrap_or_default();
-    let preserve = streams::preserved(&exec.handover, &mut env)?;
-    process.set_env(Some(env));
+    preserved.tell(&mut process);
+    if terminal && !exec.detach {
+        streams::give_size(&mut process);
+    }
     let attendant = if exec.detach { None } else { Some(Attendant::new(false)?) };
-    let extras = Extras { preserve, ..Extras::default() };
+    let extras = Extras { preserve: preserved.count, ..Extras::default() };
     let executing = adopted.exec(&request, &process, streams::io(terminal)?, extras)?;
     let (mut process, terminal) = executing.finish()?;
     if let Err(failure) = streams::hand_over(&exec.handover, process.pid(), terminal.as_ref()) {

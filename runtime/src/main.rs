@@ -28,6 +28,7 @@ use clap::Parser;
 use failure::{Failure, Result};
 use log::Log;
 use store::Store;
+use streams::Preserved;
 
 /// Status of a command that has failed.
 const FAILED: u8 = 1;
@@ -37,6 +38,7 @@ const EXEC_FAILED: u8 = 255;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let preserved = arguments.handover().map(Preserved::find).unwrap_or_else(|| Ok(Preserved::default()));
     let log = match Log::open(&arguments.global) {
         Ok(log) => log.keep(),
         Err(failure) => {
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     };
     log.debug(|| format!("{:?}", arguments.command));
     let failed = if matches!(arguments.command, Some(Command::Exec(_))) { EXEC_FAILED } else { FAILED };
-    match run(&arguments) {
+    match preserved.and_then(|preserved| run(&arguments, &preserved)) {
         // Exit statuses of programs are below 256, and 128 + signal is.
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(EXEC_FAILED)),
         Err(failure) => {
@@ -56,16 +58,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<u32> {
+fn run(arguments: &Arguments, preserved: &Preserved) -> Result<u32> {
     let Some(command) = &arguments.command else {
         return if arguments.version { version() } else { Err(Failure::new("no command is given (see --help)")) };
     };
     refuse_systemd(&arguments.global)?;
     let store = Store::new(&arguments.global.root)?;
     let done = match command {
-        Command::Create(create) => own::protect().and_then(|()| create::create(&store, &create.making, true).map(drop)),
-        Command::Run(run) => return own::protect().and_then(|()| run::run(&store, run)),
-        Command::Exec(exec) => return own::protect().and_then(|()| exec::exec(&store, exec)),
+        Command::Create(create) => {
+            own::protect().and_then(|()| create::create(&store, &create.making, preserved, true).map(drop))
+        }
+        Command::Run(run) => return own::protect().and_then(|()| run::run(&store, run, preserved)),
+        Command::Exec(exec) => return own::protect().and_then(|()| exec::exec(&store, exec, preserved)),
         Command::Start(one) => run::start(&store.find(&one.id)?),
         Command::State(one) => show::state(&store, one),
         Command::Kill(kill) => control::kill(&store, kill),

@@ -6,17 +6,18 @@ use crate::{
     args::Run,
     attend::Attendant,
     create,
-    failure::Result,
-    store::{Place, Store},
+    failure::{Failure, Result},
+    store::{Place, Status, Store, status},
+    streams::Preserved,
 };
 
 /// Runs a container; answers with the exit status of its program, or 0 when that is left running.
-pub(crate) fn run(store: &Store, run: &Run) -> Result<u32> {
+pub(crate) fn run(store: &Store, run: &Run, preserved: &Preserved) -> Result<u32> {
     let attendant = match run.detach {
         true => None,
         false => Some(Attendant::new(!run.making.no_subreaper)?),
     };
-    let created = create::create(store, &run.making, run.detach)?;
+    let created = create::create(store, &run.making, preserved, run.detach)?;
     let (place, mut container, terminal) = created.unlock();
     if let Err(failure) = start(&place) {
         let _told = place.clear();
@@ -38,13 +39,13 @@ pub(crate) fn run(store: &Store, run: &Run) -> Result<u32> {
 pub(crate) fn start(place: &Place) -> Result<()> {
     let _lock = place.lock()?;
     let adopted = place.created(&Layout::detect()?)?;
-    match crate::store::status(&adopted)? {
-        crate::store::Status::Created => {
+    match status(&adopted)? {
+        Status::Created => {
             let state = place.state()?.ok_or_else(|| place.is_missing())?;
             adopted.start(&place.request(&state)?)?.iter().for_each(crate::log::warn);
             Ok(())
         }
-        status => Err(crate::failure::Failure::new(format!(
+        status => Err(Failure::new(format!(
             "start container {:?}: it is {} (only one that is created can be started)",
             place.id,
             status.name()

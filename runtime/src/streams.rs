@@ -1,21 +1,22 @@
 //! What the caller hands to a process: standard streams, further descriptors, a place for its terminal.
 
 use std::{
-    fs::File,
     io::Write,
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
 };
 
 use loment_sandbox::container::Io;
 use loment_sys::{fd, socket};
 use nix::{
-    libc,
-    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect},
+    fcntl::{OFlag, open},
+    sys::{
+        socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect},
+        stat::Mode,
+    },
 };
+
+use oci_spec::runtime::{BoxBuilder, Process};
 
 use crate::{
     args::Handover,
@@ -50,23 +51,53 @@ pub(crate) fn check_terminal(terminal: bool, detached: bool, handover: &Handover
     }
 }
 
-/// How many descriptors from 3 on the program gets: those of a socket activation that concerns this process, and those
-/// that were asked for. `env` is what it has to be told of the former.
-pub(crate) fn preserved(handover: &Handover, env: &mut Vec<String>) -> Result<i32> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let listening: u16 = variable("LISTEN_FDS").and_then(|count| count.parse().ok()).unwrap_or(0);
-    if listening > 0 {
-        // As runc says it; it is right where the program has a pid namespace of its own.
-        env.extend([format!("LISTEN_FDS={listening}"), "LISTEN_PID=1".to_owned()]);
-        env.extend(variable("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
+/// Descriptors from 3 on that a program gets.
+#[derive(Debug, Default)]
+pub(crate) struct Preserved {
+    /// How many.
+    pub(crate) count: i32,
+    /// What the program has to be told of them.
+    env: Vec<String>,
+}
+
+impl Preserved {
+    /// Those of a socket activation, and those that were asked for. To be called before this program opens anything:
+    /// what it opens takes the lowest number that is free.
+    pub(crate) fn find(handover: &Handover) -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let listening: u16 = variable("LISTEN_FDS").and_then(|count| count.parse().ok()).unwrap_or(0);
+        let mut env = Vec::new();
+        if listening > 0 {
+            // As runc says it; it is right where the program has a pid namespace of its own.
+            env.extend([format!("LISTEN_FDS={listening}"), "LISTEN_PID=1".to_owned()]);
+            env.extend(variable("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
+        }
+        let count = i32::from(listening) + i32::from(handover.preserve_fds);
+        match (3..3 + count).find(|number| !fd::is_open(*number)) {
+            None => Ok(Self { count, env }),
+            Some(number) => Err(Failure::new(format!(
+                "--preserve-fds {}: descriptor {number} is not open ({listening} come with LISTEN_FDS)",
+                handover.preserve_fds
+            ))),
+        }
     }
-    let count = i32::from(listening) + i32::from(handover.preserve_fds);
-    match (3..3 + count).find(|number| !fd::is_open(*number)) {
-        None => Ok(count),
-        Some(number) => Err(Failure::new(format!(
-            "--preserve-fds {}: descriptor {number} is not open ({listening} come with LISTEN_FDS)",
-            handover.preserve_fds
-        ))),
+
+    /// Tells a program of them.
+    pub(crate) fn tell(&self, process: &mut Process) {
+        if !self.env.is_empty() {
+            let env = process.env().iter().flatten().chain(&self.env).cloned().collect();
+            process.set_env(Some(env));
+        }
+    }
+}
+
+/// A terminal that is copied has the size of the caller's from the start, unless the process asks for another.
+pub(crate) fn give_size(process: &mut Process) {
+    if process.console_size().is_none()
+        && let Some((width, height)) = loment_sys::terminal::size(std::io::stdin().as_fd())
+    {
+        let size = BoxBuilder::default().width(u64::from(width)).height(u64::from(height)).build();
+        process.set_console_size(size.ok());
     }
 }
 
@@ -92,8 +123,7 @@ fn send_terminal(path: &Path, terminal: &OwnedFd) -> Result<()> {
 /// Connects by a short name, because an address has room for 108 bytes only.
 fn socket_at(path: &Path) -> nix::Result<OwnedFd> {
     let stream = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    let place = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(path);
-    let place = place.map_err(|error| nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let address = UnixAddr::new(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str())?;
     connect(stream.as_raw_fd(), &address)?;
     Ok(stream)

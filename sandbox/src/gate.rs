@@ -40,7 +40,7 @@ const NAME: &str = "gate";
 /// Makes the gate of the container whose directory this is, for [`crate::container::Extras`].
 pub fn make(directory: &Path) -> Result<OwnedFd> {
     let place = open(directory)?;
-    let listener = fresh()?;
+    let listener = fresh(SockFlag::empty())?;
     let shown = directory.join(NAME);
     bind(listener.as_raw_fd(), &address(&place).at("make a gate at", shown.display())?)
         .and_then(|()| listen(&listener, Backlog::new(4)?))
@@ -48,9 +48,18 @@ pub fn make(directory: &Path) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Whether the container whose directory this is has a gate that nobody has passed yet.
+/// Whether init of the container whose directory this is waits at its gate. Its socket is closed when its program is
+/// executed; that its name is gone tells only that the starter has come to its end, who may have been killed before. Init
+/// takes the visitor for one that has left without a word.
 pub fn is_closed(directory: &Path) -> bool {
-    directory.join(NAME).exists()
+    let visit = || -> Result<nix::Result<()>> {
+        let place = open(directory)?;
+        let visitor = fresh(SockFlag::SOCK_NONBLOCK)?;
+        let address = address(&place).at("name the gate of", directory.display())?;
+        Ok(connect(visitor.as_raw_fd(), &address))
+    };
+    // EAGAIN: more visitors than init, which may be frozen, has heard of.
+    matches!(visit(), Ok(Ok(()) | Err(Errno::EAGAIN)))
 }
 
 /// Says that the gate has been passed; one that is gone has been.
@@ -66,7 +75,7 @@ pub(crate) fn forget(directory: &Path) -> Result<()> {
 /// Connects to the init at the gate. `None` when nobody stands there any more.
 pub(crate) fn reach(directory: &Path) -> Result<Option<ParentEnd>> {
     let place = open(directory)?;
-    let connection = fresh()?;
+    let connection = fresh(SockFlag::empty())?;
     let shown = directory.join(NAME);
     match connect(connection.as_raw_fd(), &address(&place).at("reach the gate at", shown.display())?) {
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
@@ -82,41 +91,61 @@ pub(crate) struct Starter {
     pub(crate) place: Option<Place>,
 }
 
-/// Waits, as init, until somebody opens the gate; answers with the way to them. `parent` is a socket of whoever made this
-/// process: only the same user is let in, by whatever number the user namespace shows it.
-///
-/// Signals that end a process end this one, too: as pid 1 of a namespace it would not hear of them otherwise.
-/// pid_namespaces(7)
-pub(crate) fn pass(listener: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<Starter> {
-    let maker = getsockopt(&parent, PeerCredentials).at("ask for", "the maker of the container")?.uid();
-    let endings = endings();
-    endings.thread_block().at("block", "signals")?;
-    let signals =
-        SignalFd::with_flags(&endings, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).at("wait for", "signals")?;
-    let starter = loop {
-        let mut awaited = [PollFd::new(signals.as_fd(), PollFlags::POLLIN), PollFd::new(listener, PollFlags::POLLIN)];
+/// Init, once anybody may know of it: it hears of the signals that are to end it.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    endings: SigSet,
+    signals: SignalFd,
+}
+
+impl Waiting {
+    /// To be called before anyone can know of this process: pid 1 of a namespace loses a signal that it has no handler
+    /// for, unless it blocks it. pid_namespaces(7)
+    pub(crate) fn prepare() -> Result<Self> {
+        let endings = endings();
+        endings.thread_block().at("block", "signals")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&endings, flags).at("wait for", "signals")?;
+        Ok(Self { endings, signals })
+    }
+
+    /// Waits until somebody opens the gate; answers with the way to them. `parent` is a socket of whoever made this
+    /// process: only the same user is let in, by whatever number the user namespace shows it. A signal that ends a
+    /// process ends this one.
+    pub(crate) fn pass(&self, listener: BorrowedFd<'_>, parent: BorrowedFd<'_>) -> Result<Starter> {
+        let user = |socket: BorrowedFd<'_>| {
+            getsockopt(&socket, PeerCredentials).map(|peer| peer.uid()).at("ask for the user of", "a socket")
+        };
+        let maker = user(parent)?;
+        let starter = loop {
+            if !self.wait_for(listener)? {
+                continue;
+            }
+            let connection = loment_sys::socket::accept(listener).at("accept at", "the gate")?;
+            let is_makers = user(connection.as_fd())? == maker;
+            let channel = ChildEnd::over(connection);
+            // One that has left without a word was ended itself: another one may come.
+            if is_makers && let Some(memory) = channel.pass_gate() {
+                break Starter { channel, place: memory.map(Place::given).transpose()? };
+            }
+        };
+        self.endings.thread_unblock().at("unblock", "signals")?;
+        Ok(starter)
+    }
+
+    /// Whether somebody has come.
+    fn wait_for(&self, listener: BorrowedFd<'_>) -> Result<bool> {
+        let mut awaited =
+            [PollFd::new(listener, PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         match poll(&mut awaited, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).at("wait at", "the gate"),
         }
-        if let Ok(Some(signal)) = signals.read_signal() {
+        if let Ok(Some(signal)) = self.signals.read_signal() {
             loment_sys::clone::exit_now(128 + signal.ssi_signo.cast_signed());
         }
-        if !awaited[1].any().unwrap_or(false) {
-            continue;
-        }
-        let connection = accept(listener)?;
-        let peer = getsockopt(&connection, PeerCredentials).at("ask for", "the starter of the container")?.uid();
-        let channel = ChildEnd::over(connection);
-        // One that has left without a word was ended itself: another one may come.
-        if peer == maker
-            && let Some(memory) = channel.pass_gate()
-        {
-            break Starter { channel, place: memory.map(Place::given).transpose()? };
-        }
-    };
-    endings.thread_unblock().at("unblock", "signals")?;
-    Ok(starter)
+        Ok(awaited[0].any().unwrap_or(false))
+    }
 }
 
 /// Signals whose default is the end of a process.
@@ -135,12 +164,9 @@ fn endings() -> SigSet {
     Signal::iterator().filter(|signal| !spared.contains(signal)).collect()
 }
 
-fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
-    loment_sys::socket::accept(listener).at("accept at", "the gate")
-}
-
-fn fresh() -> Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).at("make a socket for", "the gate")
+fn fresh(flags: SockFlag) -> Result<OwnedFd> {
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).at("make a socket for", "the gate")
 }
 
 fn open(directory: &Path) -> Result<File> {

@@ -123,10 +123,15 @@ impl Birth {
         }
     }
 
-    /// Waits until the gate is opened; false when nobody is left who could.
-    fn wait_at_gate(&self) -> Result<bool> {
-        let Some(listener) = &self.extras.gate else { return Ok(self.channel.wait_at_gate()) };
-        let starter = gate::pass(listener.as_fd(), self.channel.as_fd())?;
+    /// Says that this process is ready, and waits until the gate is opened; false when nobody is left who could.
+    fn wait_at_gate(&self, terminal: Option<BorrowedFd<'_>>) -> Result<bool> {
+        let Some(listener) = &self.extras.gate else {
+            self.channel.ready(terminal)?;
+            return Ok(self.channel.wait_at_gate());
+        };
+        let waiting = gate::Waiting::prepare()?;
+        self.channel.ready(terminal)?;
+        let starter = waiting.pass(listener.as_fd(), self.channel.as_fd())?;
         Ok(self.starter.set(starter).is_ok())
     }
 
@@ -452,9 +457,11 @@ fn become_program(
     let mut volumes = setting.mounts.iter().filter(|mount| mount.is_bind()).map(|mount| mount.target.as_path());
     let found =
         if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
-    birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
-    if setting.gate && !birth.wait_at_gate()? {
-        loment_sys::clone::exit_now(1);
+    let terminal = setting.console.as_ref().map(|console| console.master.as_fd());
+    match setting.gate {
+        true if birth.wait_at_gate(terminal)? => {}
+        true => loment_sys::clone::exit_now(1),
+        false => birth.channel.ready(terminal)?,
     }
     if let Some(container) = setting.hooks {
         hooks::start(container, birth, process, setting, late)?;
