@@ -35,6 +35,8 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        // First of all it has to be seen whether there is one.
+        checkpoint::forget_cache();
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let id = format!("s{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("loment-{id}"));
@@ -105,6 +107,7 @@ impl Drop for Place {
         // Without standard input the shim was not told to have its socket in here.
         self.run("delete", "");
         fs::remove_dir_all(&self.directory).unwrap();
+        checkpoint::forget_cache();
     }
 }
 

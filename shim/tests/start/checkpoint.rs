@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -25,10 +26,23 @@ use crate::{
 /// Counts aloud and never ends.
 const COUNTS: &str = "n=0; while :; do n=$((n+1)); echo $n; busybox sleep 0.02; done";
 
+/// Where CRIU keeps what it has found out about the kernel, and whether that was there before these tests.
+const CACHE: &str = "/run/criu.kdat";
+static HAD_A_CACHE: LazyLock<bool> = LazyLock::new(|| Path::new(CACHE).exists());
+
+/// Leaves the machine as it was found. CRIU makes it again when it needs it.
+pub(crate) fn forget_cache() {
+    if !*HAD_A_CACHE {
+        let _ = fs::remove_file(CACHE);
+    }
+}
+
 /// Whether CRIU works here; says so if it does not.
 fn criu_works() -> bool {
+    let _had = *HAD_A_CACHE;
     let program = std::env::var_os("LOMENT_CRIU").unwrap_or_else(|| "criu".into());
     let output = Command::new(&program).arg("check").output();
+    forget_cache();
     let works = output.as_ref().is_ok_and(|output| output.status.success());
     if !works {
         let why =
