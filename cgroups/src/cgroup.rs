@@ -249,6 +249,17 @@ impl Cgroup {
         done.map_err(|e| Error::new("thaw", dir.path().display(), e))
     }
 
+    /// Whether its processes are stopped: by [`Cgroup::freeze`], or together with a cgroup above. False without a freezer
+    /// and when the cgroup is gone.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let (dir, frozen) = match self.freezer() {
+            Ok(Freezer::V1(dir)) => (dir, freeze::is_frozen_v1(dir)),
+            Ok(Freezer::V2(dir)) => (dir, freeze::is_frozen_v2(dir)),
+            Err(_) => return Ok(false),
+        };
+        frozen.map_err(|e| Error::new("read the freezer of", dir.path().display(), e))
+    }
+
     /// Kills every process in this cgroup and below with SIGKILL, frozen ones too, and forks that race it. The
     /// processes may still be dying when it returns. A cgroup that is gone has none.
     pub fn kill(&self) -> Result<()> {

@@ -80,3 +80,16 @@ pub(crate) fn freeze_v2(dir: &Dir, patience: Duration) -> io::Result<()> {
 pub(crate) fn thaw_v2(dir: &Dir) -> io::Result<()> {
     dir.write("cgroup.freeze", "0")
 }
+
+/// v1: whether they are stopped, or about to be.
+pub(crate) fn is_frozen_v1(dir: &Dir) -> io::Result<bool> {
+    let mut state = String::new();
+    Ok(dir.read(STATE, &mut state)? && state.trim() != "THAWED")
+}
+
+/// v2: whether all are stopped.
+pub(crate) fn is_frozen_v2(dir: &Dir) -> io::Result<bool> {
+    let mut events = String::new();
+    dir.read("cgroup.events", &mut events)?;
+    Ok(events.lines().any(|line| line == "frozen 1"))
+}

@@ -30,7 +30,7 @@ pub(crate) fn write_base_spec(ctr: &Path, directory: &Path) -> Result<()> {
     let mut spec = default_spec(ctr)?;
     let hook = |kind: &str| {
         let script = scripts(directory).join(kind);
-        json!([{ "path": BUSYBOX, "args": ["sh", script], "env": ["PATH=/bin"], "timeout": 20 }])
+        json!([{ "path": BUSYBOX, "args": ["sh", script], "env": ["PATH=/bin"], "timeout": 60 }])
     };
     spec["hooks"] = KINDS.iter().map(|kind| ((*kind).to_owned(), hook(kind))).collect::<serde_json::Map<_, _>>().into();
     let path = base_spec_path(directory);

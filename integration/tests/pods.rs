@@ -4,10 +4,13 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod attacks;
+    pub(crate) mod checkpoint;
     pub(crate) mod command;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
+    pub(crate) mod foreign;
     pub(crate) mod hooks;
     pub(crate) mod init;
     pub(crate) mod isolation;
@@ -15,7 +18,9 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod resources;
+    pub(crate) mod run;
     pub(crate) mod seccomp;
+    pub(crate) mod security;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
@@ -28,8 +33,8 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
 use pods::{
-    command, ctr, errors, exec, hooks, init, isolation, lifecycle, logs, resources, seccomp, sharing, streams,
-    supervised, users,
+    attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources,
+    seccomp, security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
@@ -37,6 +42,9 @@ const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`.
 const BY_THE_SHIM: [&str; 3] = ["command", "init", "supervised"];
+
+/// The module of what an older runc does not withstand.
+const AGAINST_ATTACKS: &str = "attacks";
 
 type Case = for<'a> fn(&'a Node<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
@@ -49,6 +57,16 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        attacks::an_image_does_not_get_the_runtime_executed,
+        attacks::no_working_directory_is_one_of_the_nodes,
+        attacks::a_volume_that_is_exchanged_by_another_container_leads_nothing_outside,
+        attacks::what_masks_and_the_terminal_come_from_the_node_and_not_from_the_image,
+        attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
+        attacks::nothing_of_the_shim_is_handed_down,
+        attacks::a_release_agent_is_out_of_reach,
+        checkpoint::a_container_is_brought_back_from_its_checkpoint,
+        checkpoint::a_pods_container_is_brought_back_into_its_pod,
+        checkpoint::a_container_whose_checkpoint_fails_lives_on,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,
@@ -92,6 +110,11 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        foreign::the_default_specification_of_runc_runs_at_a_terminal,
+        foreign::the_default_specification_of_runc_runs_without_a_terminal,
+        foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,
+        foreign::the_default_specification_of_podman_runs,
+        hooks::a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_container,
         hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
         hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,
         hooks::a_hook_that_enters_the_mount_namespace_finds_the_root_there,
@@ -99,6 +122,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
         hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
         hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
+        hooks::the_root_that_hooks_saw_is_unmounted_when_the_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,
         init::an_attempt_starts_with_a_clean_writable_layer_and_writes_to_the_same_log,
         init::the_delay_before_an_attempt_is_what_the_annotation_says,
@@ -123,6 +147,21 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::an_update_changes_the_limits_of_a_running_container,
         seccomp::a_container_whose_agent_is_missing_is_refused,
         seccomp::an_agent_answers_for_a_container_and_its_execs,
+        security::users_groups_and_a_readonly_root_are_the_given_ones,
+        security::a_file_that_is_closed_to_a_group_is_closed_to_its_members,
+        security::capabilities_are_added_and_dropped_down_to_none,
+        security::an_exec_has_the_security_of_its_container,
+        security::seccomp_is_unconfined_the_runtimes_default_or_a_file,
+        security::paths_are_masked_and_read_only_as_the_lists_say,
+        security::apparmor_is_unconfined_or_refused_where_the_kernel_has_none,
+        security::kernel_parameters_of_the_pod_are_set_and_those_of_the_node_refused,
+        security::a_privileged_pod_has_all_that_containerd_has,
+        security::a_pod_in_the_nodes_namespaces_is_in_them,
+        security::a_container_may_have_its_own_ipc_only_with_its_pod,
+        security::a_device_has_the_permissions_that_are_given,
+        security::mounts_propagate_as_a_volume_says,
+        security::huge_pages_and_the_oom_score_are_limited,
+        security::unified_resources_are_set_or_refused_by_name,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,
@@ -184,8 +223,8 @@ fn trials(setting: Option<&Setting>) -> Vec<Trial> {
     cases
         .map(|(module, name, case)| {
             let setting = setting.cloned();
-            // Only loment's shim runs pods by itself.
-            let elsewhere = handler() != config::HANDLER && BY_THE_SHIM.contains(&module);
+            let ours = BY_THE_SHIM.contains(&module) || module == AGAINST_ATTACKS;
+            let elsewhere = handler() != config::HANDLER && ours;
             let trial = Trial::test(format!("{module}::{name}"), move || {
                 let setting = setting.ok_or("there is no lab to run in")?;
                 run(&setting, case).map_err(|error| Failed::from(format!("{error:#}")))

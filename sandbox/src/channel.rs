@@ -52,6 +52,11 @@ pub(crate) fn pair() -> Result<(ParentEnd, ChildEnd)> {
 }
 
 impl ParentEnd {
+    /// The end of somebody who opens the gate of a container that another process has made.
+    pub(crate) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
     /// The next report; waits for it.
     pub(crate) fn receive(&self) -> Result<Report> {
         let mut buffer = [0; LONGEST];
@@ -70,7 +75,12 @@ impl ParentEnd {
 
     /// Opens the gate. A child that has died in the meantime is no error here: its exit tells.
     pub(crate) fn open_gate(&self) -> Result<()> {
-        match socket::send(self.0.as_fd(), &[GO], None) {
+        self.open_gate_with(None)
+    }
+
+    /// The same, with something that the child needs from now on.
+    pub(crate) fn open_gate_with(&self, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        match socket::send(self.0.as_fd(), &[GO], descriptor) {
             Err(nix::errno::Errno::EPIPE) => Ok(()),
             answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
@@ -102,6 +112,11 @@ impl ChildEnd {
         Self(descriptor)
     }
 
+    /// The end of a child whose gate is opened by another process than its maker.
+    pub(crate) fn over(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
     /// Says that this process is ready; hands over the other end of its terminal.
     pub(crate) fn ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
         socket::send(self.0.as_fd(), &[READY], terminal).map(drop).at("report to", "the parent")
@@ -122,7 +137,15 @@ impl ChildEnd {
 
     /// Waits until the gate is opened; false when the parent is gone.
     pub(crate) fn wait_at_gate(&self) -> bool {
-        matches!(socket::receive(self.0.as_fd(), &mut [0; 8]), Ok((1.., _)))
+        self.pass_gate().is_some()
+    }
+
+    /// [`ChildEnd::wait_at_gate`], with what comes from whoever opens the gate.
+    pub(crate) fn pass_gate(&self) -> Option<Option<OwnedFd>> {
+        match socket::receive(self.0.as_fd(), &mut [0; 8]) {
+            Ok((1.., descriptor)) => Some(descriptor),
+            _ => None,
+        }
     }
 }
 

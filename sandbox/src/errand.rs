@@ -72,6 +72,14 @@ impl Errand {
         Ok(self.take_failures())
     }
 
+    /// Stops it before it is dropped.
+    pub(crate) fn stop(&self) {
+        self.channel.hang_up();
+        // Errors mean that it is gone. One that takes no notice within a bounded time waits in the kernel.
+        let _ = wait_for_end(self.process.as_fd());
+        let _ = self.process.end();
+    }
+
     /// What has failed since this was last asked, and did not stop it.
     pub fn take_failures(&mut self) -> Vec<Error> {
         std::mem::take(&mut self.failures)
@@ -86,10 +94,7 @@ impl AsFd for Errand {
 
 impl Drop for Errand {
     fn drop(&mut self) {
-        self.channel.hang_up();
-        // Errors mean that it is gone. One that takes no notice within a bounded time waits in the kernel.
-        let _ = wait_for_end(self.process.as_fd());
-        let _ = self.process.end();
+        self.stop();
     }
 }
 

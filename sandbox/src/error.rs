@@ -134,6 +134,7 @@ impl fmt::Display for Error {
             Cause::Cgroup(cause) => write!(f, "{cause}")?,
             Cause::Os(errno) => write!(f, "{} {}: {}", self.step, self.object, errno.desc())?,
             Cause::Exec(_, reason) => write!(f, "{}: {:?}: {reason}", self.step, self.object)?,
+            Cause::Invalid(reason) if self.object.is_empty() => write!(f, "{}: {reason}", self.step)?,
             Cause::Invalid(reason) | Cause::Failed(reason) => write!(f, "{} {}: {reason}", self.step, self.object)?,
         }
         if let Some(hint) = &self.hint {
@@ -185,6 +186,12 @@ mod tests {
             let copy = Error::from_bytes(&error.to_bytes());
             assert_eq!(format!("{copy:?}"), format!("{error:?}"));
         }
+    }
+
+    #[test]
+    fn a_field_without_a_value_is_named_alone() {
+        assert_eq!(Error::invalid("hooks", "", "is missing").to_string(), "hooks: is missing");
+        assert_eq!(Error::invalid("hooks", "x", "is odd").to_string(), "hooks x: is odd");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod child;
 pub mod container;
 pub mod errand;
 pub mod error;
+pub mod gate;
 pub mod helper;
 pub mod hooks;
 pub mod layer;
@@ -20,3 +21,6 @@ pub mod seccomp;
 mod user_namespace;
 
 pub use error::{Error, Result};
+
+/// What this runtime can do, as the runtime specification's `features.md` lays it out. Only what is true.
+pub const FEATURES: &str = include_str!("features.json");

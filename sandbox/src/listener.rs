@@ -8,7 +8,7 @@
 
 use std::{
     hint::spin_loop,
-    os::fd::{AsRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
 };
 
 use loment_sys::shared::{Word, trap};
@@ -29,6 +29,16 @@ impl Place {
     /// To be made before the child is.
     pub(crate) fn new() -> Result<Self> {
         Word::new().map(Self).at("make", "shared memory for the seccomp listener")
+    }
+
+    /// In a child whose gate another process has opened: the place that this one has made.
+    pub(crate) fn given(memory: OwnedFd) -> Result<Self> {
+        Word::of(memory).map(Self).at("share memory with", "whoever has opened the gate")
+    }
+
+    /// What to give to such a child.
+    pub(crate) fn memory(&self) -> BorrowedFd<'_> {
+        self.0.file()
     }
 
     /// In the child: makes the number known and comes back when the listener has been handed over. The descriptor

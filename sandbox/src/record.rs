@@ -7,17 +7,13 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use loment_sys::pidfd;
-use nix::{
-    errno::Errno,
-    libc::SIGKILL,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
+use nix::{errno::Errno, libc::SIGKILL};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
     error::Context,
-    process::{start_time, wait_for_end},
+    process::{Process, start_time, wait_for_end},
 };
 
 /// Name of the file in the bundle.
@@ -49,6 +45,19 @@ impl Record {
     /// Of a container that has no process yet.
     pub(crate) fn of_nobody(id: &str, cgroup: &Path) -> Self {
         Self { id: id.to_owned(), pid: 0, start_time: 0, cgroup: cgroup.to_owned() }
+    }
+
+    /// Its init, if it has not ended. (One that has ended and that nobody has reaped yet has ended.)
+    pub fn init(&self) -> Result<Option<Process>> {
+        let pidfd = match pidfd::open(self.pid) {
+            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            answer => answer.at("find process", self.pid)?,
+        };
+        // Read after the pidfd was opened: if this is our process then so is the one behind the pidfd.
+        if start_time(self.pid).ok() != Some(self.start_time) {
+            return Ok(None);
+        }
+        Ok(Some(Process::new((self.pid, pidfd))).filter(|process| !process.has_ended()))
     }
 
     pub(crate) fn of(id: String, pid: i32, cgroup: &Path) -> Result<Self> {
@@ -102,23 +111,9 @@ pub fn sweep(bundle: &Path) -> Result<Swept> {
 
 /// Kills init if it is still the process that the record means.
 fn kill(record: &Record) -> Result<bool> {
-    let process = match pidfd::open(record.pid) {
-        Err(Errno::ESRCH | Errno::EINVAL) => return Ok(false),
-        answer => answer.at("find process", record.pid)?,
-    };
-    // Read after the pidfd was opened: if this is our process then so is the one behind the pidfd.
-    if start_time(record.pid).ok() != Some(record.start_time) {
+    let Some(process) = record.init()? else { return Ok(false) };
+    if !process.signal(SIGKILL)? {
         return Ok(false);
-    }
-    // A process that has ended and that nobody has reaped takes signals still.
-    let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut ended, PollTimeout::ZERO).at("examine process", record.pid)? != 0 {
-        return Ok(false);
-    }
-    match pidfd::send_signal(process.as_fd(), SIGKILL) {
-        Ok(()) => {}
-        Err(Errno::ESRCH) => return Ok(false),
-        Err(errno) => return Err(Error::os("kill process", record.pid, errno)),
     }
     wait_for_end(process.as_fd()).at("wait for process", record.pid)?;
     Ok(true)

@@ -10,8 +10,6 @@ use crate::failure::{Failure, Result};
 
 /// Name under which containerd knows the runtime.
 const NAME: &str = "io.containerd.loment.v2";
-/// The OCI runtime's features, as the runtime specification's `features.md` lays them out. Only what is true.
-const FEATURES: &str = include_str!("features.json");
 /// The message type that containerd expects the features in.
 const FEATURES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
@@ -30,7 +28,11 @@ pub(crate) fn print() -> Result<()> {
 
 fn runtime_info() -> RuntimeInfo {
     let version = RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_owned(), ..RuntimeVersion::default() };
-    let features = Any { type_url: FEATURES_TYPE.to_owned(), value: FEATURES.as_bytes().to_vec(), ..Any::default() };
+    let features = Any {
+        type_url: FEATURES_TYPE.to_owned(),
+        value: loment_sandbox::FEATURES.as_bytes().to_vec(),
+        ..Any::default()
+    };
     RuntimeInfo {
         name: NAME.to_owned(),
         version: MessageField::some(version),

@@ -42,8 +42,8 @@ pub(crate) struct Shim {
 }
 
 enum Slot {
-    /// Being created.
-    Reserved,
+    /// Being created; told when its client does not want it any more.
+    Reserved(Arc<Notify>),
     /// Created.
     Here(Arc<Task>),
 }
@@ -74,8 +74,9 @@ impl Shim {
         if tasks.contains_key(id) {
             return Err(Failure::exists(format!("create container {id}: the id is taken")));
         }
-        tasks.insert(id.to_owned(), Slot::Reserved);
-        Ok(Reservation { shim: Arc::clone(self), id: id.to_owned() })
+        let unwanted = Arc::new(Notify::new());
+        tasks.insert(id.to_owned(), Slot::Reserved(Arc::clone(&unwanted)));
+        Ok(Reservation { shim: Arc::clone(self), id: id.to_owned(), unwanted })
     }
 
     /// The task `id`.
@@ -91,10 +92,21 @@ impl Shim {
     pub(crate) async fn task_to_come(&self, id: &str) -> Result<Arc<Task>> {
         loop {
             let made = self.made.notified();
-            if !matches!(crate::lock(&self.tasks).get(id), Some(Slot::Reserved)) {
+            if !self.is_being_made(id) {
                 return self.task(id);
             }
             made.await;
+        }
+    }
+
+    /// Whether `id` is being made still; it is not wanted any more.
+    fn is_being_made(&self, id: &str) -> bool {
+        match crate::lock(&self.tasks).get(id) {
+            Some(Slot::Reserved(unwanted)) => {
+                unwanted.notify_one();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -158,6 +170,8 @@ impl Ending {
 pub(crate) struct Reservation {
     shim: Arc<Shim>,
     id: String,
+    /// Its client asks for a Delete, while it is being made.
+    pub(crate) unwanted: Arc<Notify>,
 }
 
 impl Reservation {
@@ -171,7 +185,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut tasks = crate::lock(&self.shim.tasks);
-        if matches!(tasks.get(&self.id), Some(Slot::Reserved)) {
+        if matches!(tasks.get(&self.id), Some(Slot::Reserved(_))) {
             tasks.remove(&self.id);
         }
         drop(tasks);

@@ -1,5 +1,9 @@
 //! The program as containerd runs it: `start`, `delete`, and what becomes of the socket. Needs root.
 
+#[path = "start/checkpoint.rs"]
+mod checkpoint;
+#[path = "start/task.rs"]
+mod task;
 #[path = "start/terminal.rs"]
 mod terminal;
 
@@ -25,6 +29,8 @@ use protobuf::Message;
 struct Place {
     directory: PathBuf,
     id: String,
+    /// What the shim finds in its environment beside the tests' own.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Place {
@@ -33,7 +39,7 @@ impl Place {
         let id = format!("s{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("loment-{id}"));
         fs::create_dir_all(directory.join("bundle")).unwrap();
-        Self { directory, id }
+        Self { directory, id, environment: Vec::new() }
     }
 
     /// Runs an action as containerd 2.3 does. `redirections` is what a shell does to the streams before.
@@ -52,6 +58,7 @@ impl Place {
             .args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")])
             .arg(env!("CARGO_BIN_EXE_containerd-shim-loment-v2"))
             .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id, action])
+            .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir(self.directory.join("bundle"))
             .stdin(fs::File::open(&input).unwrap())
             .stdout(Stdio::piped())

@@ -10,9 +10,14 @@ use crate::{Errno, Result, check};
 /// Owned descriptors of the caller that are not in `keep` are left dangling, so only a process that will never drop
 /// them may call this: a child of [`crate::clone::clone3`], which ends without destructors.
 pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    close_from_except(3, keep)
+}
+
+/// [`close_all_except`], which leaves alone what is below `first`.
+pub fn close_from_except(first: RawFd, keep: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd >= first).collect();
     keep.sort_unstable();
-    let mut first = 3;
+    let mut first = first;
     for fd in keep {
         if first < fd {
             close_range(first, fd - 1, 0)?;
@@ -52,9 +57,15 @@ fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Marks every descriptor from 3 on as close-on-exec.
-pub fn cloexec_all() -> Result<()> {
-    close_range(3, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+/// Marks every descriptor from `first` on as close-on-exec.
+pub fn cloexec_from(first: RawFd) -> Result<()> {
+    close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Whether this process has a descriptor of this number.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD reads a flag of a number that may or may not be a descriptor, and touches no memory.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
 /// close_range(2): Linux 5.9; `CLOSE_RANGE_CLOEXEC`: Linux 5.11.

@@ -7,13 +7,13 @@
 #[cfg(feature = "agent")]
 pub mod agent;
 pub mod ambient;
+#[cfg(feature = "attacks")]
+pub mod attacks;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod fd;
 pub mod fork;
-#[cfg(feature = "keys")]
-pub mod keys;
 pub mod loop_device;
 pub mod mount;
 pub mod namespace;

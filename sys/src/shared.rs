@@ -1,17 +1,26 @@
-//! Memory that a process and its children both see: mmap(2), `MAP_SHARED`.
+//! Memory that several processes see: mmap(2), `MAP_SHARED`, of a file without a name, memfd_create(2).
 
 use std::{
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::memfd::{MFdFlags, memfd_create},
+    unistd::ftruncate,
+};
 
 use crate::Result;
 
-/// A number that is shared with every child made after it. Looking and storing are no system calls.
+/// A number that is shared with every child made after it, and with whoever is given its file. Looking and storing are
+/// no system calls.
 #[derive(Debug)]
-pub struct Word(NonNull<AtomicU32>);
+pub struct Word {
+    number: NonNull<AtomicU32>,
+    file: OwnedFd,
+}
 
 // SAFETY: whoever holds it reaches the number by atomic operations only, as other processes do anyway.
 unsafe impl Send for Word {}
@@ -21,15 +30,27 @@ unsafe impl Sync for Word {}
 impl Word {
     /// A fresh one: 0.
     pub fn new() -> Result<Self> {
+        let file = memfd_create(c"shared", MFdFlags::MFD_CLOEXEC)?;
+        ftruncate(&file, size_of::<AtomicU32>() as i64)?;
+        Self::of(file)
+    }
+
+    /// That of a file that [`Word::file`] has given. The file must not be made shorter: looking would end the process.
+    pub fn of(file: OwnedFd) -> Result<Self> {
         // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
         let page = unsafe {
-            let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-            libc::mmap(std::ptr::null_mut(), size_of::<AtomicU32>(), protection, flags, -1, 0)
+            let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+            libc::mmap(std::ptr::null_mut(), size_of::<AtomicU32>(), protection, flags, file.as_raw_fd(), 0)
         };
         match NonNull::new(page) {
-            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Self(page.cast())),
+            Some(page) if page.as_ptr() != libc::MAP_FAILED => Ok(Self { number: page.cast(), file }),
             _ => Err(Errno::last()),
         }
+    }
+
+    /// Where it is kept.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// What it is now.
@@ -45,14 +66,14 @@ impl Word {
     fn word(&self) -> &AtomicU32 {
         // SAFETY: the mapping is page-aligned, began as zeroes and lives as long as `self`; other processes change it
         // atomically only.
-        unsafe { self.0.as_ref() }
+        unsafe { self.number.as_ref() }
     }
 }
 
 impl Drop for Word {
     fn drop(&mut self) {
         // SAFETY: it was mapped with this length, and no reference outlives `self`.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicU32>()) };
+        unsafe { libc::munmap(self.number.as_ptr().cast(), size_of::<AtomicU32>()) };
     }
 }
 
@@ -80,5 +101,8 @@ mod tests {
         assert_eq!(word.get(), 0);
         word.set(u32::MAX);
         assert_eq!(word.get(), u32::MAX);
+        let other = Word::of(word.file().try_clone_to_owned().unwrap()).unwrap();
+        other.set(7);
+        assert_eq!(word.get(), 7);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nix::{
     cmsg_space,
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, recvmsg, sendmsg},
 };
 
 use crate::{Errno, Result};
@@ -43,5 +43,16 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Opti
         });
         // SAFETY: the kernel has just made this descriptor for us; there is room for one only.
         return Ok((message.bytes, descriptor.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) })));
+    }
+}
+
+/// Accepts a connection; its descriptor is close-on-exec. accept4(2)
+pub fn accept(listener: BorrowedFd<'_>) -> Result<OwnedFd> {
+    loop {
+        match nix::sys::socket::accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            Err(Errno::EINTR | Errno::ECONNABORTED) => {}
+            // SAFETY: the kernel has just made this descriptor for us.
+            answer => return answer.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }),
+        }
     }
 }

@@ -1,18 +1,20 @@
-//! Runs inside test containers, from the test image: makes and finds the objects of an IPC namespace, which no applet of
-//! busybox can make.
+//! Runs inside test containers, from the test image, and does what no applet of busybox can: makes and finds the objects
+//! of an IPC namespace, exchanges two files.
 
 use std::{
     env,
     fs::File,
     io::{self, Read as _, Write as _},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::{Context as _, Result, bail};
-use loment_sys::sysv;
+use loment_sys::{attacks::exchange, sysv};
 use nix::{fcntl::OFlag, sys::mman::shm_open, sys::stat::Mode};
 
-const USAGE: &str = "usage: loment-probe sem-create KEY VALUE | sem-value KEY | shm-write NAME TEXT | shm-read NAME";
+const USAGE: &str = "usage: loment-probe sem-create KEY VALUE | sem-value KEY | shm-write NAME TEXT | shm-read NAME | \
+                     exchange ONE TWO";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -50,6 +52,16 @@ fn run(words: &[&str]) -> Result<()> {
             File::from(object.with_context(|| format!("open shared memory {name}"))?).read_to_string(&mut text)?;
             Ok(writeln!(io::stdout(), "{text}")?)
         }
+        ["exchange", one, two] => exchange_for_ever(Path::new(one), Path::new(two)),
         _ => bail!("{USAGE}"),
+    }
+}
+
+/// Exchanges two names again and again, each time in one step: renameat2(2).
+fn exchange_for_ever(one: &Path, two: &Path) -> Result<()> {
+    // Once with an answer, so that a mistake is told.
+    exchange(one, two).with_context(|| format!("exchange {} and {}", one.display(), two.display()))?;
+    loop {
+        let _ = exchange(one, two);
     }
 }

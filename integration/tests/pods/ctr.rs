@@ -254,6 +254,8 @@ pub(crate) async fn mounts_have_their_kind_options_and_propagation(node: &Node<'
     ensure!(line("/ro")?.contains(" ro,"), "{text}");
     ensure!(!line("/private")?.contains("shared:") && !line("/private")?.contains("master:"), "{text}");
     ensure!(line("/shared")?.contains("shared:") && line("/shared")?.contains("nosuid"), "{text}");
+    // Inside: what is mounted there does not come out to the host.
+    ensure!(line("/shared")?.contains("master:"), "{text}");
     ensure!(line("/t")?.contains("noexec") && line("/t")?.contains("size=64k"), "{text}");
     Ok(())
 }

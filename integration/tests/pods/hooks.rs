@@ -119,6 +119,29 @@ pub(crate) async fn a_hook_that_takes_its_time_keeps_no_other_container_waiting(
     pod.remove().await
 }
 
+pub(crate) async fn a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_container(
+    node: &Node<'_>,
+) -> Result<()> {
+    if node.handler != config::HANDLER {
+        // The distribution's shim for runc waits for the hook's timeout.
+        return Ok(());
+    }
+    let directory = hooks::set(
+        node.lab,
+        &[("createRuntime", "touch waits; exec sleep 4741"), ("poststop", "echo stopped >> notes")],
+    )?;
+    let node = Node::connect(node.lab, &hooks::class(&node.handler)).await?;
+    let pod = node.pod("given-up").run().await?;
+    let container = pod.create(shell("main", "true")).await?;
+    tokio::select! {
+        started = container.start() => bail!("the start did not wait for the hook: {started:?}"),
+        begun = eventually("the hook", async || Ok(directory.join("waits").exists().then_some(()))) => begun?,
+    }
+    // Its client gone, containerd deletes what it has asked for.
+    eventually("the end of the hook", async || Ok((lines(&directory, "notes") == ["stopped"]).then_some(()))).await?;
+    pod.remove().await
+}
+
 pub(crate) async fn each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer(node: &Node<'_>) -> Result<()> {
     if node.handler != config::HANDLER {
         // Only loment's shim runs pods by itself.
@@ -298,4 +321,23 @@ pub(crate) async fn the_last_hooks_of_a_container_run_when_its_shim_was_killed(n
         Ok(removed.status.success().then_some(()))
     })
     .await
+}
+
+pub(crate) async fn the_root_that_hooks_saw_is_unmounted_when_the_shim_was_killed(node: &Node<'_>) -> Result<()> {
+    if node.handler != config::HANDLER {
+        return Ok(());
+    }
+    let directory = hooks::set(node.lab, &[("poststop", "ls $bundle/rootfs/etc/passwd >> notes")])?;
+    let node = Node::connect(node.lab, &hooks::class(&node.handler)).await?;
+    let pod = node.pod("killed-class").run().await?;
+    let container = pod.start(shell("main", "exec sleep 1000")).await?;
+    kill(shim_of(&pod.id)?, Signal::SIGKILL).context("kill the shim")?;
+    eventually("the hook", async || Ok((!lines(&directory, "notes").is_empty()).then_some(()))).await?;
+    let place = format!("{}/rootfs", container.id);
+    eventually("the end of the mount", async || {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
+        Ok((!mounts.contains(&place)).then_some(()))
+    })
+    .await?;
+    pod.remove().await
 }

@@ -1,20 +1,13 @@
 //! Where the output of containers goes, by containerd's own client: files, loggers, and readers that go away or stand
 //! still.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Output, Stdio},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Duration};
 
+use super::run::{Run, succeeded};
 use anyhow::{Context as _, Result, bail, ensure};
 use loment_integration::{
     config, images,
     pod::{Node, eventually, shell, text_of},
-    process::{command_line, descendants},
-    requirements::BUSYBOX,
 };
 use nix::pty::openpty;
 use serde_json::json;
@@ -30,102 +23,11 @@ wait
 echo end >> $log
 "#;
 
-/// A container of containerd's own client, with a directory for what it leaves.
-struct Run<'a> {
-    node: &'a Node<'a>,
-    id: &'static str,
-    directory: PathBuf,
-}
-
-impl<'a> Run<'a> {
-    fn new(node: &'a Node<'a>, id: &'static str) -> Result<Self> {
-        Ok(Self { node, id, directory: node.lab.directory("volumes", id)? })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-
-    /// The URI of a logger: a script that the host's busybox runs, with more arguments.
-    fn logger(&self, scheme: &str, script: &str, arguments: &str) -> Result<String> {
-        let path = self.path("logger.sh");
-        fs::write(&path, script).with_context(|| format!("write {}", path.display()))?;
-        Ok(format!("{scheme}://{BUSYBOX}?sh={}{arguments}", path.display()))
-    }
-
+impl Run<'_> {
     /// The logger that writes into the file `log`.
     fn faithful(&self) -> Result<String> {
         self.logger("binary", FAITHFUL, &format!("&log={}&mode=faithful", self.path("log").display()))
     }
-
-    async fn ctr(&self, words: &[&str]) -> Result<Output> {
-        self.node.lab.ctr_output(words, b"").await
-    }
-
-    /// Runs a script in the background.
-    async fn detached(&self, flags: &[&str], script: &str) -> Result<Output> {
-        let runtime = self.node.runtime_type();
-        let words = [&["run", "--detach", "--runtime", runtime.as_str()], flags];
-        let words = [words.concat(), vec![images::BUSYBOX_IMAGE, self.id, "sh", "-c", script]].concat();
-        self.ctr(&words).await
-    }
-
-    async fn started(&self, flags: &[&str], script: &str) -> Result<()> {
-        succeeded(&self.detached(flags, script).await?)
-    }
-
-    async fn pid(&self) -> Result<i32> {
-        let tasks = self.ctr(&["task", "ls"]).await?;
-        let text = String::from_utf8_lossy(&tasks.stdout).into_owned();
-        let line = text.lines().find(|line| line.split_whitespace().next() == Some(self.id));
-        let pid = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-        pid.with_context(|| format!("the pid of {} among {text}", self.id))
-    }
-
-    /// Waits until the task has ended.
-    async fn ended(&self) -> Result<()> {
-        eventually("the end of the task", async || {
-            let tasks = self.ctr(&["task", "ls"]).await?;
-            let text = String::from_utf8_lossy(&tasks.stdout).into_owned();
-            let stopped = |line: &str| line.starts_with(self.id) && line.contains("STOPPED");
-            Ok(text.lines().any(stopped).then_some(()))
-        })
-        .await
-    }
-
-    async fn removed(&self) -> Result<()> {
-        succeeded(&self.ctr(&["task", "delete", self.id]).await?)?;
-        succeeded(&self.ctr(&["container", "rm", self.id]).await?)
-    }
-
-    /// What was said of a start that must fail, of which nothing may be left but containerd's container.
-    async fn refused(&self, flags: &[&str]) -> Result<String> {
-        let output = self.detached(flags, "sleep 1000").await?;
-        ensure!(!output.status.success(), "it was started");
-        let tasks = self.ctr(&["task", "ls", "--quiet"]).await?;
-        ensure!(tasks.stdout.is_empty(), "a task is left: {}", String::from_utf8_lossy(&tasks.stdout));
-        succeeded(&self.ctr(&["container", "rm", self.id]).await?)?;
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-
-    /// The loggers of this container that run.
-    fn loggers(&self) -> usize {
-        let script = self.path("logger.sh").display().to_string();
-        descendants(std::process::id().cast_signed()).iter().filter(|one| command_line(one).contains(&script)).count()
-    }
-
-    async fn no_logger(&self) -> Result<()> {
-        eventually("the end of the logger", async || Ok((self.loggers() == 0).then_some(()))).await
-    }
-}
-
-fn succeeded(output: &Output) -> Result<()> {
-    ensure!(output.status.success(), "ctr: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// Lines of one stream in a log of [`FAITHFUL`].
@@ -319,12 +221,12 @@ pub(crate) async fn one_logger_serves_all_attempts_of_a_container(node: &Node<'_
     if node.handler == config::RUNC {
         return Ok(());
     }
-    let (sandbox, run) = (Run::new(node, "attempts-sandbox")?, Run::new(node, "attempts")?);
+    let (sandbox, run) = (Run::new(node, "one-log-sandbox")?, Run::new(node, "one-log")?);
     let container = json!({ "name": "app", "image": "busybox" });
     let manifest = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": { "name": "attempts", "annotations": { "io.loment.pod.backoff-initial": "10ms" } },
+        "metadata": { "name": "one-log", "annotations": { "io.loment.pod.backoff-initial": "10ms" } },
         "spec": { "restartPolicy": "OnFailure", "containers": [container] },
     });
     let annotation = format!("io.loment.pod.manifest={manifest}");
@@ -343,7 +245,7 @@ pub(crate) async fn one_logger_serves_all_attempts_of_a_container(node: &Node<'_
     run.no_logger().await?;
     let log = run.read("log");
     ensure!(of_stream(&log, "out") == ["try 1", "try 2", "try 3"], "the log is {log:?}");
-    ensure!(log.matches("for attempts").count() == 1 && log.matches("end\n").count() == 1, "the log is {log:?}");
+    ensure!(log.matches("for one-log").count() == 1 && log.matches("end\n").count() == 1, "the log is {log:?}");
     succeeded(&sandbox.ctr(&["task", "kill", "--signal", "KILL", sandbox.id]).await?)?;
     sandbox.ended().await?;
     sandbox.removed().await

@@ -1,6 +1,6 @@
 //! Writing a container to disk.
 
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use super::{
     Request,
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Error, Result,
     container::{self, Container},
+    error::Context,
     plan,
 };
 
@@ -30,10 +31,14 @@ impl Container {
         // The container's cgroup is made anew from its specification.
         arguments.push("--manage-cgroups=ignore".into());
         arguments.extend(["--freeze-cgroup".into(), utf8(&self.cgroup().freezer_directory()?)?]);
-        let targets = externals.iter().map(|external| &external.target).chain(&outside.masks);
+        let targets = externals.iter().map(|external| &external.target).chain(&outside.masks).chain(&outside.cgroups);
         for target in targets {
             let target = utf8(target)?;
             arguments.extend(["--external".into(), format!("mnt[{target}]:{target}")]);
+        }
+        if let Some(path) = external::network(&plan) {
+            let inode = fs::metadata(path).at("examine", path.display())?.ino();
+            arguments.extend(["--external".into(), format!("net[{inode}]:{}", external::NETWORK)]);
         }
         // Of a pipe it keeps the one end by itself.
         let names = outside.streams.iter().filter_map(|stream| stream.name.as_ref());

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::sched::CloneFlags;
 use oci_spec::runtime::Spec;
 
 use crate::{
@@ -28,14 +29,8 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<External>> {
     for mount in &plan.view.mounts {
         match &mount.source {
             Source::Bind { path, .. } => externals.push(External { target: place(mount), source: text(path)?.into() }),
-            Source::Cgroup => {
-                return Err(Error::invalid(
-                    "mounts",
-                    place(mount).display(),
-                    "shows cgroups, which cannot be restored",
-                ));
-            }
-            Source::Filesystem { .. } | Source::Overlay { .. } | Source::Remount => {}
+            // What it sees of its cgroups depends on the machine: see `Outside`.
+            Source::Cgroup | Source::Filesystem { .. } | Source::Overlay { .. } | Source::Remount => {}
         }
     }
     Ok(externals)
@@ -46,33 +41,45 @@ pub(super) fn maskable(plan: &Plan) -> Vec<PathBuf> {
     plan.view.masked.iter().map(|path| Path::new("/").join(path)).collect()
 }
 
+/// CRIU's name for a network namespace that comes from outside.
+pub(super) const NETWORK: &str = "loment-network";
+
+/// Namespaces that CRIU can be given: a pod's.
+const JOINABLE: [(CloneFlags, &str); 3] =
+    [(CloneFlags::CLONE_NEWNET, "net"), (CloneFlags::CLONE_NEWIPC, "ipc"), (CloneFlags::CLONE_NEWUTS, "uts")];
+
+/// Where the network namespace comes from, if it comes from outside.
+pub(super) fn network(plan: &Plan) -> Option<&Path> {
+    let mut joins = plan.namespaces.join.iter();
+    joins.find(|(kind, _)| *kind == CloneFlags::CLONE_NEWNET).map(|(_, path)| path.as_path())
+}
+
+/// The other namespaces that come from outside, by CRIU's names.
+pub(super) fn joined(plan: &Plan) -> impl Iterator<Item = (&'static str, &Path)> {
+    plan.namespaces.join.iter().filter_map(|(kind, path)| {
+        let (_, name) = JOINABLE.iter().find(|(joinable, _)| joinable == kind)?;
+        (*kind != CloneFlags::CLONE_NEWNET).then_some((*name, path.as_path()))
+    })
+}
+
 /// Refuses what CRIU cannot bring back as it was, or what nobody has seen it do.
 pub(super) fn check(plan: &Plan, spec: &Spec) -> Result<()> {
-    use nix::sched::CloneFlags;
-    if let Some((_, path)) = plan.namespaces.join.first() {
-        return Err(Error::invalid(
+    let refuse = |namespace: &dyn std::fmt::Display, reason: &str| {
+        Err(Error::invalid(
             "linux.namespaces",
-            path.display(),
-            "is shared with others: only a container whose namespaces are all its own can be checkpointed and restored",
-        ));
+            namespace,
+            format!("{reason}: such a container cannot be checkpointed and restored"),
+        ))
+    };
+    let is_joinable = |kind: CloneFlags| JOINABLE.iter().any(|(joinable, _)| *joinable == kind);
+    if let Some((_, path)) = plan.namespaces.join.iter().find(|(kind, _)| !is_joinable(*kind)) {
+        return refuse(&path.display(), "is shared with others");
     }
-    let all = [
-        (CloneFlags::CLONE_NEWPID, "pid"),
-        (CloneFlags::CLONE_NEWNET, "network"),
-        (CloneFlags::CLONE_NEWIPC, "ipc"),
-        (CloneFlags::CLONE_NEWUTS, "uts"),
-    ];
-    if let Some((_, name)) = all.iter().find(|(kind, _)| !plan.namespaces.new.contains(*kind)) {
-        return Err(Error::invalid(
-            "linux.namespaces",
-            name,
-            "is the host's: only a container whose namespaces are all its own can be checkpointed and restored",
-        ));
+    if !plan.namespaces.new.contains(CloneFlags::CLONE_NEWPID) {
+        return refuse(&"pid", "is the host's");
     }
-    let other = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP | NEWTIME;
-    if plan.namespaces.new.intersects(other) {
-        let reason = "cannot be checkpointed and restored yet";
-        return Err(Error::invalid("linux.namespaces", "user, time or cgroup", reason));
+    if plan.namespaces.new.intersects(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWCGROUP | NEWTIME) {
+        return refuse(&"user, time or cgroup", "is its own");
     }
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     if let Some(agent) = seccomp.and_then(|profile| profile.listener_path().as_ref()) {

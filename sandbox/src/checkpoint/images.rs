@@ -23,6 +23,9 @@ pub(super) struct Outside {
     pub(super) streams: Vec<Stream>,
     /// Paths that the host's /dev/null covered.
     pub(super) masks: Vec<PathBuf>,
+    /// Where it saw its cgroups: one directory for each hierarchy, or one for all.
+    #[serde(default)]
+    pub(super) cgroups: Vec<PathBuf>,
 }
 
 /// A standard stream: one that is to be taken from outside has a name.
@@ -81,7 +84,8 @@ impl Outside {
         let mounts = mounts(&fs::read_to_string(&path).at("read", &path)?);
         let streams = (0..3).map(|number| Stream::of(pid, number, &mounts)).collect::<Result<_>>()?;
         let is_mask = |path: &&PathBuf| mounts.iter().any(|mount| mount.target == **path && mount.is_null);
-        Ok(Self { streams, masks: maskable.iter().filter(is_mask).cloned().collect() })
+        let cgroups = mounts.iter().filter(|mount| mount.is_cgroup).map(|mount| mount.target.clone()).collect();
+        Ok(Self { streams, cgroups, masks: maskable.iter().filter(is_mask).cloned().collect() })
     }
 
     pub(super) fn write(&self, images: &Path) -> Result<()> {
@@ -126,6 +130,7 @@ struct Mount {
     target: PathBuf,
     /// Whether it is the null device and nothing else of its file system.
     is_null: bool,
+    is_cgroup: bool,
 }
 
 /// proc_pid_mountinfo(5)
@@ -133,7 +138,9 @@ fn mounts(mountinfo: &str) -> Vec<Mount> {
     let parse = |line: &str| {
         let mut fields = line.split(' ');
         let (id, root, target) = (fields.next()?.parse().ok()?, fields.nth(2)?, fields.next()?);
-        Some(Mount { id, target: target.into(), is_null: root == "/null" })
+        let kind = line.split_once(" - ")?.1.split(' ').next()?;
+        let is_cgroup = matches!(kind, "cgroup" | "cgroup2");
+        Some(Mount { id, target: target.into(), is_null: root == "/null", is_cgroup })
     };
     mountinfo.lines().filter_map(parse).collect()
 }

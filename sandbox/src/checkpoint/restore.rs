@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use loment_cgroups::Layout;
+use loment_cgroups::{Cgroup, Layout};
 use loment_sys::pidfd;
 
 use super::{
@@ -37,6 +37,10 @@ pub struct Restorable {
     outside: Outside,
     externals: Vec<External>,
     streams: [OwnedFd; 3],
+    /// The network namespace, if it is another's.
+    network: Option<fs::File>,
+    /// Other namespaces that are another's, by CRIU's names.
+    joined: Vec<(&'static str, PathBuf)>,
     defaults: Defaults,
 }
 
@@ -56,13 +60,15 @@ impl Restorable {
         }
         let outside = Outside::read(&images)?;
         let externals = external::mounts(&plan)?;
+        let network =
+            external::network(&plan).map(|path| fs::File::open(path).at("open", path.display())).transpose()?;
+        let joined = external::joined(&plan).map(|(kind, path)| (kind, path.to_owned())).collect();
         let Request { id, bundle, spec, io, rootfs, .. } = request;
-        let streams = streams(io)?;
-        check_streams(&outside.streams, &streams)?;
+        let streams = streams(io, &outside.streams)?;
         let (cgroup, defaults) = seed(&plan, &spec, bundle, layout)?;
         record::write(cgroup.bundle(), &Record::of_nobody(&id, cgroup.get()?.path()))?;
         let (root, errand) = VisibleRoot::mount(&rootfs, cgroup.bundle())?;
-        Ok((Self { cgroup, root, id, images, outside, externals, streams, defaults }, errand))
+        Ok((Self { cgroup, root, id, images, outside, externals, streams, network, joined, defaults }, errand))
     }
 
     /// Has the processes brought back. `work` is for CRIU's log. When that has succeeded, [`Restorable::finish`].
@@ -87,6 +93,10 @@ impl Restorable {
         for mask in &self.outside.masks {
             arguments.extend(["--external".into(), format!("mnt[{}]:/dev/null", utf8(mask)?)]);
         }
+        for place in &self.outside.cgroups {
+            let source = cgroup_for(place, self.cgroup.get()?)?;
+            arguments.extend(["--external".into(), format!("mnt[{}]:{}", utf8(place)?, utf8(&source)?)]);
+        }
         let mut descriptors: Vec<BorrowedFd<'_>> = Vec::new();
         let mut known: Vec<&String> = Vec::new();
         for (stream, fd) in self.outside.streams.iter().zip(&self.streams) {
@@ -94,6 +104,13 @@ impl Restorable {
             arguments.extend(["--inherit-fd".into(), format!("fd[{}]:{name}", 3 + descriptors.len())]);
             descriptors.push(fd.as_fd());
             known.push(name);
+        }
+        if let Some(network) = &self.network {
+            arguments.extend(["--inherit-fd".into(), format!("fd[{}]:{}", 3 + descriptors.len(), external::NETWORK)]);
+            descriptors.push(network.as_fd());
+        }
+        for (kind, path) in &self.joined {
+            arguments.extend(["--join-ns".into(), format!("{kind}:{}", utf8(path)?)]);
         }
         let (images, cgroup) = (&self.images, Some(&entry));
         Command { action: "restore", images, work, arguments, descriptors, cgroup }.start()
@@ -116,28 +133,49 @@ fn pidfile(work: &Path) -> PathBuf {
     work.join("restored.pid")
 }
 
+/// The directory of a container's cgroup that belongs at `place`, which is named like its hierarchy; where there is but
+/// one hierarchy, its only one.
+fn cgroup_for(place: &Path, cgroup: &Cgroup) -> Result<PathBuf> {
+    let all: Vec<_> = cgroup.directories().collect();
+    let depth = cgroup.path().components().count();
+    let is_named = |directory: &&PathBuf| {
+        let hierarchy = directory.ancestors().nth(depth);
+        hierarchy.and_then(Path::file_name) == place.file_name()
+    };
+    let found = all.iter().find(is_named).or(if all.len() == 1 { all.first() } else { None });
+    found
+        .cloned()
+        .ok_or_else(|| Error::invalid("checkpoint", place.display(), "shows a cgroup hierarchy that is not here"))
+}
+
 /// One descriptor for each stream.
-fn streams(io: Io) -> Result<[OwnedFd; 3]> {
+///
+/// What was a fifo must be one again: the process has it open as what it was. What was nothing stays nothing.
+fn streams(io: Io, then: &[Stream]) -> Result<[OwnedFd; 3]> {
     let Io::Plain { stdin, stdout, stderr } = io else {
         return Err(Error::invalid("process.terminal", "true", "cannot be restored yet"));
     };
     let null = fs::File::options().read(true).write(true).open("/dev/null").at("open", "/dev/null")?;
-    let or_null = |stream: Option<OwnedFd>| match stream {
-        Some(stream) => Ok(stream),
-        None => null.try_clone().map(OwnedFd::from).at("copy", "/dev/null"),
-    };
-    Ok([or_null(stdin)?, or_null(stdout)?, or_null(stderr)?])
-}
-
-/// What was a fifo must be one again: the process has it open as what it was.
-fn check_streams(then: &[Stream], now: &[OwnedFd; 3]) -> Result<()> {
-    let names = ["standard input", "standard output", "standard error"];
-    for ((stream, fd), name) in then.iter().zip(now).zip(names) {
+    let stream = |number: usize, name: &str, given: Option<OwnedFd>| {
+        let then = then.get(number).filter(|stream| stream.name.is_some());
+        let given = given.filter(|_| then.is_none_or(|stream| stream.kind != Kind::Device));
+        let fd = match given {
+            Some(given) => given,
+            None => null.try_clone().at("copy", "/dev/null")?.into(),
+        };
         let kind = Kind::of_descriptor(fd.as_fd())?;
-        if stream.name.is_some() && stream.kind != kind {
-            let reason = format!("was {} when the checkpoint was made and is {} now", stream.kind.name(), kind.name());
-            return Err(Error::invalid("checkpoint", name, reason).hint("give the container streams of the same kind"));
+        match then {
+            Some(stream) if stream.kind != kind => {
+                let then = stream.kind.name();
+                let reason = format!("was {then} when the checkpoint was made and is {} now", kind.name());
+                Err(Error::invalid("checkpoint", name, reason).hint("give the container streams of the same kind"))
+            }
+            _ => Ok(fd),
         }
-    }
-    Ok(())
+    };
+    Ok([
+        stream(0, "standard input", stdin)?,
+        stream(1, "standard output", stdout)?,
+        stream(2, "standard error", stderr)?,
+    ])
 }

@@ -44,8 +44,7 @@ pub(crate) fn build(
     users: &UserNamespaces,
     giver: &Giver,
 ) -> Result<Infallible> {
-    let (directory, _) = super::parts(&birth.entry);
-    let keep = [init.as_fd(), giver.as_fd()].into_iter().chain(directory.map(AsFd::as_fd)).chain(users.descriptors());
+    let keep = [init.as_fd(), giver.as_fd()].into_iter().chain(birth.cgroup_directory()).chain(users.descriptors());
     birth.shed(&keep.collect::<Vec<_>>())?;
     let kinds =
         [CloneFlags::CLONE_NEWNET, CloneFlags::CLONE_NEWIPC, CloneFlags::CLONE_NEWUTS, CloneFlags::CLONE_NEWCGROUP];

@@ -34,7 +34,8 @@ pub(crate) fn carry(
     child: impl FnOnce(&Birth) -> Result<Infallible>,
 ) -> Result<Infallible> {
     let namespaces = joins.iter().map(|join| join.namespace.as_fd());
-    birth.begin(&namespaces.chain(users.descriptors()).chain(birth.taker()).collect::<Vec<_>>())?;
+    let for_init = birth.taker().into_iter().chain(birth.cgroup_directory());
+    birth.begin(&namespaces.chain(users.descriptors()).chain(for_init).collect::<Vec<_>>())?;
     let new = plan.namespaces.new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWUSER;
     let proc = ProcFs::open()?;
     // Opened as the host's root, whose the file is.

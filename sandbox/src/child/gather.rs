@@ -126,16 +126,19 @@ impl Gathering<'_> {
         Ok(Part { is_directory: kind == SFlag::S_IFDIR.bits(), mount, below })
     }
 
-    /// A copy of a shared mount is its peer. Unless that is what was asked for, the container must see what the host
-    /// mounts and not the other way round. The root least of all: everything is mounted into it, and pivot_root(2)
-    /// refuses one that is shared. What it is to be it becomes in the end.
+    /// A copy of a shared mount is its peer. Only a root that is to be shared asks for that, as with every other runtime:
+    /// a mount that alone is shared is so inside the container, which sees what the host mounts and not the other way
+    /// round. The root is no peer in any case: everything is mounted into it, and pivot_root(2) refuses one that is
+    /// shared. What it is to be it becomes in the end.
     fn propagation(&self, plan: &MountPlan) -> Vec<(Propagation, Recursion)> {
         let is_root = plan.target.as_os_str().is_empty();
-        let is_shared = !is_root && matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
-        if plan.propagation.is_empty() && !is_shared && matches!(plan.source, Source::Bind { .. }) {
-            return vec![(Propagation::Slave, Recursion::All)];
-        }
-        plan.propagation.clone()
+        let may_be_peer = !is_root && matches!(self.view.root_propagation, Some((Propagation::Shared, _)));
+        let leaves_its_peers =
+            plan.propagation.first().is_some_and(|first| *first != (Propagation::Shared, Recursion::All))
+                && plan.propagation.iter().all(|(_, recursion)| *recursion == Recursion::All);
+        let leave = !may_be_peer && !leaves_its_peers && plan.is_bind();
+        let first = leave.then_some((Propagation::Slave, Recursion::All));
+        first.into_iter().chain(plan.propagation.iter().copied()).collect()
     }
 
     fn bind(&self, path: &CStr, recursion: Recursion, owners: Option<&Owners>) -> Result<OwnedFd> {

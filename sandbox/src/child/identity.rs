@@ -11,7 +11,7 @@ use nix::{
         resource::{Resource, getrlimit, setrlimit},
         stat::{Mode, SFlag, fstat, umask},
     },
-    unistd::{Pid, Uid, fchown},
+    unistd::{Pid, Uid, fchown, isatty},
 };
 
 use crate::{
@@ -34,8 +34,6 @@ pub(crate) fn set_limits(
     for limit in process.rlimits.iter().filter(|limit| limit.resource != Resource::RLIMIT_NOFILE) {
         set_rlimit(limit)?;
     }
-    // The shim forbids itself huge pages, and a program would inherit that.
-    prctl::set_thp_disable(false).at("allow huge pages for", "the process")?;
     set_processors(processors)?;
     if let Some(policy) = &process.memory_policy {
         sched::set_memory_policy(policy.mode, &policy.nodes).map_err(|errno| {
@@ -125,9 +123,9 @@ pub(crate) fn own_streams(streams: &[BorrowedFd<'_>], uid: u32) -> Result<()> {
     for stream in streams {
         let Ok(status) = fstat(stream) else { continue };
         let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-        // Never the null device: it is everybody's.
-        let is_null = kind == SFlag::S_IFCHR && status.st_rdev == nix::sys::stat::makedev(1, 3);
-        if status.st_uid == uid || is_null || !(kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR) {
+        // Never another device than a terminal: the null device is everybody's, and others are not the container's.
+        let is_terminal = || kind == SFlag::S_IFCHR && isatty(stream).unwrap_or(false);
+        if status.st_uid == uid || !(kind == SFlag::S_IFIFO || is_terminal()) {
             continue;
         }
         match fchown(stream, Some(Uid::from_raw(uid)), None) {

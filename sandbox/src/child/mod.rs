@@ -21,8 +21,9 @@ mod root;
 pub(crate) mod view;
 
 use std::{
+    cell::OnceCell,
     convert::Infallible,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -51,8 +52,9 @@ use self::{
 use crate::{
     Error, Result,
     channel::{ChildEnd, Taker},
-    container::Io,
+    container::{Extras, Io},
     error::Context,
+    gate::{self, Starter},
     hooks::ContainerHooks,
     listener::Place,
     plan::{
@@ -100,6 +102,9 @@ pub(crate) struct Birth {
     pub(crate) io: Io,
     /// The host's /dev/null, for standard streams that nobody cares about.
     pub(crate) null: OwnedFd,
+    pub(crate) extras: Extras,
+    /// Whoever has opened the gate, if that is not the parent.
+    pub(crate) starter: OnceCell<Starter>,
     /// Where init gets what a builder has made for it.
     pub(crate) taker: Option<Taker>,
     /// Where to say what the seccomp filter's listener is, if it has one.
@@ -112,17 +117,33 @@ impl Birth {
         match child(self) {
             Ok(never) => match never {},
             Err(error) => {
-                self.channel.failed(&error);
+                self.starter.get().map_or(&self.channel, |starter| &starter.channel).failed(&error);
                 1
             }
         }
     }
 
+    /// Waits until the gate is opened; false when nobody is left who could.
+    fn wait_at_gate(&self) -> Result<bool> {
+        let Some(listener) = &self.extras.gate else { return Ok(self.channel.wait_at_gate()) };
+        let starter = gate::pass(listener.as_fd(), self.channel.as_fd())?;
+        Ok(self.starter.set(starter).is_ok())
+    }
+
+    /// Where to say what the seccomp filter's listener is.
+    fn listener_place(&self) -> Option<&Place> {
+        self.listener.as_deref().or_else(|| self.starter.get()?.place.as_ref())
+    }
+
+    /// The first descriptor that its program does not get.
+    fn first_private(&self) -> RawFd {
+        3 + self.extras.preserve
+    }
+
     /// First of all in a process that comes to be in the container: see [`Birth::shed`]; and it enters the cgroups.
     fn begin(&self, more: &[BorrowedFd<'_>]) -> Result<()> {
-        let (directory, tasks) = parts(&self.entry);
-        let tasks_files = tasks.iter().map(|file| file.fd.as_fd());
-        let keep = more.iter().copied().chain(directory.map(AsFd::as_fd)).chain(tasks_files);
+        let (_, tasks) = parts(&self.entry);
+        let keep = more.iter().copied().chain(tasks.iter().map(|file| file.fd.as_fd()));
         self.shed(&keep.collect::<Vec<_>>())?;
         ambient::forget()?;
         self.enter_cgroups(tasks)
@@ -135,13 +156,19 @@ impl Birth {
         prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")?;
         let mut keep = vec![self.channel.as_fd(), self.null.as_fd()];
         keep.extend(more);
+        keep.extend(self.extras.gate.as_ref().map(AsFd::as_fd));
         if let Io::Plain { stdin, stdout, stderr } = &self.io {
             keep.extend([stdin, stdout, stderr].into_iter().flatten().map(AsFd::as_fd));
         }
-        fd::close_all_except(&keep).at("close", "what was inherited")?;
+        fd::close_from_except(self.first_private(), &keep).at("close", "what was inherited")?;
         umask(Mode::empty());
         // A session of its own: a signal to the shim's process group must not reach the container.
         setsid().at("begin", "a session").map(drop)
+    }
+
+    /// For who mounts the cgroup, or makes who does.
+    fn cgroup_directory(&self) -> Option<BorrowedFd<'_>> {
+        parts(&self.entry).0.map(AsFd::as_fd)
     }
 
     fn taker(&self) -> Option<BorrowedFd<'_>> {
@@ -189,6 +216,9 @@ impl Birth {
     }
 
     fn new_keyring(&self) -> Result<()> {
+        if self.extras.keep_keyring {
+            return Ok(());
+        }
         match credentials::new_session_keyring() {
             // A kernel without keyrings has no keys to leak.
             Ok(()) | Err(Errno::ENOSYS) => Ok(()),
@@ -333,6 +363,8 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     process.capabilities = Default::default();
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
+    // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
+    prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
     let holder = holder::Holder::prepare()?;
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
@@ -346,7 +378,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
 /// What a container's init and a holder have in common: cgroups, namespaces, names, parameters.
 fn settle(birth: &Birth, plan: &Plan, joins: &[Join], users: &UserNamespaces) -> Result<ProcFs> {
     let namespaces = joins.iter().map(|join| join.namespace.as_fd());
-    birth.begin(&namespaces.chain(users.descriptors()).collect::<Vec<_>>())?;
+    birth.begin(&namespaces.chain(users.descriptors()).chain(birth.cgroup_directory()).collect::<Vec<_>>())?;
     birth.new_keyring()?;
     for join in joins {
         setns(&join.namespace, join.kind).at("join namespace", join.path.display())?;
@@ -385,10 +417,11 @@ impl Setting<'_> {
     /// From here on paths are resolved that an image gives: of its program, the directories of its `PATH`, an
     /// interpreter. Each may begin with `/proc/self/fd/N`, and from a directory of the host's, the cgroup's say, `..`
     /// leads on to the host's root (CVE-2024-21626). That everything is close-on-exec comes too late for that.
-    fn close_the_rest(&self, channel: &ChildEnd) -> Result<()> {
-        let mut keep = vec![channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+    fn close_the_rest(&self, birth: &Birth) -> Result<()> {
+        let mut keep = vec![birth.channel.as_fd(), self.proc.as_fd(), self.root.as_fd()];
+        keep.extend(birth.extras.gate.as_ref().map(AsFd::as_fd));
         keep.extend(self.console.iter().flat_map(|console| [console.master.as_fd(), console.slave.as_fd()]));
-        fd::close_all_except(&keep).at("close", "what only setting up needed")
+        fd::close_from_except(birth.first_private(), &keep).at("close", "what only setting up needed")
     }
 }
 
@@ -401,7 +434,7 @@ fn become_program(
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
     birth.connect(setting.console.as_ref(), process.uid)?;
-    setting.close_the_rest(&birth.channel)?;
+    setting.close_the_rest(birth)?;
     identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;
@@ -420,7 +453,7 @@ fn become_program(
     let found =
         if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
     birth.channel.ready(setting.console.as_ref().map(|console| console.master.as_fd()))?;
-    if setting.gate && !birth.channel.wait_at_gate() {
+    if setting.gate && !birth.wait_at_gate()? {
         loment_sys::clone::exit_now(1);
     }
     if let Some(container) = setting.hooks {
@@ -428,11 +461,11 @@ fn become_program(
     }
     // Before the filter, which may forbid what looking takes.
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
-    fd::cloexec_all().at("mark for closing", "all descriptors")?;
+    fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
     identity::limit_descriptors(process)?;
     if let Some(filter) = setting.filter {
         let listener = filter.load().at("load", "the seccomp filter")?;
-        if let (Some(place), Some(listener)) = (&birth.listener, listener) {
+        if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
             place.offer(listener);
         }
     }

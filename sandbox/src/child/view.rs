@@ -76,7 +76,8 @@ pub(crate) fn enter(
     hooks(root.as_fd())?;
     cover(&root, view, parts.null)?;
     // The specification leaves a missing working directory open; engines expect it to be made.
-    root.make_directory(cwd, Links::Follow)?;
+    root.make_directory(cwd, Links::Follow)
+        .map_err(|error| error.hint("process.cwd must lead to a directory inside the container"))?;
     pivot(&root, &host)?;
     Ok(root)
 }

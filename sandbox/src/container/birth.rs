@@ -1,6 +1,7 @@
 //! Cloning a child, and what becomes of it if it is not wanted after all.
 
 use std::{
+    cell::OnceCell,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -15,7 +16,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use super::Io;
+use super::{Extras, Io};
 use crate::{
     Error, Result,
     channel::{self, ParentEnd, Report},
@@ -232,12 +233,13 @@ pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() ->
 }
 
 /// The two ends of a child that is about to be made.
-pub(super) fn prepare(cgroup: &Cgroup, io: Io) -> Result<(ParentEnd, Birth)> {
+pub(super) fn prepare(cgroup: &Cgroup, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
     let entry = cgroup.entry()?;
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let cgroup = cgroup.path().to_owned();
-    Ok((parent, Birth { channel: child, entry, cgroup, io, null, taker: None, listener: None }))
+    let starter = OnceCell::new();
+    Ok((parent, Birth { channel: child, entry, cgroup, io, null, extras, starter, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.

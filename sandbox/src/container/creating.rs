@@ -11,7 +11,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
-    Container, Defaults, Gate, Io, Request, Role,
+    Container, Defaults, Extras, Gate, Io, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
     netdev,
@@ -24,7 +24,7 @@ use crate::{
     error::Context,
     hooks::{Aftermath, ContainerHooks},
     listener::Place,
-    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, user},
+    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, sysctl::Sysctl, user},
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
@@ -79,6 +79,7 @@ struct Unborn {
     users: UserNamespaces,
     filter: Option<Arc<Filter>>,
     listener: Option<Arc<Place>>,
+    extras: Extras,
 }
 
 impl Creating {
@@ -88,6 +89,11 @@ impl Creating {
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        Self::begin_with(request, Extras::default(), layout)
+    }
+
+    /// [`Creating::begin`] with more than a specification can say.
+    pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         birth::check_mount_label(plan.view.mount_label.as_deref())?;
@@ -95,24 +101,25 @@ impl Creating {
         let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
         // A holder executes nothing and has no filter.
         let agent = agent.filter(|_| request.role == Role::Program);
-        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
+        // With a gate that somebody else opens, that one calls again: here it is seen whether the agent is there at all.
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?.filter(|_| extras.gate.is_none());
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
         let users = UserNamespaces::of(plan.user.as_ref(), &plan.view)?;
         if let Some(maps) = users.maps() {
             user::check_ids(&plan.process, maps)?;
         }
-        refuse_parameters_of_the_host(&plan, &joins)?;
+        refuse_changes_of_the_host(&plan, &joins)?;
         let Request { id, bundle, spec, io, role, rootfs } = request;
-        let cgroup = make_cgroup(&plan, &spec, bundle, layout)?;
+        let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
         let inhabited = Inhabited::of(&plan.namespaces, &users);
         let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
         let root_is_visible = plan.root_is_visible;
         let listener = call.as_ref().map(|call| Arc::clone(&call.place));
-        let unrestricted = plan.view.needs_disks().then_some(spec);
+        let unrestricted = plan.view.needs_disks().then(|| Arc::clone(&spec));
         let net_devices = plan.net_devices.clone();
-        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener };
+        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener, extras };
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
@@ -155,9 +162,39 @@ impl Creating {
     /// Whatever has failed; everything is taken back then, and nothing is left to be asked.
     pub fn advance(&mut self) -> Result<bool> {
         match self.take_news() {
-            Err(error) if self.hooked => self.take_back(error).map(|()| false),
+            Err(error) => self.give_up(error).map(|()| false),
             answer => answer,
         }
+    }
+
+    /// Whether it waits for others, for mounts or for hooks, which may take as long as they like.
+    pub fn waits_for_others(&self) -> bool {
+        self.failure.is_none() && self.ready.is_none() && (self.hooked || matches!(self.awaited, Awaited::Errand(_)))
+    }
+
+    /// Ends what has been made, for a reason that [`Creating::advance`] answers with when the hooks for the time after
+    /// the container have run, or this does when there are none to be run.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn give_up(&mut self, reason: Error) -> Result<()> {
+        if !std::mem::take(&mut self.hooked) {
+            return Err(reason);
+        }
+        match &self.awaited {
+            Awaited::Init(init) => init.end(),
+            Awaited::Errand(errand) => errand.stop(),
+        }
+        self.waiting = None;
+        self.cgroup.take_back();
+        let aftermath = Aftermath::new(self.hooks.clone(), None);
+        if aftermath.is_nothing() {
+            return Err(reason);
+        }
+        // If they cannot be run: the first reason is the one to be told.
+        let Ok(errand) = aftermath.send(None) else { return Err(reason) };
+        (self.awaited, self.failure) = (Awaited::Errand(errand), Some(reason));
+        Ok(())
     }
 
     fn take_news(&mut self) -> Result<bool> {
@@ -219,23 +256,6 @@ impl Creating {
         Ok(())
     }
 
-    /// Ends what has been made for a reason that is told when the hooks for the time after the container have run.
-    fn take_back(&mut self, error: Error) -> Result<()> {
-        self.hooked = false;
-        if let (Awaited::Init(init), _) | (_, Some(init)) = (&self.awaited, &self.waiting) {
-            init.end();
-        }
-        self.cgroup.take_back();
-        let aftermath = Aftermath::new(self.hooks.clone(), None);
-        if aftermath.is_nothing() {
-            return Err(error);
-        }
-        // If they cannot be run: the first reason is the one to be told.
-        let Ok(errand) = aftermath.send(None) else { return Err(error) };
-        (self.awaited, self.waiting, self.failure) = (Awaited::Errand(errand), None, Some(error));
-        Ok(())
-    }
-
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(mut self) -> Result<Container> {
         while !self.advance()? {}
@@ -254,8 +274,8 @@ impl Creating {
 impl Unborn {
     /// Clones it; on disk before its gate can open, because it is busy meanwhile.
     fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
-        let Self { id, role, io, plan, joins, pids, users, filter, listener } = self;
-        let (channel, mut birth) = birth::prepare(cgroup.get()?, io)?;
+        let Self { id, role, io, plan, joins, pids, users, filter, listener, extras } = self;
+        let (channel, mut birth) = birth::prepare(cgroup.get()?, io, extras)?;
         birth.listener = listener;
         let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
         let child = nursery.bear(birth, channel, filter.as_deref())?;
@@ -330,7 +350,10 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
     let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
     let (inhabited, agent) = (Inhabited::default(), None);
     let cgroup = make_cgroup(plan, spec, bundle, layout)?;
-    cgroup.get()?.restrict_devices(resources(spec))?;
+    if plan.view.needs_disks() {
+        // CRIU mounts, and it is outside.
+        cgroup.get()?.restrict_devices(resources(spec))?;
+    }
     Ok((cgroup, Defaults { process, personality, filter, inhabited, agent }))
 }
 
@@ -351,19 +374,35 @@ fn resources(spec: &Spec) -> Option<&LinuxResources> {
     spec.linux().as_ref().and_then(|linux| linux.resources().as_ref())
 }
 
-fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
+pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
     let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
     Filter::cached(profile)
 }
 
-/// A container that joins the host's network may not change the host's parameters.
-fn refuse_parameters_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
-    let Some(parameter) = plan.sysctls.iter().find(|sysctl| sysctl.is_network()) else { return Ok(()) };
-    let Some(join) = joins.iter().find(|join| join.kind == CloneFlags::CLONE_NEWNET) else { return Ok(()) };
-    let own = nix::sys::stat::stat("/proc/self/ns/net").at("examine", "/proc/self/ns/net")?;
-    let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
-    match (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
-        true => Err(Error::invalid("linux.sysctl", &parameter.name, "would change the host's network namespace")),
-        false => Ok(()),
+/// A container that joins a namespace of the host's may not change what belongs to it.
+fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
+    let parameter = |of: fn(&Sysctl) -> bool| {
+        let found = plan.sysctls.iter().find(|sysctl| of(sysctl));
+        found.map(|sysctl| ("linux.sysctl", sysctl.name.as_str()))
+    };
+    let name = || {
+        let names = [("hostname", &plan.hostname), ("domainname", &plan.domainname)];
+        names.into_iter().find_map(|(field, name)| Some((field, name.as_deref()?)))
+    };
+    for join in joins {
+        let (file, change) = match join.kind {
+            CloneFlags::CLONE_NEWNET => ("net", parameter(Sysctl::is_network)),
+            CloneFlags::CLONE_NEWIPC => ("ipc", parameter(Sysctl::is_ipc)),
+            CloneFlags::CLONE_NEWUTS => ("uts", name().or_else(|| parameter(Sysctl::is_name))),
+            _ => continue,
+        };
+        let Some((field, value)) = change else { continue };
+        let path = format!("/proc/self/ns/{file}");
+        let own = nix::sys::stat::stat(path.as_str()).at("examine", &path)?;
+        let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
+        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+            return Err(Error::invalid(field, value, format!("would change the host's {file} namespace")));
+        }
     }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::Process as ProcessSpec;
 
 use super::{
-    Container, Defaults, Io, Role,
+    Container, Defaults, Extras, Io, Role,
     agent::HandOver,
     birth::{self, Nascent},
 };
@@ -35,7 +35,7 @@ pub struct Executing {
 }
 
 impl Executing {
-    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io) -> Result<Self> {
+    pub(super) fn begin(container: &Container, spec: &ProcessSpec, io: Io, extras: Extras) -> Result<Self> {
         if container.role == Role::Holder {
             return Err(Error::invalid("exec", "", "is not possible in a holder of namespaces: it has no programs"));
         }
@@ -47,7 +47,7 @@ impl Executing {
         }
         let init = container.init.try_clone_pidfd()?;
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
-        let (channel, mut birth) = birth::prepare(&container.cgroup, io)?;
+        let (channel, mut birth) = birth::prepare(&container.cgroup, io, extras)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))

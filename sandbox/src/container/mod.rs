@@ -1,5 +1,6 @@
 //! A container: created with its init waiting at a gate, started by opening the gate.
 
+mod adopted;
 mod agent;
 mod birth;
 mod creating;
@@ -17,8 +18,9 @@ use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use self::agent::{Agent, Call, HandOver};
+pub use self::{adopted::Adopted, creating::Creating, exec::Executing};
 pub(crate) use self::{birth::FreshCgroup, creating::seed};
-pub use self::{creating::Creating, exec::Executing};
+pub use crate::plan::check_id;
 use crate::{
     Error, Result,
     channel::{ParentEnd, Report},
@@ -49,6 +51,20 @@ pub struct Request {
     pub io: Io,
     /// Whether a program is run or namespaces are held.
     pub role: Role,
+}
+
+/// What a process is given that no specification can say.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// Where init waits to be started, by [`crate::gate::make`]; without one, whoever creates the container starts it.
+    /// Of no meaning for an exec.
+    pub gate: Option<OwnedFd>,
+    /// How many of the caller's descriptors from 3 on the program gets, as they are. All of them must be open.
+    pub preserve: i32,
+    /// Stay in the caller's session keyring.
+    pub keep_keyring: bool,
+    /// Where the record of the container is kept, instead of in the bundle. Of no meaning for an exec.
+    pub record: Option<PathBuf>,
 }
 
 /// One of containerd's mounts (`types.Mount`).
@@ -186,7 +202,7 @@ impl Container {
     /// limits, `noNewPrivileges`, `oomScoreAdj`) is as for the container's init; the container's seccomp profile
     /// applies.
     pub fn exec(&self, process: &oci_spec::runtime::Process, io: Io) -> Result<Executing> {
-        Executing::begin(self, process, io)
+        Executing::begin(self, process, io, Extras::default())
     }
 
     /// Stops every process of the container.
@@ -212,21 +228,7 @@ impl Container {
 
     /// Sends a signal to every process of the container. `Ok(false)` when there is none.
     pub fn signal_all(&self, signal: i32) -> Result<bool> {
-        let pids = self.cgroup.pids()?;
-        if signal == SIGKILL {
-            // Forks that race it are killed too.
-            self.cgroup.kill()?;
-            return Ok(!pids.is_empty());
-        }
-        let mut any = false;
-        for pid in pids {
-            match loment_sys::pidfd::open(pid).and_then(|fd| loment_sys::pidfd::send_signal(fd.as_fd(), signal)) {
-                Ok(()) => any = true,
-                Err(nix::errno::Errno::ESRCH) => {}
-                Err(errno) => return Err(Error::os(format!("send signal {signal} to process"), pid, errno)),
-            }
-        }
-        Ok(any)
+        signal_all(&self.cgroup, signal)
     }
 
     /// Kills what is left and removes the cgroup, within a bounded time; then waits for what has to be done after it: see
@@ -324,6 +326,24 @@ impl Container {
         others.retain(Other::is_owned);
         others.extend(process);
     }
+}
+
+fn signal_all(cgroup: &Cgroup, signal: i32) -> Result<bool> {
+    let pids = cgroup.pids()?;
+    if signal == SIGKILL {
+        // Forks that race it are killed too.
+        cgroup.kill()?;
+        return Ok(!pids.is_empty());
+    }
+    let mut any = false;
+    for pid in pids {
+        match loment_sys::pidfd::open(pid).and_then(|fd| loment_sys::pidfd::send_signal(fd.as_fd(), signal)) {
+            Ok(()) => any = true,
+            Err(nix::errno::Errno::ESRCH) => {}
+            Err(errno) => return Err(Error::os(format!("send signal {signal} to process"), pid, errno)),
+        }
+    }
+    Ok(any)
 }
 
 /// A start under way: readable (as a descriptor) when there is news of it.

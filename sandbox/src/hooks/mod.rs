@@ -9,7 +9,7 @@ mod run;
 
 use std::{
     collections::HashMap,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -213,7 +213,6 @@ pub fn poststop(spec: &Spec, id: &str, bundle: &Path) -> Result<Option<Errand>> 
 /// Runs one hook in an errand. What a hook that failed has left running is ended, and what another one has left, which
 /// did not fail, is not.
 fn run_and_clear_up(hook: &Hook, state: &[u8], channel: &ChildEnd) -> Result<()> {
-    use std::os::fd::AsFd;
     let before = children();
     let outcome = run::run(hook, state, channel.as_fd(), &|| Ok(()))?;
     if let Outcome::Ended(Ok(())) = outcome {

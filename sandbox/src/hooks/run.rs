@@ -216,7 +216,7 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, prepare: &dyn Fn(
     setsid().at("begin", "a session")?;
     // It does not outlive who waits for it.
     prctl::set_pdeathsig(Signal::SIGKILL).at("tie to its parent", &hook.name)?;
-    fd::cloexec_all().at("mark for closing", "all descriptors")?;
+    fd::cloexec_from(3).at("mark for closing", "all descriptors")?;
     prepare()?;
     execve(&hook.path, &hook.args, &hook.env).at("execute", hook.path.to_string_lossy())
 }

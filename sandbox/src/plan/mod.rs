@@ -160,7 +160,7 @@ fn no_linux() -> Linux {
 }
 
 /// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes a part of paths.
-fn check_id(id: &str) -> Result<()> {
+pub fn check_id(id: &str) -> Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "_+-".contains(character);
     let good = id.starts_with(is_plain) && id.chars().all(|character| is_plain(character) || character == '.');
     if good { Ok(()) } else { Err(Error::invalid("id", format!("{id:?}"), "is not [A-Za-z0-9_+-][A-Za-z0-9_+.-]*")) }

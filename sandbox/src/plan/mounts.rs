@@ -127,7 +127,7 @@ fn assemble(
     options: Options,
     bundle: &Path,
 ) -> Result<MountPlan> {
-    let Options { bind, mount, tree, propagation, copy_up, image, remount, owners, maps, data } = options;
+    let Options { bind, mount, tree, propagation, copy_up, owners, maps, image, remount, data } = options;
     let maps = maps.complete(field, ("options (uidmap=)", "options (gidmap=)"))?;
     let owners = match (owners, &maps) {
         (None, None) => None,

@@ -39,14 +39,14 @@ pub(crate) struct Options {
     pub(crate) propagation: Vec<(Propagation, Recursion)>,
     /// Fill the new tmpfs with what it covers.
     pub(crate) copy_up: bool,
-    /// `loop`: the source is an image file.
-    pub(crate) image: Option<Image>,
-    /// Change what is mounted there already.
-    pub(crate) remount: bool,
     /// `idmap` or `ridmap`: show files as if they belonged to the container's users, of one mount or of all below it.
     pub(crate) owners: Option<Recursion>,
     /// `uidmap=` and `gidmap=` of containerd's mounts: how to.
     pub(crate) maps: IdMaps,
+    /// `loop`: the source is an image file.
+    pub(crate) image: Option<Image>,
+    /// Change what is mounted there already.
+    pub(crate) remount: bool,
     /// Everything else, which is for the file system to understand.
     pub(crate) data: Vec<Datum>,
 }
@@ -158,12 +158,12 @@ impl Options {
             "bind" => self.bind = Some(Recursion::One),
             "rbind" => self.bind = Some(Recursion::All),
             "tmpcopyup" => self.copy_up = true,
+            "idmap" => self.owners = Some(Recursion::One),
+            "ridmap" => self.owners = Some(Recursion::All),
             "loop" => self.image = Some(self.image.unwrap_or(Image { direct: false })),
             // It says how, and so that there is an image file: containerd has it beside `loop` only.
             "direct-io" => self.image = Some(Image { direct: true }),
             "remount" => self.remount = true,
-            "idmap" => self.owners = Some(Recursion::One),
-            "ridmap" => self.owners = Some(Recursion::All),
             _ if option.starts_with("X-containerd.") => return refuse("is for containerd, not for a runtime"),
             _ => {
                 if let Some(ranges) = option.strip_prefix("uidmap=") {

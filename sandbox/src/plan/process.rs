@@ -129,15 +129,14 @@ fn oom_score(score: i32) -> Result<i32> {
     }
 }
 
+/// The kernel keeps a capability ambient only as long as it is permitted and inheritable (capabilities(7)), so that
+/// naming others has no effect: the default specification of runc does, because it makes none inheritable any more.
 fn capabilities(sets: &LinuxCapabilities) -> CapabilityPlan {
+    let (permitted, inheritable) = (mask(sets.permitted()), mask(sets.inheritable()));
     CapabilityPlan {
-        sets: CapabilitySets {
-            effective: mask(sets.effective()),
-            permitted: mask(sets.permitted()),
-            inheritable: mask(sets.inheritable()),
-        },
+        sets: CapabilitySets { effective: mask(sets.effective()), permitted, inheritable },
         bounding: mask(sets.bounding()),
-        ambient: mask(sets.ambient()),
+        ambient: mask(sets.ambient()) & permitted & inheritable,
     }
 }
 

@@ -23,6 +23,11 @@ impl Sysctl {
         self.path.starts_with("net")
     }
 
+    /// Whether it belongs to the UTS namespace.
+    pub(crate) fn is_name(&self) -> bool {
+        self.path == Path::new("kernel/domainname")
+    }
+
     /// Whether it belongs to the IPC namespace.
     pub(crate) fn is_ipc(&self) -> bool {
         is_ipc(&self.path)

@@ -39,6 +39,10 @@ fn full() -> Value {
         },
         "root": {"path": "rootfs", "readonly": true},
         "hostname": "h", "domainname": "d",
+        "hooks": {
+            "prestart": [{"path": "/p", "args": ["p", "a"], "env": ["A=b"], "timeout": 1}],
+            "createRuntime": [{"path": "/p"}], "createContainer": [{"path": "/p"}], "poststop": [{"path": "/p"}]
+        },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
             {"destination": "/v", "type": "bind", "source": "/v", "options": ["rbind", "rro", "rslave"]},

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use loment_sandbox::container::Io;
 use loment_sys::{ambient, sched};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -22,6 +23,9 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     what_the_starter_has_set_for_itself_is_not_handed_down,
     limits_and_oom_score_that_are_not_given_stay_the_callers,
     a_session_keyring_that_somebody_offers_is_not_joined,
+    a_holder_has_no_huge_pages,
+    what_belongs_to_a_namespace_of_the_host_is_not_changed,
+    a_device_that_is_a_standard_stream_keeps_its_owner,
 ];
 
 /// Runs `parent` in a process of its own, which may change what it likes of itself.
@@ -101,7 +105,7 @@ fn a_session_keyring_that_somebody_offers_is_not_joined() {
         let (reader, writer) = std::io::pipe().unwrap();
         let c_name = std::ffi::CString::new(name.clone()).unwrap();
         let offer = || {
-            loment_sys::keys::offer_session_keyring(&c_name).unwrap();
+            loment_sys::attacks::offer_session_keyring(&c_name).unwrap();
             drop(writer);
             loop {
                 nix::unistd::pause();
@@ -122,4 +126,61 @@ fn a_session_keyring_that_somebody_offers_is_not_joined() {
             assert!(text.contains("_ses"), "the keyrings must be shown: {text}");
         }
     }
+}
+
+/// One would make all that it keeps of the runtime's memory 2 MiB large.
+fn a_holder_has_no_huge_pages() {
+    let mut bundle = Bundle::new("this is never run");
+    bundle.role = loment_sandbox::container::Role::Holder;
+    let running = bundle.started();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.0.init().pid())).unwrap();
+    assert!(status.contains("THP_enabled:\t0"), "{status}");
+}
+
+/// A joined namespace may be the host's own.
+fn what_belongs_to_a_namespace_of_the_host_is_not_changed() {
+    let hostname = nix::unistd::gethostname().unwrap();
+    let join = |kind: &str, file: &str| {
+        let mut bundle = Bundle::new("true");
+        bundle.spec.as_object_mut().unwrap().remove("hostname");
+        let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != json!(kind));
+        namespaces.push(json!({"type": kind, "path": format!("/proc/self/ns/{file}")}));
+        bundle
+    };
+    let mut uts = join("uts", "uts");
+    uts.spec["hostname"] = json!("not-the-host");
+    assert_eq!(uts.refused(), "hostname not-the-host: would change the host's uts namespace");
+    uts.spec.as_object_mut().unwrap().remove("hostname");
+    uts.spec["linux"]["sysctl"] = json!({"kernel.domainname": "not-the-host"});
+    assert_eq!(uts.refused(), "linux.sysctl kernel.domainname: would change the host's uts namespace");
+    for (kind, file, parameter) in [("ipc", "ipc", "kernel.shmmni"), ("network", "net", "net.ipv4.ip_forward")] {
+        let mut bundle = join(kind, file);
+        bundle.spec["linux"]["sysctl"] = json!({parameter: "1"});
+        assert_eq!(bundle.refused(), format!("linux.sysctl {parameter}: would change the host's {file} namespace"));
+    }
+    assert_eq!(nix::unistd::gethostname().unwrap(), hostname);
+    assert!(join("uts", "uts").run().1.is_empty(), "to join it and change nothing is allowed");
+}
+
+/// A process that is not root gets its pipes and terminals, and no other device that it reads from.
+fn a_device_that_is_a_standard_stream_keeps_its_owner() {
+    use std::os::unix::fs::MetadataExt;
+    let mut bundle = Bundle::new("head -c 4 | wc -c; sleep 100");
+    bundle.spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    let zero = bundle.path.join("zero");
+    let mode = Mode::from_bits_truncate(0o666);
+    nix::sys::stat::mknod(&zero, nix::sys::stat::SFlag::S_IFCHR, mode, nix::sys::stat::makedev(1, 5)).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let stdin = Some(std::fs::File::open(&zero).unwrap().into());
+    let io = Io::Plain { stdin, stdout: Some(writer.into()), stderr: None };
+    let mut container = bundle.create(io).unwrap();
+    container.start().unwrap().finish().unwrap();
+    let running = Running(container);
+    let mut line = [0; 2];
+    std::io::Read::read_exact(&mut &reader, &mut line).unwrap();
+    assert_eq!(&line, b"4\n");
+    let pipe = format!("/proc/{}/fd/1", running.0.init().pid());
+    assert_eq!(std::fs::metadata(pipe).unwrap().uid(), 1000, "the pipe is its own");
+    assert_eq!(std::fs::metadata(&zero).unwrap().uid(), 0);
 }

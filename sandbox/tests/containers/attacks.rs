@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use loment_sys::attacks::exchange;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -55,14 +55,6 @@ fn executes(running: &Running, process: Value) -> bool {
     let (io, _output) = output();
     let executing = running.0.exec(&serde_json::from_value(process).unwrap(), io).unwrap();
     executing.finish().map(|(mut process, _)| wait(&mut process)).is_ok()
-}
-
-/// A kubelet limits them always. Then a directory of cgroup v2 is among the descriptors of a child, also where
-/// everything else is v1.
-fn limit_huge_pages(bundle: &mut Bundle) {
-    if exists("/sys/kernel/mm/hugepages/hugepages-2048kB") {
-        bundle.spec["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]);
-    }
 }
 
 /// CVE-2024-21626: `..` leads from a directory of the host's, which is open while a container is set up, to the host's
@@ -165,12 +157,12 @@ struct Exchanger(std::os::fd::OwnedFd);
 impl Exchanger {
     fn start(one: &Path, two: &Path) -> Self {
         let (one, two) = (one.to_owned(), two.to_owned());
-        let exchange = move || {
+        let for_ever = move || {
             loop {
-                let _ = renameat2(AT_FDCWD, &one, AT_FDCWD, &two, RenameFlags::RENAME_EXCHANGE);
+                let _ = exchange(&one, &two);
             }
         };
-        Self(loment_sys::clone::clone3(0, None, exchange).unwrap().1)
+        Self(loment_sys::clone::clone3(0, None, for_ever).unwrap().1)
     }
 }
 

@@ -262,7 +262,7 @@ fn what_is_for_another_platform_is_refused() {
     for (field, value) in cases {
         let mut bundle = Bundle::new("true");
         bundle.spec[field] = value;
-        assert_eq!(bundle.refused(), format!("{field} : is for another platform than Linux"));
+        assert_eq!(bundle.refused(), format!("{field}: is for another platform than Linux"));
     }
     let mut bundle = Bundle::new("true");
     bundle.spec["ociVersion"] = json!("2.0.0");

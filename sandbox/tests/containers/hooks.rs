@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     what_create_hooks_mount_below_the_root_is_in_the_container,
     containerds_mounts_are_in_the_bundle_for_hooks_until_the_container_is_deleted,
     hooks_find_a_read_only_root_writable,
+    what_is_masked_is_masked_after_the_hooks,
     a_start_hook_has_the_programs_identity_and_no_more,
     a_start_hook_cannot_be_the_runtime_itself,
     a_hook_that_takes_too_long_is_killed_with_what_it_has_begun,
@@ -37,6 +38,8 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_hook_that_is_missing_is_named,
     a_creation_that_fails_before_any_hook_runs_none,
     a_creation_that_is_dropped_stops_its_hook,
+    a_creation_that_is_given_up_stops_its_hook_and_runs_those_after_it,
+    a_hook_stops_when_its_runtime_dies,
     a_creation_never_waits_when_its_descriptor_is_readable,
     what_a_good_hook_leaves_running_lives_on,
     hooks_run_at_each_attempt,
@@ -45,7 +48,10 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
 ];
 
 /// A hook of the host's: a script for its shell. What it notes goes to a file of the bundle.
+///
+/// A script may `sleep 4731` and the like; how long is made this process's own, because others may run the same tests.
 fn hook(bundle: &Bundle, script: &str) -> Value {
+    let script = script.replace("sleep 47", &format!("sleep {}47", std::process::id()));
     json!({"path": "/bin/busybox", "args": ["sh", "-c", script], "env": [format!("NOTES={}", notes(bundle).display())]})
 }
 
@@ -282,6 +288,14 @@ fn hooks_find_a_read_only_root_writable() {
     assert_eq!((code, text.as_str()), (1, "hook\ntouch: /etc/x: Read-only file system\n"));
 }
 
+fn what_is_masked_is_masked_after_the_hooks() {
+    let script = "mount -t proc proc $(sed 's/.*\"bundle\":\"//; s/\".*//')/rootfs/proc";
+    let mut bundle = hooked("cat /proc/version; echo 0 > /proc/sys/vm/stat_interval", "createContainer", script);
+    bundle.spec["linux"]["maskedPaths"] = json!(["/proc/version"]);
+    let (code, text) = bundle.run();
+    assert_eq!((code, text.contains("Linux"), text.contains("Read-only file system")), (1, false, true), "{text}");
+}
+
 fn a_start_hook_has_the_programs_identity_and_no_more() {
     let look = "id -u; id -G; pwd; grep -E '^(Cap(Eff|Prm|Bnd)|NoNewPrivs|Seccomp):' /proc/self/status";
     for no_new_privileges in [false, true] {
@@ -335,7 +349,8 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_has_begun() {
 fn sleepers(seconds: &str) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let words = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    words.filter(|words| *words == [b"sleep\0", seconds.as_bytes(), b"\0"].concat()).count()
+    let own = format!("sleep\0{}{seconds}\0", std::process::id());
+    words.filter(|words| words == own.as_bytes()).count()
 }
 
 fn a_failing_hook_before_the_root_fails_the_create_and_the_poststop_hooks_run() {
@@ -442,16 +457,50 @@ fn a_creation_that_is_dropped_stops_its_hook() {
     for kind in ["createRuntime", "createContainer"] {
         let mut bundle = hooked("true", kind, "sleep 4733 & setsid sleep 4733 & echo here > $NOTES; wait");
         over_layers(&mut bundle);
-        let mut creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
-        while noted(&bundle).is_empty() {
-            let mut news = [PollFd::new(creating.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut news, 10u8).unwrap() > 0 {
-                assert!(!creating.advance().unwrap());
-            }
-        }
-        drop(creating);
+        drop(until_hooked(&bundle));
         assert_eq!(sleepers("4733"), 0, "{kind}");
         assert!(!is_mounted(&bundle));
+    }
+}
+
+/// A creation of which a hook has noted something.
+fn until_hooked(bundle: &Bundle) -> Creating {
+    let mut creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
+    while noted(bundle).is_empty() {
+        let mut news = [PollFd::new(creating.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut news, 10u8).unwrap() > 0 {
+            assert!(!creating.advance().unwrap());
+        }
+    }
+    creating
+}
+
+fn a_creation_that_is_given_up_stops_its_hook_and_runs_those_after_it() {
+    for kind in ["createRuntime", "createContainer"] {
+        let mut bundle = hooked("true", kind, "setsid sleep 4737 & echo here > $NOTES; sleep 4737");
+        over_layers(&mut bundle);
+        let after = hook(&bundle, "echo stopped >> $NOTES; ls rootfs/etc >> $NOTES");
+        set(&mut bundle, "poststop", json!([after]));
+        let mut creating = until_hooked(&bundle);
+        assert!(creating.waits_for_others());
+        creating.give_up(loment_sandbox::Error::failed("create", "it", "is not wanted")).unwrap();
+        assert!(!creating.waits_for_others());
+        assert_eq!(sleepers("4737"), 0, "{kind}");
+        assert_eq!(creating.finish().unwrap_err().to_string(), "create it: is not wanted");
+        assert_eq!(noted(&bundle), "here\nstopped\npasswd\n");
+        assert!(!is_mounted(&bundle));
+    }
+}
+
+fn a_hook_stops_when_its_runtime_dies() {
+    for kind in ["createRuntime", "createContainer"] {
+        let bundle = hooked("true", kind, "setsid sleep 4739 & echo here > $NOTES; sleep 4739");
+        crate::failures::in_a_parent_that_dies(|| std::mem::forget(until_hooked(&bundle)));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while sleepers("4739") > 0 {
+            assert!(Instant::now() < deadline, "{kind}");
+        }
+        record::sweep(&bundle.path).unwrap();
     }
 }
 
@@ -478,14 +527,16 @@ fn a_creation_never_waits_when_its_descriptor_is_readable() {
 }
 
 fn what_a_good_hook_leaves_running_lives_on() {
-    let script = "setsid sleep 4735 > /dev/null 2>&1 < /dev/null & echo $! > $NOTES";
-    let mut bundle = hooked("true", "poststart", script);
-    let bad = hook(&bundle, "setsid sleep 4736 & exit 1");
+    // Numbers of our own: others may run this at the same time.
+    let [of_good, of_bad] = ["4735", "4736"].map(|number| format!("{number}{}", std::process::id()));
+    let script = format!("setsid sleep {of_good} > /dev/null 2>&1 < /dev/null & echo $! > $NOTES");
+    let mut bundle = hooked("true", "poststart", &script);
+    let bad = hook(&bundle, &format!("setsid sleep {of_bad} & exit 1"));
     bundle.spec["hooks"]["poststart"].as_array_mut().unwrap().push(bad);
     nix::sys::prctl::set_child_subreaper(true).unwrap();
     drop(bundle.started());
     nix::sys::prctl::set_child_subreaper(false).unwrap();
-    assert_eq!((sleepers("4735"), sleepers("4736")), (1, 0));
+    assert_eq!((sleepers(&of_good), sleepers(&of_bad)), (1, 0));
     let pid = nix::unistd::Pid::from_raw(noted(&bundle).trim().parse().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
     nix::sys::wait::waitpid(pid, None).unwrap();

@@ -103,10 +103,10 @@ fn a_device_does_not_move_where_everybody_is() {
         bundle.spec["linux"]["netDevices"] = json!({"left": {"name": "eth0"}});
         let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
         namespaces.retain(|namespace| namespace["type"] != "network");
-        assert!(bundle.refused().contains("linux.netDevices : needs a network namespace"));
+        assert!(bundle.refused().contains("linux.netDevices: needs a network namespace"));
         let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
         namespaces.push(json!({"type": "network", "path": "/proc/self/ns/net"}));
-        assert!(bundle.refused().contains("linux.netDevices : needs a network namespace that is not the host's"));
+        assert!(bundle.refused().contains("linux.netDevices: needs a network namespace that is not the host's"));
         assert!(ip("link").contains("left"));
     });
 }

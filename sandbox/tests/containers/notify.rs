@@ -391,7 +391,7 @@ fn a_profile_that_asks_nobody_in_particular_is_refused() {
     let mut bundle = Bundle::new("true");
     let asks = json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]);
     bundle.spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": asks});
-    assert!(bundle.refused().starts_with("linux.seccomp.listenerPath : is missing"), "{}", bundle.refused());
+    assert!(bundle.refused().starts_with("linux.seccomp.listenerPath: is missing"), "{}", bundle.refused());
     bundle.spec["linux"]["seccomp"]["listenerPath"] = json!("agent.sock");
     assert!(bundle.refused().contains("agent.sock: is not an absolute path"));
 }

@@ -177,6 +177,14 @@ impl Drop for Bundle {
     }
 }
 
+/// A kubelet limits them always. Then a directory of cgroup v2 is among the descriptors of a child, also where
+/// everything else is v1.
+pub(crate) fn limit_huge_pages(bundle: &mut Bundle) {
+    if exists("/sys/kernel/mm/hugepages/hugepages-2048kB") {
+        bundle.spec["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]);
+    }
+}
+
 /// A running container that is deleted at the end of a test.
 pub(crate) struct Running(pub(crate) Container);
 

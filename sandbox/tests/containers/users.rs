@@ -391,6 +391,8 @@ fn is_ahead(text: &str) {
 }
 
 fn with_clocks(bundle: &mut Bundle) {
+    // The carrier has a directory of cgroup v2 to hand on.
+    limit_huge_pages(bundle);
     add_namespace(bundle, "time");
     bundle.spec["linux"]["timeOffsets"] =
         json!({"boottime": {"secs": 86_400, "nanosecs": 5}, "monotonic": {"secs": 1}});

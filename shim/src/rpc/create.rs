@@ -58,7 +58,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         bundle,
     };
     let task = match request.checkpoint.as_str() {
-        "" => Task::create(Arc::clone(&shim), plan, spec).await?,
+        "" => Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?,
         images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into()).await?,
     };
     reservation.fill(Arc::clone(&task));

@@ -396,6 +396,24 @@ mod tests {
         assert_eq!(std::fs::read_to_string(target).unwrap(), "line\nline\n");
     }
 
+    /// Needs root.
+    #[test]
+    fn fifos_and_pipes_belong_to_who_is_to_open_them_again() {
+        use std::os::unix::fs::MetadataExt;
+        let fifos = Fifos::new("owner");
+        let owner = |metadata: std::fs::Metadata| (metadata.uid(), metadata.gid());
+        let _stdio = Stdio::open(fifos.paths(), false, (1234, 567)).unwrap();
+        for stream in ["in", "out", "err"] {
+            assert_eq!(owner(std::fs::metadata(fifos.0.join(stream)).unwrap()), (1234, 567), "{stream}");
+        }
+        let paths = Paths { stdout: "binary:///logger".into(), ..Paths::default() };
+        let stdio = Stdio::open(paths, false, (1234, 567)).unwrap();
+        let [_, stdout, stderr] = plain(stdio.for_process().unwrap());
+        for stream in [stdout, stderr] {
+            assert_eq!(owner(stream.unwrap().metadata().unwrap()), (1234, 567));
+        }
+    }
+
     #[test]
     fn an_unknown_scheme_or_a_missing_fifo_is_refused_by_name() {
         let of = |stdout: &str| Stdio::open(Paths { stdout: stdout.into(), ..Paths::default() }, false, (0, 0));

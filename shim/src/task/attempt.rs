@@ -4,12 +4,18 @@ use std::sync::Arc;
 
 use loment_sandbox::container::{Container, Creating, Request};
 use oci_spec::runtime::Spec;
+use tokio::sync::Notify;
 
 use super::{Plan, characters, ready::readable};
 use crate::{failure::Result, relay::Relay, shim::Shim, stdio::Stdio};
 
 /// Makes one attempt: a container with its init at the gate, and the copying for its terminal.
-pub(super) async fn make(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(Container, Option<Arc<Relay>>)> {
+pub(super) async fn make(
+    shim: &Shim,
+    plan: &Plan,
+    spec: Arc<Spec>,
+    unwanted: &Notify,
+) -> Result<(Container, Option<Arc<Relay>>)> {
     let size = spec.process().as_ref().and_then(oci_spec::runtime::Process::console_size);
     let stdio = &plan.stdio;
     let request = Request {
@@ -23,7 +29,7 @@ pub(super) async fn make(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(C
     let mut creating = Creating::begin(request, &shim.layout)?;
     // Dropped unfinished it takes back what it has made.
     let mut pid = 0;
-    let settled = settle(shim, &mut creating, &mut pid).await;
+    let settled = settle(shim, &mut creating, &mut pid, unwanted).await;
     let made = match settled.and_then(|()| Ok(creating.finish()?)) {
         Ok(container) => with_relay(container, stdio, size).await,
         Err(failure) => Err(failure),
@@ -36,12 +42,19 @@ pub(super) async fn make(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(C
 }
 
 /// Waits until init stands at its gate. `pid` is its pid as soon as it has one: before anything else is waited for, so
-/// that nobody takes it for an orphan.
-async fn settle(shim: &Shim, creating: &mut Creating, pid: &mut i32) -> Result<()> {
+/// that nobody takes it for an orphan. A container that is not wanted any more is given up if it waits for hooks.
+async fn settle(shim: &Shim, creating: &mut Creating, pid: &mut i32, unwanted: &Notify) -> Result<()> {
     loop {
         *pid = creating.pid().max(*pid);
         shim.pids.add(*pid);
-        readable(creating).await?;
+        tokio::select! {
+            news = readable(creating) => news?,
+            () = unwanted.notified(), if creating.waits_for_others() => {
+                let reason = "was given up while it waited for hooks or mounts, because it is to be deleted";
+                creating.give_up(loment_sandbox::Error::failed("create", "the container", reason))?;
+                continue;
+            }
+        }
         if creating.advance()? {
             return Ok(());
         }

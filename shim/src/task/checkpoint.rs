@@ -61,11 +61,12 @@ impl Task {
         };
         run(&self.shim, criu).await.map_err(failed)?;
         let mut live = crate::lock(&self.live);
-        if let Vessel::Restorable(restorable) = std::mem::replace(&mut live.container, Vessel::Gone) {
-            let container = restorable.finish(&work).map_err(|error| failed(error.into()))?;
-            self.shim.pids.add(container.init().pid());
-            live.container = Vessel::Here(container);
-        }
+        let Vessel::Restorable(restorable) = std::mem::replace(&mut live.container, Vessel::Gone) else {
+            return Err(failed(Failure::precondition("it was killed meanwhile")));
+        };
+        let container = restorable.finish(&work).map_err(|error| failed(error.into()))?;
+        self.shim.pids.add(container.init().pid());
+        live.container = Vessel::Here(container);
         live.opened = true;
         drop(live);
         drop(expected);

@@ -25,7 +25,7 @@ use loment_sandbox::{
 };
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use protobuf::MessageField;
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Notify};
 
 use self::{
     exec::Exec,
@@ -125,10 +125,10 @@ pub(crate) struct Plan {
 }
 
 impl Task {
-    /// Creates the container; its init waits at the gate.
-    pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>) -> Result<Arc<Self>> {
+    /// Creates the container; its init waits at the gate. `unwanted` says that it is to be deleted already.
+    pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>, unwanted: &Notify) -> Result<Arc<Self>> {
         let private_pids = has_private_pids(&spec);
-        let (container, relay) = attempt::make(&shim, &plan, spec).await?;
+        let (container, relay) = attempt::make(&shim, &plan, spec, unwanted).await?;
         let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
         let live = Live::new(Vessel::Here(container), relay, oom_kills);
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
@@ -420,9 +420,9 @@ impl Task {
         drain(self.relay(), &self.plan.stdio).await;
         if !self.take_back() {
             self.until_done("delete", Container::try_delete).await?;
+            let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
+            self.clear_up(aftermath).await?;
         }
-        let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
-        self.clear_up(aftermath).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }
 

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use containerd_shim_protos::events::task::TaskOOM;
 use loment_sandbox::{container::Container, layer, process::Exit};
 
+use tokio::sync::Notify;
+
 use super::{Task, Vessel, attempt, stage::Stage};
 use crate::{
     events::Event,
@@ -39,7 +41,7 @@ impl Task {
         }
         layer::fresh_writable_layer(&self.plan.rootfs)?;
         let spec = Arc::new(spec::read(&self.plan.bundle)?);
-        let made = attempt::make(&self.shim, &self.plan, spec).await;
+        let made = attempt::make(&self.shim, &self.plan, spec, &Notify::new()).await;
         let (container, relay) = made?;
         let mut live = crate::lock(&self.live);
         live.container = Vessel::Here(container);

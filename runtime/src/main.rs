@@ -1,0 +1,101 @@
+//! `loment-runtime`: containers from OCI bundles, by the command line that runc and crun have.
+//!
+//! Each command is one short life of this program. What a container needs to live on is in its own processes and in its
+//! directory (`store.rs`); nothing waits for it but whoever has created it.
+
+mod args;
+mod attend;
+mod control;
+mod create;
+mod events;
+mod exec;
+mod failure;
+mod log;
+mod own;
+mod run;
+mod show;
+mod signals;
+mod spec;
+mod stats;
+mod store;
+mod streams;
+mod update;
+
+use std::process::ExitCode;
+
+use args::{Arguments, Command, Global};
+use clap::Parser;
+use failure::{Failure, Result};
+use log::Log;
+use store::Store;
+
+/// Status of a command that has failed.
+const FAILED: u8 = 1;
+
+/// Status of an exec that has failed: small numbers are the program's own.
+const EXEC_FAILED: u8 = 255;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = match Log::open(&arguments.global) {
+        Ok(log) => log.keep(),
+        Err(failure) => {
+            let _closed = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{failure}\n"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    log.debug(|| format!("{:?}", arguments.command));
+    let failed = if matches!(arguments.command, Some(Command::Exec(_))) { EXEC_FAILED } else { FAILED };
+    match run(&arguments) {
+        // Exit statuses of programs are below 256, and 128 + signal is.
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(EXEC_FAILED)),
+        Err(failure) => {
+            log.error(&failure.to_string());
+            ExitCode::from(failed)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<u32> {
+    let Some(command) = &arguments.command else {
+        return if arguments.version { version() } else { Err(Failure::new("no command is given (see --help)")) };
+    };
+    refuse_systemd(&arguments.global)?;
+    let store = Store::new(&arguments.global.root)?;
+    let done = match command {
+        Command::Create(create) => own::protect().and_then(|()| create::create(&store, &create.making, true).map(drop)),
+        Command::Run(run) => return own::protect().and_then(|()| run::run(&store, run)),
+        Command::Exec(exec) => return own::protect().and_then(|()| exec::exec(&store, exec)),
+        Command::Start(one) => run::start(&store.find(&one.id)?),
+        Command::State(one) => show::state(&store, one),
+        Command::Kill(kill) => control::kill(&store, kill),
+        Command::Delete(delete) => control::delete(&store, delete),
+        Command::Ps(ps) => show::ps(&store, ps),
+        Command::List(list) => show::list(&store, list),
+        Command::Pause(one) => control::pause(&store, one),
+        Command::Resume(one) => control::resume(&store, one),
+        Command::Update(update) => control::update(&store, update),
+        Command::Events(events) => events::events(&store, events),
+        Command::Features => streams::print(loment_sandbox::FEATURES),
+        Command::Spec(spec) => spec::write(spec),
+        Command::Checkpoint(_) | Command::Restore(_) => {
+            Err(Failure::new("checkpoint and restore are not supported by this runtime"))
+        }
+    };
+    done.map(|()| 0)
+}
+
+fn version() -> Result<u32> {
+    let version = env!("CARGO_PKG_VERSION");
+    streams::print(&format!("loment-runtime version {version}\nspec: 1.2.0\n")).map(|()| 0)
+}
+
+fn refuse_systemd(global: &Global) -> Result<()> {
+    match global.systemd_cgroup {
+        true => Err(Failure::new(
+            "--systemd-cgroup: is not supported: cgroups are made without systemd \
+             (podman: --cgroup-manager cgroupfs; docker: native.cgroupdriver=cgroupfs)",
+        )),
+        false => Ok(()),
+    }
+}
