@@ -350,7 +350,10 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
     let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
     let (inhabited, agent) = (Inhabited::default(), None);
     let cgroup = make_cgroup(plan, spec, bundle, layout)?;
-    cgroup.get()?.restrict_devices(resources(spec))?;
+    if plan.view.needs_disks() {
+        // CRIU mounts, and it is outside.
+        cgroup.get()?.restrict_devices(resources(spec))?;
+    }
     Ok((cgroup, Defaults { process, personality, filter, inhabited, agent }))
 }
 
