@@ -39,7 +39,7 @@ const NAME: &str = "gate";
 /// Makes the gate of the container whose directory this is, for [`crate::container::Extras`].
 pub fn make(directory: &Path) -> Result<OwnedFd> {
     let place = open(directory)?;
-    let listener = fresh()?;
+    let listener = fresh(SockFlag::empty())?;
     let shown = directory.join(NAME);
     bind(listener.as_raw_fd(), &address(&place).at("make a gate at", shown.display())?)
         .and_then(|()| listen(&listener, Backlog::new(4)?))
@@ -47,9 +47,11 @@ pub fn make(directory: &Path) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Whether the container whose directory this is has a gate that nobody has passed yet.
+/// Whether somebody stands at the gate of the container whose directory this is. The socket itself is asked: whoever has
+/// opened the gate may have been ended before it could take the name away. Never waits: init passes over a visitor
+/// without a word, and if it does not even take visitors it has not passed the gate.
 pub fn is_closed(directory: &Path) -> bool {
-    directory.join(NAME).exists()
+    directory.join(NAME).exists() && !matches!(visit(directory, SockFlag::SOCK_NONBLOCK), Ok(None))
 }
 
 /// Says that the gate has been passed; one that is gone has been.
@@ -64,12 +66,16 @@ pub(crate) fn forget(directory: &Path) -> Result<()> {
 
 /// Connects to the init at the gate. `None` when nobody stands there any more.
 pub(crate) fn reach(directory: &Path) -> Result<Option<ParentEnd>> {
+    Ok(visit(directory, SockFlag::empty())?.map(ParentEnd::over))
+}
+
+fn visit(directory: &Path, flags: SockFlag) -> Result<Option<OwnedFd>> {
     let place = open(directory)?;
-    let connection = fresh()?;
+    let connection = fresh(flags)?;
     let shown = directory.join(NAME);
     match connect(connection.as_raw_fd(), &address(&place).at("reach the gate at", shown.display())?) {
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
-        answer => answer.map(|()| Some(ParentEnd::over(connection))).at("reach the gate at", shown.display()),
+        answer => answer.map(|()| Some(connection)).at("reach the gate at", shown.display()),
     }
 }
 
@@ -146,8 +152,9 @@ fn endings() -> SigSet {
     Signal::iterator().filter(|signal| !spared.contains(signal)).collect()
 }
 
-fn fresh() -> Result<OwnedFd> {
-    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).at("make a socket for", "the gate")
+fn fresh(flags: SockFlag) -> Result<OwnedFd> {
+    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)
+        .at("make a socket for", "the gate")
 }
 
 fn open(directory: &Path) -> Result<File> {
