@@ -48,18 +48,11 @@ pub fn make(directory: &Path) -> Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Whether init of the container whose directory this is waits at its gate. Its socket is closed when its program is
-/// executed; that its name is gone tells only that the starter has come to its end, who may have been killed before. Init
-/// takes the visitor for one that has left without a word.
+/// Whether somebody stands at the gate of the container whose directory this is. The socket itself is asked: whoever has
+/// opened the gate may have been ended before it could take the name away. Never waits: init passes over a visitor
+/// without a word, and if it does not even take visitors it has not passed the gate.
 pub fn is_closed(directory: &Path) -> bool {
-    let visit = || -> Result<nix::Result<()>> {
-        let place = open(directory)?;
-        let visitor = fresh(SockFlag::SOCK_NONBLOCK)?;
-        let address = address(&place).at("name the gate of", directory.display())?;
-        Ok(connect(visitor.as_raw_fd(), &address))
-    };
-    // EAGAIN: more visitors than init, which may be frozen, has heard of.
-    matches!(visit(), Ok(Ok(()) | Err(Errno::EAGAIN)))
+    directory.join(NAME).exists() && !matches!(visit(directory, SockFlag::SOCK_NONBLOCK), Ok(None))
 }
 
 /// Says that the gate has been passed; one that is gone has been.
@@ -74,12 +67,16 @@ pub(crate) fn forget(directory: &Path) -> Result<()> {
 
 /// Connects to the init at the gate. `None` when nobody stands there any more.
 pub(crate) fn reach(directory: &Path) -> Result<Option<ParentEnd>> {
+    Ok(visit(directory, SockFlag::empty())?.map(ParentEnd::over))
+}
+
+fn visit(directory: &Path, flags: SockFlag) -> Result<Option<OwnedFd>> {
     let place = open(directory)?;
-    let connection = fresh(SockFlag::empty())?;
+    let connection = fresh(flags)?;
     let shown = directory.join(NAME);
     match connect(connection.as_raw_fd(), &address(&place).at("reach the gate at", shown.display())?) {
         Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(None),
-        answer => answer.map(|()| Some(ParentEnd::over(connection))).at("reach the gate at", shown.display()),
+        answer => answer.map(|()| Some(connection)).at("reach the gate at", shown.display()),
     }
 }
 
@@ -165,8 +162,8 @@ fn endings() -> SigSet {
 }
 
 fn fresh(flags: SockFlag) -> Result<OwnedFd> {
-    let flags = flags | SockFlag::SOCK_CLOEXEC;
-    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).at("make a socket for", "the gate")
+    socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)
+        .at("make a socket for", "the gate")
 }
 
 fn open(directory: &Path) -> Result<File> {

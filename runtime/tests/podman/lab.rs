@@ -92,6 +92,8 @@ impl Lab {
         command.arg("--root").arg(path("root")).arg("--runroot").arg(path("runroot")).arg("--tmpdir").arg(path("tmp"));
         command.args(["--runtime", env!("CARGO_BIN_EXE_loment-runtime"), "--cgroup-manager", "cgroupfs"]);
         command.args(["--events-backend", "file", "--log-level", "error"]);
+        // conmon writes its file `oom` into its working directory.
+        command.current_dir(&self.directory);
         command.env("CONTAINERS_CONF", path("containers.conf")).env("HOME", &self.directory).env("TMPDIR", "/tmp");
         let (verb, rest) = args.split_first().unwrap();
         command.arg(verb).args(self.parent_of(verb, rest)).args(rest).stdin(Stdio::null());
