@@ -97,13 +97,33 @@ impl Cgroup {
         v1.chain(unified)
     }
 
-    /// Sets limits before the first process enters (`create`) or while processes run (`update`). What is not given
-    /// stays as it is.
+    /// Sets limits before the first process enters. What is not given stays as it is.
     ///
     /// A value of 0 for shares, quota, period, weights, pids and memory means "not given", a negative one "no limit",
     /// as with every other runtime. What this layout cannot do is an error of kind [`io::ErrorKind::Unsupported`],
     /// except for kernel memory limits, which the kernel has dropped.
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        self.set(resources, false)
+    }
+
+    /// [`Cgroup::apply`] for a container that is being made: where nothing is said about devices, it gets those that
+    /// the specification promises to every container, and no others.
+    pub fn confine(&self, resources: &LinuxResources) -> Result<()> {
+        self.apply(resources)?;
+        let unsaid = resources.devices().as_ref().is_none_or(Vec::is_empty);
+        if unsaid && self.dir(Controller::Devices).is_some() {
+            self.apply_devices(&devices::rules(&[])?)?;
+        }
+        Ok(())
+    }
+
+    /// [`Cgroup::apply`] while processes run: when the kernel refuses a value, those that were written before it are
+    /// put back, so that the limits are all old or all new.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        self.set(resources, true)
+    }
+
+    fn set(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
         if self.process_dir().is_none() {
             return Err(self.nowhere());
         }
@@ -112,6 +132,10 @@ impl Cgroup {
         {
             self.check_memory_fits(memory.limit())?;
         }
+        let rules = match resources.devices() {
+            Some(list) if !list.is_empty() => Some(devices::rules(list)?),
+            _ => None,
+        };
         let groups = match &self.v2 {
             Some(dir) => v2::plan(resources, || dir.read_string("cpu.max").ok().flatten())?,
             None => v1::plan(resources, self.hugetlb_files())?,
@@ -120,14 +144,15 @@ impl Cgroup {
             Some(limits) if !limits.is_empty() => self.hugetlb_directory()?,
             _ => None,
         };
-        plan::run(&groups, |controller| match (controller, &hybrid) {
+        let dir_of = |controller| match (controller, &hybrid) {
             (Controller::Hugetlb, Some(dir)) => Some(dir),
             _ => self.dir(controller),
-        })?;
-        match resources.devices() {
-            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
-            _ => Ok(()),
+        };
+        match all_or_none {
+            true => plan::run_whole(&groups, dir_of)?,
+            false => plan::run(&groups, dir_of)?,
         }
+        rules.map_or(Ok(()), |rules| self.apply_devices(&rules))
     }
 
     fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {

@@ -263,7 +263,18 @@ mod tests {
 
     #[test]
     fn shares_become_the_weights_that_other_runtimes_give() {
-        let table = [(2, 1), (10, 4), (102, 17), (256, 35), (512, 59), (1024, 100), (2048, 174), (4096, 303)];
+        let table = [
+            (2, 1),
+            (10, 4),
+            (102, 17),
+            (256, 35),
+            (512, 59),
+            (1024, 100),
+            (2000, 170),
+            (2048, 174),
+            (4096, 303),
+            (22_000, 1204),
+        ];
         for (shares, weight) in table.into_iter().chain([(0, 1), (1, 1), (262_144, 10_000), (u64::MAX, 10_000)]) {
             assert_eq!(weight_of_shares(shares), weight, "{shares} shares");
         }

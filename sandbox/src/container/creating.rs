@@ -8,7 +8,7 @@ use std::{
 
 use loment_cgroups::{Cgroup, Layout};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
     Container, Defaults, Request, Role,
@@ -146,8 +146,10 @@ impl Nursery<'_> {
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    if let Some(resources) = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
-        cgroup.get()?.apply(resources)?;
+    let given = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    match given {
+        Some(resources) => cgroup.get()?.confine(resources)?,
+        None => cgroup.get()?.confine(&LinuxResources::default())?,
     }
     Ok(cgroup)
 }
