@@ -279,6 +279,18 @@ impl Cgroup {
         .map_err(|e| Error::new("read statistics of", present.path().display(), e))
     }
 
+    /// A part of the statistics in one set of units on every layout. A cgroup that is gone is an error of kind
+    /// [`io::ErrorKind::NotFound`].
+    pub fn usage(&self) -> Result<stats::Usage> {
+        let present = self.process_dir().ok_or_else(|| self.nowhere())?;
+        present.open("cgroup.procs", OFlag::O_PATH).map_err(|_| self.nowhere())?;
+        match &self.v2 {
+            Some(dir) => stats::usage::read_v2(dir),
+            None => stats::usage::read_v1(|controller| self.dir(controller), self.unified()?.as_ref()),
+        }
+        .map_err(|e| Error::new("read usage of", present.path().display(), e))
+    }
+
     /// How many processes the kernel has killed here and below for want of memory.
     pub fn oom_kills(&self) -> Result<u64> {
         let (dir, kills) = match (&self.v2, self.dir(Controller::Memory)) {
@@ -340,6 +352,20 @@ impl Cgroup {
     /// For parents that containers share: what others have below them is left alone.
     pub fn remove_if_empty(&self) -> Result<bool> {
         remove::remove_if_empty(self.roots(), &self.path)
+    }
+
+    /// The cgroup above this one; `None` below the root.
+    pub(crate) fn parent(&self) -> Result<Option<Self>> {
+        match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => Self::open_relative(&self.layout, parent.to_owned()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether what was killed for want of memory is still counted when its cgroup is gone: on v1 it is counted where
+    /// the process was, on v2 in all cgroups above as well.
+    pub(crate) fn remembers_kills(&self) -> bool {
+        self.v2.is_some()
     }
 
     fn roots(&self) -> impl Iterator<Item = &Dir> {

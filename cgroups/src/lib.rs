@@ -47,6 +47,7 @@ mod mountinfo;
 mod oom;
 mod path;
 mod plan;
+mod pod;
 mod procs;
 mod rdma;
 mod remove;
@@ -62,5 +63,6 @@ pub use crate::{
     error::{Error, Result},
     layout::{Kind, Layout},
     oom::OomWatch,
+    pod::Pod,
     stats::Stats,
 };

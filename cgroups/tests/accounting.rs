@@ -7,9 +7,9 @@ use std::{
     os::{fd::AsFd, unix::process::ExitStatusExt},
 };
 
-use common::TestCgroup;
+use common::{TestCgroup, layout, unique_path, until};
 use libcgroups::common::CgroupManager;
-use loment_cgroups::{OomWatch, Stats, stats::v1};
+use loment_cgroups::{Cgroup, OomWatch, Pod, Stats, stats::v1};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
@@ -78,10 +78,9 @@ fn an_empty_cgroup_has_statistics_without_limits() {
     assert_eq!(stats.hugetlb, []);
 }
 
-#[test]
-fn what_a_process_writes_to_a_disk_is_counted() {
-    let cgroup = TestCgroup::new();
-    let file = std::env::current_dir().unwrap().join(format!("loment-test-io-{}", std::process::id()));
+/// Lets a process of the cgroup write so many mebibytes; answers the disk.
+fn write_to_disk(cgroup: &TestCgroup, mebibytes: u32) -> (u64, u64) {
+    let file = std::env::current_dir().unwrap().join(format!("loment-test-io-{}-{mebibytes}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let disk = nix::sys::stat::stat(&file).unwrap().st_dev;
     let (major, minor) = (nix::sys::stat::major(disk), nix::sys::stat::minor(disk));
@@ -89,15 +88,116 @@ fn what_a_process_writes_to_a_disk_is_counted() {
     cgroup
         .apply(json!({"blockIO": {"throttleWriteBpsDevice": [{"major": major, "minor": minor, "rate": 1_u64 << 40}]}}));
     // v1 counts for a process what it writes itself; what the page cache writes later is nobody's.
-    let target = format!("of={}", file.display());
-    let mut process = cgroup.spawn("dd", &["if=/dev/zero", &target, "bs=1M", "count=4", "oflag=direct", "status=none"]);
+    let (target, count) = (format!("of={}", file.display()), format!("count={mebibytes}"));
+    let mut process = cgroup.spawn("dd", &["if=/dev/zero", &target, "bs=1M", &count, "oflag=direct", "status=none"]);
     let written = process.0.wait().unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(written.success());
+    (major, minor)
+}
+
+#[test]
+fn what_a_process_writes_to_a_disk_is_counted() {
+    let cgroup = TestCgroup::new();
+    let (major, minor) = write_to_disk(&cgroup, 4);
     let entries = stats(&cgroup).blkio.unwrap().io_service_bytes_recursive;
     let sum: u64 =
         entries.iter().filter(|e| e.op == "Write" && (e.major, e.minor) == (major, minor)).map(|e| e.value).sum();
     assert!(sum >= 4 << 20, "{entries:?}");
+}
+
+/// Within five per cent.
+fn about(value: u64, expected: u64) -> bool {
+    value.abs_diff(expected) * 20 <= expected
+}
+
+#[test]
+fn half_a_cpu_for_five_seconds_is_what_the_load_itself_has_measured() {
+    let cgroup = TestCgroup::new();
+    cgroup.apply(json!({"cpu": {"quota": 50_000, "period": 100_000}}));
+    // `times` is getrusage: minutes and seconds in user mode and in the kernel.
+    let burn = "end=$((SECONDS+5)); while ((SECONDS<end)); do :; done; times; read";
+    let mut process = cgroup.spawn("bash", &["-c", burn]);
+    let line = process.listen();
+    let milliseconds = |time: &str| -> u64 {
+        let (minutes, seconds) = time.strip_suffix('s').unwrap().split_once('m').unwrap();
+        minutes.parse::<u64>().unwrap() * 60_000 + seconds.replace('.', "").parse::<u64>().unwrap()
+    };
+    let measured: u64 = line.split_whitespace().map(milliseconds).sum();
+    let usage = cgroup.usage().unwrap();
+    assert!(about(usage.cpu.total / 1_000_000, measured), "{line:?}, {:?}", usage.cpu);
+    assert!(about(stats(&cgroup).cpu.unwrap().usage.total / 1_000_000, measured), "{line:?}");
+    assert_eq!((usage.cpu.quota, usage.cpu.period), (Some(50_000), 100_000));
+    // On a machine with time to spare it is held back in each of fifty periods.
+    assert!(usage.cpu.throttled_periods > 0 && usage.cpu.throttled > 0, "{:?}", usage.cpu);
+    process.say("");
+}
+
+#[test]
+fn sixty_four_mebibytes_and_twenty_processes_are_counted() {
+    let cgroup = TestCgroup::new();
+    // dd has read into its buffer when it begins to write, and nobody reads what it writes.
+    let work = "for i in {1..18}; do sleep 100 & done; echo ready; exec dd if=/dev/zero bs=64M count=1 status=none";
+    let process = cgroup.spawn("bash", &["-c", &format!("sleep 100 & {work}")]);
+    process.hear("ready");
+    until("all memory has been touched", || cgroup.usage().unwrap().memory.anonymous >= 64 << 20);
+    let usage = cgroup.usage().unwrap();
+    assert!(about(usage.memory.anonymous, 64 << 20), "{:?}", usage.memory);
+    assert!(usage.memory.peak >= usage.memory.working_set && usage.memory.working_set >= 64 << 20);
+    assert_eq!(usage.pids.current, 20);
+    let stats = stats(&cgroup);
+    assert!(about(stats.memory.unwrap().total_rss, 64 << 20));
+    assert_eq!(stats.pids.unwrap().current, 20);
+    cgroup.kill().unwrap();
+}
+
+#[test]
+fn a_hundred_mebibytes_written_are_counted() {
+    let cgroup = TestCgroup::new();
+    let written = write_to_disk(&cgroup, 100);
+    let io = cgroup.usage().unwrap().io;
+    let entry = io.iter().find(|entry| (entry.major, entry.minor) == written).unwrap();
+    assert!(about(entry.wbytes, 100 << 20), "{io:?}");
+    assert!(loment_cgroups::stats::device_name(entry.major, entry.minor).unwrap().starts_with("/dev/"));
+}
+
+#[test]
+fn a_pods_own_cgroup_counts_the_living_the_dead_and_what_belongs_to_no_container() {
+    let pod_path = unique_path().join("poduid-1");
+    let pod = TestCgroup::at(pod_path.clone());
+    let [first, second] = ["first", "second"].map(|name| TestCgroup::at(pod_path.join(name)));
+    let sum = Pod::around(&first.cgroup, Some("uid-1")).unwrap();
+    assert_eq!(sum.cgroup().unwrap().path(), pod.cgroup.path());
+    for cgroup in [&first, &second, &pod] {
+        let mut burn = cgroup.spawn("bash", &["-c", "for i in {1..200000}; do :; done"]);
+        assert!(burn.0.wait().unwrap().success());
+    }
+    let parts = [&first, &second].map(|cgroup| cgroup.usage().unwrap().cpu.total);
+    first.cgroup.remove().unwrap();
+    let whole = sum.usage([].iter()).unwrap();
+    assert!(whole.cpu.total > parts.iter().sum(), "{parts:?} and the pod's own make {:?}", whole.cpu);
+    drop((first, second));
+    assert_eq!(sum.usage([].iter()).unwrap().cpu.total, whole.cpu.total);
+    drop(pod);
+    Cgroup::open(&layout(), pod_path.parent().unwrap()).unwrap().remove().unwrap();
+}
+
+#[test]
+fn a_pod_without_a_cgroup_of_its_own_is_a_sum_that_remembers_the_dead() {
+    let [first, second] = [TestCgroup::new(), TestCgroup::new()];
+    let mut sum = Pod::around(&first.cgroup, Some("uid-1")).unwrap();
+    assert!(sum.cgroup().is_none());
+    for cgroup in [&first, &second] {
+        let mut burn = cgroup.spawn("bash", &["-c", "for i in {1..100000}; do :; done"]);
+        assert!(burn.0.wait().unwrap().success());
+    }
+    let usages = [&first, &second].map(|cgroup| cgroup.usage().unwrap());
+    let both = sum.usage(usages.iter()).unwrap();
+    assert_eq!(both.cpu.total, usages[0].cpu.total + usages[1].cpu.total);
+    sum.bury(&usages[0]);
+    let after = sum.usage(usages[1..].iter()).unwrap();
+    assert_eq!((after.cpu.total, after.memory.faults), (both.cpu.total, both.memory.faults));
+    assert_eq!(after.memory.usage, usages[1].memory.usage);
 }
 
 /// Takes 64 MiB where 8 are allowed.

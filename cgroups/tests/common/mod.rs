@@ -118,14 +118,19 @@ impl Process {
         writeln!(self.0.stdin.as_mut().expect("stdin"), "{line}").expect("write to child");
     }
 
-    /// Waits for a line of its output.
+    /// Waits for this line of its output.
     pub fn hear(&self, line: &str) {
+        assert_eq!(self.listen().trim(), line);
+    }
+
+    /// Waits for a line of its output.
+    pub fn listen(&self) -> String {
         let mut output = BufReader::new(
             self.0.stdout.as_ref().expect("stdout").as_fd().try_clone_to_owned().map(File::from).expect("copy"),
         );
         let mut heard = String::new();
         output.read_line(&mut heard).expect("read from child");
-        assert_eq!(heard.trim(), line);
+        heard
     }
 
     /// User and system time used so far, in clock ticks.
