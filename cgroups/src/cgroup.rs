@@ -301,6 +301,16 @@ impl Cgroup {
         kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))
     }
 
+    /// Of [`Cgroup::oom_kills`], those in this very cgroup: the others were in cgroups that the container has made.
+    pub fn own_oom_kills(&self) -> Result<u64> {
+        let (dir, kills) = match (&self.v2, self.dir(Controller::Memory)) {
+            (Some(dir), _) => (dir, oom::own_kills(dir, "memory.events.local")),
+            (None, Some(dir)) => (dir, oom::own_kills(dir, "memory.oom_control")),
+            (None, None) => return Err(self.no_memory_controller()),
+        };
+        kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))
+    }
+
     /// A descriptor that becomes readable when the count of [`Cgroup::oom_kills`] may have changed.
     pub fn watch_oom(&self) -> Result<OomWatch> {
         let (dir, watch) = match (&self.v2, self.dir(Controller::Memory)) {

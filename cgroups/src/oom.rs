@@ -73,6 +73,11 @@ pub(crate) fn kills_v1(memory: &Dir) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Those of one cgroup without the ones below, from the file that counts them.
+pub(crate) fn own_kills(dir: &Dir, file: &str) -> io::Result<u64> {
+    Ok(dir.read_string(file)?.map_or(0, |text| parse::keyed(&text, "oom_kill")))
+}
+
 /// v2 counts this cgroup and those below.
 pub(crate) fn kills_v2(dir: &Dir) -> io::Result<u64> {
     Ok(dir.read_string("memory.events")?.map_or(0, |text| parse::keyed(&text, "oom_kill")))

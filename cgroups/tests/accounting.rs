@@ -237,6 +237,8 @@ fn a_kill_in_a_cgroup_that_the_container_has_made_is_counted() {
     let nested = TestCgroup::at(cgroup.path.join("nested"));
     eat(&nested);
     assert!(cgroup.oom_kills().unwrap() >= 1);
+    assert_eq!(cgroup.own_oom_kills().unwrap(), 0, "it was not in the container's own");
+    assert_eq!(nested.own_oom_kills().unwrap(), cgroup.oom_kills().unwrap());
     assert!(is_readable(&watch, 10_000), "the limit that was hit is the container's");
 }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use loment_cgroups::Layout;
+use loment_cgroups::{Cgroup, Layout, Pod, stats::Usage};
 use tokio::sync::Notify;
 
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Shim {
     /// Who runs the pod, when the shim does.
     pub(crate) host: OnceLock<Arc<Host>>,
     tasks: Mutex<HashMap<String, Slot>>,
+    /// What the pod uses as a whole.
+    pod: Mutex<Pod>,
     /// A Create has come to its end, good or bad.
     made: Notify,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
@@ -55,6 +57,7 @@ impl Shim {
             pids: Pids::default(),
             host: OnceLock::new(),
             tasks: Mutex::default(),
+            pod: Mutex::default(),
             made: Notify::new(),
             shutdown_asked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -95,6 +98,38 @@ impl Shim {
         }
     }
 
+    /// Every task there is.
+    pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
+        let tasks = crate::lock(&self.tasks);
+        let here = |slot: &Slot| match slot {
+            Slot::Here(task) => Some(Arc::clone(task)),
+            Slot::Reserved => None,
+        };
+        tasks.values().filter_map(here).collect()
+    }
+
+    /// The pod is the one of this sandbox.
+    pub(crate) fn is_around(&self, sandbox: &Task, uid: Option<&str>) {
+        match sandbox.with_container(|container| Ok(Pod::around(container.cgroup(), uid)?)) {
+            Ok(pod) => *crate::lock(&self.pod) = pod,
+            // Its containers are added up.
+            Err(failure) => log::warn!("look for the cgroup of the pod: {failure}"),
+        }
+    }
+
+    /// Whether the pod has a cgroup of its own, which counts for it.
+    pub(crate) fn pod_has_cgroup(&self) -> bool {
+        crate::lock(&self.pod).cgroup().is_some()
+    }
+
+    /// What the pod uses and has used as a whole, given what its containers use; how many processes it has, if it has a
+    /// cgroup of its own.
+    pub(crate) fn pod_usage<'a>(&self, containers: impl Iterator<Item = &'a Usage>) -> Result<(Usage, Option<u64>)> {
+        let pod = crate::lock(&self.pod);
+        let processes = pod.cgroup().map(Cgroup::pids).transpose()?;
+        Ok((pod.usage(containers)?, processes.map(|pids| pids.len() as u64)))
+    }
+
     /// Forgets a task that has been deleted; false when it had been forgotten, whoever has its id by now.
     pub(crate) fn remove(&self, task: &Arc<Task>) -> bool {
         let mut tasks = crate::lock(&self.tasks);
@@ -103,6 +138,9 @@ impl Shim {
             tasks.remove(task.id());
         }
         drop(tasks);
+        if let (true, Some(usage)) = (is_here, task.last_usage()) {
+            crate::lock(&self.pod).bury(&usage);
+        }
         self.leave_if_unwanted();
         is_here
     }

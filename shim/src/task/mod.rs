@@ -7,6 +7,7 @@ mod memory;
 pub(crate) mod ready;
 pub(crate) mod stage;
 mod supervised;
+pub(crate) mod usage;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,7 @@ use std::{
 };
 
 use containerd_shim_protos::events::task::{TaskExit, TaskStart};
+use loment_cgroups::stats::Usage;
 use loment_sandbox::{
     container::{Container, Role, RootfsMount},
     process::Exit,
@@ -27,6 +29,7 @@ use tokio::sync::Mutex as Turn;
 use self::{
     exec::Exec,
     exit::ExitCell,
+    memory::Kills,
     ready::readable,
     stage::{Stage, Step},
 };
@@ -64,8 +67,9 @@ struct Live {
     container: Container,
     relay: Option<Arc<Relay>>,
     execs: BTreeMap<String, Arc<Exec>>,
-    /// Memory kills that have been told.
-    oom_kills: u64,
+    kills: Kills,
+    /// What it had used when its cgroup was about to be removed.
+    last_usage: Option<Usage>,
     /// Whether the gate of the present attempt has been opened.
     opened: bool,
     /// Whether the process of the present attempt has been reaped.
@@ -78,6 +82,8 @@ struct Live {
 pub(crate) struct Plan {
     /// containerd's id.
     pub(crate) id: String,
+    /// Its name in its pod; empty when nobody has given it one.
+    pub(crate) name: String,
     /// Absolute path of the bundle.
     pub(crate) bundle: PathBuf,
     /// containerd's mounts.
@@ -95,13 +101,14 @@ impl Task {
     pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>) -> Result<Arc<Self>> {
         let private_pids = has_private_pids(&spec);
         let (container, relay) = attempt::make(&shim, &plan, spec).await?;
-        let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
+        let kills = Kills::from(container.cgroup().oom_kills().unwrap_or_default());
         let live = Live {
             stage: Stage::Created,
             container,
             relay,
             execs: BTreeMap::new(),
-            oom_kills,
+            kills,
+            last_usage: None,
             opened: false,
             reaped: false,
             untold: None,
@@ -109,9 +116,7 @@ impl Task {
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
         let task = Arc::new(Self { plan, private_pids, shim, turn, live, exit });
         tokio::spawn(Arc::clone(&task).watch());
-        if task.plan.member.is_none() {
-            tokio::spawn(Arc::clone(&task).watch_memory());
-        }
+        tokio::spawn(Arc::clone(&task).watch_memory());
         Ok(task)
     }
 
@@ -205,7 +210,7 @@ impl Task {
         }
         let exit = self.reap();
         if let Some(member) = self.plan.member.clone() {
-            let oom_killed = self.count_oom_kills() > 0;
+            let oom_killed = self.ended_for_memory(exit);
             let _turn = self.turn.lock().await;
             member.exited(exit, oom_killed);
             return;
@@ -214,7 +219,9 @@ impl Task {
         hand_over(&self.plan.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
-        self.publish_oom();
+        if self.ended_for_memory(exit) {
+            self.publish_oom();
+        }
         self.finish(exit);
     }
 
@@ -280,6 +287,7 @@ impl Task {
             member.kill_requested(signal);
             return Ok(());
         }
+        self.note_signal(signal);
         let paused = self.stage() == Stage::Paused;
         let sent = self.with_container(|container| {
             let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
@@ -292,6 +300,14 @@ impl Task {
         match sent? {
             true => Ok(()),
             false => Err(exec::finished(&self.plan.id)),
+        }
+    }
+
+    /// Remembers that a client has sent a signal. Who has ended before it needed none.
+    fn note_signal(&self, signal: i32) {
+        let mut live = crate::lock(&self.live);
+        if !live.container.init().has_ended() {
+            live.kills.sent(signal);
         }
     }
 
@@ -375,6 +391,7 @@ impl Task {
         if let Some(relay) = self.relay() {
             drain(&relay).await;
         }
+        self.keep_usage();
         self.until_done("delete", Container::try_delete).await?;
         Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
     }

@@ -2,12 +2,10 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use containerd_shim_protos::events::task::TaskOOM;
 use loment_sandbox::{container::Container, layer, process::Exit};
 
 use super::{Task, attempt, stage::Stage};
 use crate::{
-    events::Event,
     failure::{Failure, Result},
     spec,
 };
@@ -41,6 +39,7 @@ impl Task {
         let (container, relay) = made?;
         let mut live = crate::lock(&self.live);
         live.container = container;
+        live.kills = live.kills.renewed();
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
@@ -50,6 +49,7 @@ impl Task {
 
     /// Sends a signal to the present attempt. One that has ended needs none.
     pub(crate) fn signal_attempt(&self, signal: i32) -> Result<()> {
+        self.note_signal(signal);
         self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
     }
 
@@ -58,7 +58,7 @@ impl Task {
         let exit = Exit { code, at: SystemTime::now() };
         super::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
-            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.plan.id.clone(), ..TaskOOM::default() }));
+            self.publish_oom();
         }
         let mut live = crate::lock(&self.live);
         if live.stage == Stage::Created {
