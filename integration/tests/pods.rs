@@ -4,6 +4,7 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod accounting;
     pub(crate) mod command;
     pub(crate) mod errors;
     pub(crate) mod exec;
@@ -22,13 +23,13 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
-use pods::{command, errors, exec, init, lifecycle, logs, resources, sharing, supervised, users};
+use pods::{accounting, command, errors, exec, init, lifecycle, logs, resources, sharing, supervised, users};
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
-/// The modules whose pods are run by the shim, made by `loment create`.
-const BY_THE_SHIM: [&str; 3] = ["command", "init", "supervised"];
+/// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
+const BY_THE_SHIM: [&str; 4] = ["accounting", "command", "init", "supervised"];
 
 type Case = for<'a> fn(&'a Node<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
@@ -41,6 +42,16 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        accounting::a_known_load_is_reported_within_five_per_cent,
+        accounting::a_pods_total_has_what_its_init_container_has_used,
+        accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
+        accounting::a_container_that_dies_at_once_for_memory_is_told_before_its_exit_each_time,
+        accounting::a_container_that_only_lost_a_child_ends_as_it_ends,
+        accounting::a_pod_that_the_shim_runs_tells_whom_the_kernel_killed,
+        accounting::top_shows_pods_with_their_containers_below_and_refuses_what_there_is_not,
+        accounting::a_pod_of_another_runtime_is_shown_as_containerd_knows_it,
+        accounting::top_refreshes_on_a_terminal_until_it_is_interrupted,
+        accounting::prometheus_reads_what_cadvisors_users_know,
         command::the_manifest_with_three_busybox_containers_runs_unchanged,
         command::the_manifest_with_a_web_server_runs_unchanged_and_other_pods_reach_it,
         command::the_demonstration_pod_succeeds,

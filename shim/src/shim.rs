@@ -2,20 +2,21 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use loment_cgroups::{Cgroup, Layout, Pod, stats::Usage};
+use loment_cgroups::{Layout, Pod};
 use tokio::sync::Notify;
 
 use crate::{
     events::Events,
     failure::{Failure, Result},
     pod::host::Host,
-    task::Task,
+    task::{Task, usage::Measured},
 };
 
 /// Everything that one shim serves: the containers of one pod.
@@ -122,12 +123,17 @@ impl Shim {
         crate::lock(&self.pod).cgroup().is_some()
     }
 
-    /// What the pod uses and has used as a whole, given what its containers use; how many processes it has, if it has a
-    /// cgroup of its own.
-    pub(crate) fn pod_usage<'a>(&self, containers: impl Iterator<Item = &'a Usage>) -> Result<(Usage, Option<u64>)> {
+    /// What the pod uses and has used as a whole, given its containers.
+    pub(crate) fn measure_pod(&self, containers: &[Measured]) -> Result<Measured> {
         let pod = crate::lock(&self.pod);
-        let processes = pod.cgroup().map(Cgroup::pids).transpose()?;
-        Ok((pod.usage(containers)?, processes.map(|pids| pids.len() as u64)))
+        let usage = pod.usage(containers.iter().map(|container| &container.usage))?;
+        Ok(match pod.cgroup() {
+            Some(own) => Measured { usage, processes: own.pids()?.len() as u64, cgroup: own.path().to_owned() },
+            None => {
+                let processes = containers.iter().map(|container| container.processes).sum();
+                Measured { usage, processes, cgroup: PathBuf::new() }
+            }
+        })
     }
 
     /// Forgets a task that has been deleted; false when it had been forgotten, whoever has its id by now.

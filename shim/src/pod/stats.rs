@@ -16,39 +16,42 @@ use crate::{
 pub(super) fn read(shim: &Shim) -> Result<StatsResponse> {
     let mut tasks = shim.tasks();
     tasks.sort_unstable_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
-    let mut measured = Vec::with_capacity(tasks.len());
     let has_cgroup = shim.pod_has_cgroup();
+    let (mut names, mut measured) = (Vec::with_capacity(tasks.len()), Vec::with_capacity(tasks.len()));
     for task in tasks {
         if has_cgroup && task.last_usage().is_some() {
             // It is being deleted: what it has used is the pod's.
             continue;
         }
         match task.measure() {
-            Ok(of_task) => measured.push((task, of_task)),
+            Ok(container) => {
+                names.push(task);
+                measured.push(container);
+            }
             Err(failure) => log::warn!("measure container {}: {failure}", task.id()),
         }
     }
-    let (pod, own_processes) = shim.pod_usage(measured.iter().map(|(_, of_task)| &of_task.usage))?;
-    let processes = own_processes.unwrap_or_else(|| measured.iter().map(|(_, of_task)| of_task.processes).sum());
+    let pod = shim.measure_pod(&measured)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| Failure::unknown("the clock is before 1970"))?;
-    let containers = measured.iter().map(|(task, Measured { usage, processes })| ContainerUsage {
+    let containers = names.iter().zip(&measured).map(|(task, container)| ContainerUsage {
         name: if task.is_sandbox() { String::new() } else { task.name().to_owned() },
         id: task.id().to_owned(),
         sandbox: task.is_sandbox(),
-        usage: MessageField::some(describe(usage, *processes)),
+        usage: MessageField::some(describe(container)),
+        cgroup: container.cgroup.display().to_string(),
         ..ContainerUsage::default()
     });
     Ok(StatsResponse {
         at_unix_nanos: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-        pod: MessageField::some(describe(&pod, processes)),
-        own_cgroup: own_processes.is_some(),
+        pod: MessageField::some(describe(&pod)),
+        cgroup: pod.cgroup.display().to_string(),
         containers: containers.collect(),
         ..StatsResponse::default()
     })
 }
 
-fn describe(usage: &stats::Usage, processes: u64) -> Usage {
-    let stats::Usage { cpu, memory, pids, io, pressure } = usage;
+fn describe(measured: &Measured) -> Usage {
+    let stats::Usage { cpu, memory, pids, io, pressure } = &measured.usage;
     Usage {
         cpu_nanos: cpu.total,
         cpu_user_nanos: cpu.user,
@@ -75,7 +78,7 @@ fn describe(usage: &stats::Usage, processes: u64) -> Usage {
         oom_kills: memory.oom_kills,
         tasks: pids.current,
         tasks_limit: pids.limit,
-        processes,
+        processes: measured.processes,
         io: io.iter().map(device).collect(),
         cpu_pressure: under(pressure.as_ref(), |pressure| pressure.cpu),
         memory_pressure: under(pressure.as_ref(), |pressure| pressure.memory),

@@ -1,17 +1,21 @@
 //! What a container uses, also when its cgroup has just been removed.
 
+use std::path::PathBuf;
+
 use loment_cgroups::stats::{Usage, usage::Memory};
 use loment_sandbox::container::Role;
 
 use super::Task;
 use crate::failure::Result;
 
-/// A container and what it uses.
+/// A cgroup and what it uses.
 pub(crate) struct Measured {
-    /// Usage of its cgroup.
+    /// Usage.
     pub(crate) usage: Usage,
     /// Processes in it.
     pub(crate) processes: u64,
+    /// Where it is below the mount points.
+    pub(crate) cgroup: PathBuf,
 }
 
 impl Task {
@@ -27,12 +31,12 @@ impl Task {
 
     /// What it uses now, or has used.
     pub(crate) fn measure(&self) -> Result<Measured> {
-        if let Some(usage) = self.last_usage() {
-            return Ok(Measured { usage, processes: 0 });
-        }
+        let last = self.last_usage();
         self.with_container(|container| {
             let cgroup = container.cgroup();
-            Ok(Measured { usage: cgroup.usage()?, processes: cgroup.pids()?.len() as u64 })
+            let processes = if last.is_some() { 0 } else { cgroup.pids()?.len() as u64 };
+            let usage = last.map_or_else(|| cgroup.usage(), Ok)?;
+            Ok(Measured { usage, processes, cgroup: cgroup.path().to_owned() })
         })
     }
 
