@@ -175,6 +175,24 @@ fn processes_are_listed_frozen_thawed_accounted_and_killed() {
 }
 
 #[test]
+fn the_pod_counts_its_containers_also_when_they_are_gone() {
+    let v2 = V2::new();
+    let cgroup = v2.cgroup();
+    let pod = crate::Pod::around(&cgroup, Some("pod")).unwrap();
+    assert_eq!(pod.cgroup().unwrap().path(), v2.path.join("pod"));
+    let process = v2.spawn(&cgroup, "while :; do :; done");
+    until(|| cgroup.usage().unwrap().cpu.total > 50_000_000);
+    drop(process);
+    until(|| cgroup.pids().unwrap().is_empty());
+    let used = cgroup.usage().unwrap();
+    assert_eq!(used.cpu.total % 1000, 0, "nanoseconds of the kernel's microseconds");
+    assert!(used.pressure.is_some(), "a kernel without pressure stall information");
+    cgroup.remove().unwrap();
+    let total = pod.usage([].iter()).unwrap();
+    assert!(total.cpu.total >= used.cpu.total, "{total:?} and {used:?}");
+}
+
+#[test]
 fn remove_takes_nested_cgroups_and_says_when_it_is_in_use() {
     let v2 = V2::new();
     let cgroup = v2.cgroup();
