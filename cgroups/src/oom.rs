@@ -17,8 +17,8 @@ use nix::{
 
 use crate::{dir::Dir, dir::read_at, stats::parse, tree};
 
-/// Readable when something ran out of memory: an eventfd on v1, an inotify descriptor on v2. Also readable once when
-/// the cgroup is removed.
+/// Readable when something ran out of memory: an eventfd on v1, an inotify descriptor on v2. On v1 also readable once
+/// when the cgroup is removed (the kernel's cgroup file system tells an inotify nothing of that: seen on Linux 6.1).
 ///
 /// v1 notifies when the memory has run out, which may be an instant before the kill is counted; and it does not
 /// notify of a limit that a container has set on a cgroup of its own below. Read [`crate::Cgroup::oom_kills`] once

@@ -13,6 +13,7 @@ pub mod images;
 pub mod isolate;
 pub mod lab;
 pub mod loment;
+mod patience;
 pub mod pod;
 pub mod process;
 pub mod programs;
@@ -20,4 +21,5 @@ pub mod requirements;
 pub mod supervise;
 
 pub use lab::{Lab, Options};
+pub use patience::patience;
 pub use supervise::in_lab;

@@ -1,6 +1,8 @@
 //! Pods on a real containerd, one test for each promise. They run in a lab of their own, through the shim unless
 //! `LOMENT_TEST_HANDLER` names another runtime class: with `runc` the tests themselves are tested.
 //!
+//! `LOMENT_TEST_CASES` names those to run, separated by spaces, where one filter does not say it.
+//!
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
@@ -22,7 +24,7 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
-use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
+use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{accounting, command, errors, exec, init, lifecycle, logs, resources, sharing, supervised, users};
 
 /// A test that takes longer hangs.
@@ -144,7 +146,11 @@ struct Setting {
 }
 
 fn trials(setting: Option<&Setting>) -> Vec<Trial> {
-    let cases = all().into_iter();
+    let chosen = env::var("LOMENT_TEST_CASES").unwrap_or_default();
+    let is_chosen = |module: &str, name: &str| {
+        chosen.is_empty() || chosen.split(' ').any(|case| format!("{module}::{name}").starts_with(case))
+    };
+    let cases = all().into_iter().filter(|(module, name, _)| is_chosen(module, name));
     cases
         .map(|(module, name, case)| {
             let setting = setting.cloned();
@@ -165,8 +171,9 @@ fn run(setting: &Setting, case: Case) -> Result<()> {
     let logged = lab.log_lines();
     let result = block_on(async {
         let node = Node::connect(lab, &setting.handler).await?;
-        let test = tokio::time::timeout(HUNG, case(&node));
-        test.await.unwrap_or_else(|_| bail!("the test did not end within {HUNG:?}"))
+        let hung = patience(HUNG);
+        let test = tokio::time::timeout(hung, case(&node));
+        test.await.unwrap_or_else(|_| bail!("the test did not end within {hung:?}"))
     })?;
     let result = result.with_context(|| format!("containerd logged:\n{}\n", lab.log_since(logged)));
     if !setting.one_by_one {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     os::{
         fd::AsFd,
         unix::fs::{MetadataExt, chown, lchown},
@@ -217,6 +218,10 @@ fn an_overlay_with_mapped_layers_belongs_to_the_container() {
     ];
     let root = RootfsMount { kind: "overlay".into(), source: "overlay".into(), target: String::new(), options };
     bundle.rootfs = vec![root];
+    if kernel() < (6, 15) {
+        assert!(bundle.refused().contains("layers with mapped owners need Linux 6.15"));
+        return;
+    }
     assert_eq!(bundle.output(), "0:0\n0:0\n");
     assert_eq!(fs::metadata(bundle.path.join("upper/etc/new")).unwrap().uid(), FIRST);
     assert_eq!(fs::metadata(bundle.rootfs().join("etc/passwd")).unwrap().uid(), 0, "the layer is as it was");
@@ -369,12 +374,10 @@ fn clocks_are_ahead_as_the_spec_says() {
     container.start().unwrap().finish().unwrap();
     let running = Running(container);
     is_ahead(&running.exec("cat /proc/uptime").1);
-    running.0.init().signal(nix::libc::SIGKILL).unwrap();
+    let lines: Vec<_> = BufReader::new(File::from(output)).lines().take(3).map(Result::unwrap).collect();
     drop(running);
-    let text = read(output);
-    let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[..2], ["monotonic 1 0", "boottime 86400 5"]);
-    is_ahead(lines[2]);
+    is_ahead(&lines[2]);
     assert_eq!(namespace("self", "time"), namespace("self", "time_for_children"), "the runtime's own are untouched");
 }
 
