@@ -137,7 +137,7 @@ impl Cgroup {
             _ => None,
         };
         let groups = match &self.v2 {
-            Some(dir) => v2::plan(resources, || dir.read_string("cpu.max").ok().flatten())?,
+            Some(dir) => v2::plan(resources, |file| dir.read_string(file).ok().flatten())?,
             None => v1::plan(resources, self.hugetlb_files())?,
         };
         let hybrid = match resources.hugepage_limits() {

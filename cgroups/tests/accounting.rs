@@ -126,11 +126,19 @@ fn half_a_cpu_for_five_seconds_is_what_the_load_itself_has_measured() {
     let measured: u64 = line.split_whitespace().map(milliseconds).sum();
     let usage = cgroup.usage().unwrap();
     assert!(about(usage.cpu.total / 1_000_000, measured), "{line:?}, {:?}", usage.cpu);
-    assert!(about(stats(&cgroup).cpu.unwrap().usage.total / 1_000_000, measured), "{line:?}");
+    let told = match cgroup.stats().unwrap() {
+        Stats::V1(stats) => stats.cpu.unwrap().usage.total,
+        Stats::V2(stats) => stats.cpu.unwrap().usage_usec * 1000,
+    };
+    assert!(about(told / 1_000_000, measured), "{told}, {line:?}");
     assert_eq!((usage.cpu.quota, usage.cpu.period), (Some(50_000), 100_000));
     // How often it was held back depends on how much time the machine had to spare.
     let kernels = cgroup.read("cpu", "cpu.stat");
-    let held = format!("nr_throttled {}\nthrottled_time {}\n", usage.cpu.throttled_periods, usage.cpu.throttled);
+    let held = match cgroup.is_unified() {
+        true => format!("throttled_usec {}\n", usage.cpu.throttled / 1000),
+        false => format!("throttled_time {}", usage.cpu.throttled),
+    };
+    let held = format!("nr_throttled {}\n{held}", usage.cpu.throttled_periods);
     assert!(kernels.contains(&held) && usage.cpu.periods > 0, "{kernels}, {:?}", usage.cpu);
     process.say("");
 }
@@ -147,9 +155,11 @@ fn sixty_four_mebibytes_and_twenty_processes_are_counted() {
     assert!(about(usage.memory.anonymous, 64 << 20), "{:?}", usage.memory);
     assert!(usage.memory.peak >= usage.memory.working_set && usage.memory.working_set >= 64 << 20);
     assert_eq!(usage.pids.current, 20);
-    let stats = stats(&cgroup);
-    assert!(about(stats.memory.unwrap().total_rss, 64 << 20));
-    assert_eq!(stats.pids.unwrap().current, 20);
+    let (memory, pids) = match cgroup.stats().unwrap() {
+        Stats::V1(stats) => (stats.memory.unwrap().total_rss, stats.pids.unwrap().current),
+        Stats::V2(stats) => (stats.memory.unwrap().anon, stats.pids.unwrap().current),
+    };
+    assert!(about(memory, 64 << 20) && pids == 20, "{memory} {pids}");
     cgroup.kill().unwrap();
 }
 
@@ -164,8 +174,12 @@ fn a_hundred_mebibytes_written_are_counted() {
 }
 
 #[test]
-fn pressure_is_that_of_hybrids_v2_hierarchy_for_who_is_in_it() {
+fn pressure_is_that_of_the_v2_hierarchy_for_who_is_in_it() {
     let cgroup = TestCgroup::new();
+    if cgroup.is_unified() {
+        assert!(cgroup.usage().unwrap().pressure.is_some());
+        return;
+    }
     assert_eq!(cgroup.usage().unwrap().pressure, None);
     let unified = layout().mount_points().find(|mount| mount.ends_with("unified")).unwrap().to_owned();
     std::fs::create_dir(unified.join(cgroup.path.strip_prefix("/").unwrap())).unwrap();
@@ -177,9 +191,11 @@ fn a_pods_own_cgroup_counts_the_living_the_dead_and_what_belongs_to_no_container
     let pod_path = unique_path().join("poduid-1");
     let pod = TestCgroup::at(pod_path.clone());
     let [first, second] = ["first", "second"].map(|name| TestCgroup::at(pod_path.join(name)));
+    // On v2 who has children has no processes.
+    let other = pod.is_unified().then(|| TestCgroup::at(pod_path.join("of-nobody")));
     let sum = Pod::around(&first.cgroup, Some("uid-1")).unwrap();
     assert_eq!(sum.cgroup().unwrap().path(), pod.cgroup.path());
-    for cgroup in [&first, &second, &pod] {
+    for cgroup in [&first, &second, other.as_ref().unwrap_or(&pod)] {
         let mut burn = cgroup.spawn("bash", &["-c", "for i in {1..200000}; do :; done"]);
         assert!(burn.0.wait().unwrap().success());
     }
@@ -187,7 +203,7 @@ fn a_pods_own_cgroup_counts_the_living_the_dead_and_what_belongs_to_no_container
     first.cgroup.remove().unwrap();
     let whole = sum.usage([].iter()).unwrap();
     assert!(whole.cpu.total > parts.iter().sum(), "{parts:?} and the pod's own make {:?}", whole.cpu);
-    drop((first, second));
+    drop((first, second, other));
     assert_eq!(sum.usage([].iter()).unwrap().cpu.total, whole.cpu.total);
     drop(pod);
     Cgroup::open(&layout(), pod_path.parent().unwrap()).unwrap().remove().unwrap();

@@ -1,5 +1,5 @@
 //! The distribution's runc and this library on the same resources: every file of every hierarchy holds the same, but for
-//! what docs/cgroups.md lists with its reason (v1 and hybrid; needs root and runc).
+//! what docs/cgroups.md lists with its reason (needs root and runc).
 
 mod common;
 
@@ -11,8 +11,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{TestCgroup, resources_of, unique_path};
-use loment_cgroups::Layout;
+use common::{TestCgroup, layout, resources_of, unique_path};
+use loment_cgroups::{Kind, Layout};
 use serde_json::{Value, json};
 
 /// What the kernel counts, and lists of processes: not set by anybody.
@@ -51,8 +51,31 @@ const COUNTED: [&str; 32] = [
     "pids.peak",
 ];
 
+/// The same on v2, by the end of their names.
+const COUNTED_ON_V2: [&str; 16] = [
+    ".current",
+    ".events",
+    ".events.local",
+    ".peak",
+    ".stat",
+    ".stat.local",
+    ".numa_stat",
+    "cpu.pressure",
+    "io.pressure",
+    "irq.pressure",
+    "memory.pressure",
+    "cgroup.threads",
+    "memory.reclaim",
+    // What the kernel makes of the settings of this cgroup and of those above.
+    ".effective",
+    "cpuset.cpus.exclusive.effective",
+    "cgroup.controllers",
+];
+
 fn is_counted(name: &str) -> bool {
-    COUNTED.contains(&name) || (name.starts_with("blkio.") && name.contains(".io_"))
+    COUNTED.contains(&name)
+        || (name.starts_with("blkio.") && name.contains(".io_"))
+        || COUNTED_ON_V2.iter().any(|end| name.ends_with(end))
 }
 
 /// Every file of a cgroup that can be read, by hierarchy and name, but for those that count.
@@ -134,6 +157,8 @@ fn is_known(file: &str, runc: Option<&str>, ours: Option<&str>) -> bool {
     let devices =
         |text: Option<&str>| -> Vec<String> { text.iter().flat_map(|t| t.lines()).map(str::to_owned).collect() };
     match file {
+        // runc 1.1 has the linear conversion of shares.
+        "cgroup/cpu.weight" => runc != ours,
         // Entering hybrid's v2 hierarchy costs as much as all of v1 together: left alone until it is needed.
         file if file.starts_with("unified/") => ours.is_none(),
         // tun is asked for by those who need it.
@@ -160,11 +185,20 @@ fn differences(layout: &Layout, runc: &Runc, ours: &TestCgroup) -> Vec<String> {
 }
 
 /// Resources to create with, and what they are then updated to.
-fn accepted() -> Vec<(Value, Vec<Value>)> {
+fn accepted(kind: Kind) -> Vec<(Value, Vec<Value>)> {
     let (major, minor) = any_disk();
     let disk = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
     let memory = |limit: i64, swap: i64| json!({"memory": {"limit": limit << 20, "swap": swap << 20}});
-    vec![
+    let only_on_v1 = [
+        (json!({"cpu": {"realtimePeriod": 1_000_000, "realtimeRuntime": 0}}), vec![]),
+        (json!({"memory": {"swappiness": 10}}), vec![]),
+        (json!({"memory": {"disableOOMKiller": true}}), vec![]),
+    ];
+    let only_on_v2 = [(
+        json!({"unified": {"memory.high": "33554432", "memory.oom.group": "1", "cpu.weight": "77", "pids.max": "9"}}),
+        vec![],
+    )];
+    let everywhere = vec![
         (json!({}), vec![]),
         (json!({"devices": [{"allow": false, "access": "rwm"}]}), vec![json!({"pids": {"limit": 5}})]),
         (json!({"devices": [{"allow": true, "access": "rwm"}]}), vec![]),
@@ -179,9 +213,8 @@ fn accepted() -> Vec<(Value, Vec<Value>)> {
         ),
         (json!({"cpu": {"quota": -1, "period": 50_000}}), vec![json!({"cpu": {"quota": 3000}})]),
         (json!({"cpu": {"quota": 3000}}), vec![json!({"cpu": {"quota": -1}}), json!({"cpu": {"period": 20_000}})]),
-        (json!({"cpu": {"realtimePeriod": 1_000_000, "realtimeRuntime": 0}}), vec![]),
         (
-            json!({"memory": {"limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20, "swappiness": 10}}),
+            json!({"memory": {"limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20}}),
             vec![json!({"memory": {"limit": 128 << 20, "swap": 128 << 20, "reservation": 16 << 20}})],
         ),
         (memory(64, 64), vec![memory(32, 32), memory(96, 128), json!({"memory": {"limit": -1}})]),
@@ -189,7 +222,6 @@ fn accepted() -> Vec<(Value, Vec<Value>)> {
         (json!({"memory": {"limit": 64 << 20}}), vec![json!({"memory": {"limit": 32 << 20}})]),
         (json!({"memory": {"limit": -1, "swap": -1}}), vec![]),
         (json!({"memory": {"kernel": 32 << 20, "kernelTCP": 16 << 20}}), vec![]),
-        (json!({"memory": {"disableOOMKiller": true}}), vec![]),
         (json!({"memory": {"useHierarchy": true}}), vec![]),
         (json!({"pids": {"limit": 77}}), vec![json!({"pids": {"limit": -1}})]),
         (json!({"pids": {"limit": 0}}), vec![]),
@@ -199,7 +231,9 @@ fn accepted() -> Vec<(Value, Vec<Value>)> {
                 "throttleReadIOPSDevice": disk(100), "throttleWriteIOPSDevice": disk(200)}}),
             vec![],
         ),
-    ]
+    ];
+    let own = if kind == Kind::V2 { only_on_v2.to_vec() } else { only_on_v1.to_vec() };
+    everywhere.into_iter().chain(own).collect()
 }
 
 fn any_disk() -> (u64, u64) {
@@ -213,7 +247,7 @@ fn any_disk() -> (u64, u64) {
 
 #[test]
 fn every_file_holds_what_runc_writes_on_create_and_on_update() {
-    for (resources, updates) in accepted() {
+    for (resources, updates) in accepted(layout().kind()) {
         let runc = Runc::create(&resources).unwrap_or_else(|said| panic!("{resources}: runc says {said}"));
         let ours = TestCgroup::new();
         ours.cgroup.confine(&resources_of(resources.clone())).unwrap();
@@ -229,17 +263,21 @@ fn every_file_holds_what_runc_writes_on_create_and_on_update() {
 
 #[test]
 fn what_runc_cannot_do_here_is_refused_here_too() {
-    for resources in [
+    let only_on_v1 = [
         json!({"blockIO": {"leafWeight": 300}}),
         json!({"unified": {"memory.high": "1"}}),
+        json!({"network": {"classID": 1}}),
+        json!({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}),
+    ];
+    let everywhere = [
         json!({"memory": {"limit": 64 << 20, "swap": 32 << 20}}),
         json!({"cpu": {"cpus": "0-4000"}}),
         json!({"cpu": {"quota": 10}}),
-        json!({"network": {"classID": 1}}),
-        json!({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}),
         json!({"rdma": {"mlx5_1": {"hcaHandles": 3}}}),
-    ] {
-        assert!(Runc::create(&resources).is_err(), "runc takes {resources}");
+    ];
+    let own = only_on_v1.iter().filter(|_| layout().kind() != Kind::V2);
+    for resources in everywhere.iter().chain(own) {
+        assert!(Runc::create(resources).is_err(), "runc takes {resources}");
         let ours = TestCgroup::new();
         assert!(ours.cgroup.confine(&resources_of(resources.clone())).is_err(), "{resources}");
     }
