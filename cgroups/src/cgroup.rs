@@ -97,22 +97,43 @@ impl Cgroup {
         v1.chain(unified)
     }
 
-    /// Sets limits before the first process enters (`create`) or while processes run (`update`). What is not given
-    /// stays as it is.
+    /// Sets limits before the first process enters. What is not given stays as it is.
     ///
     /// A value of 0 for shares, quota, period, weights, pids and memory means "not given", a negative one "no limit",
     /// as with every other runtime. What this layout cannot do is an error of kind [`io::ErrorKind::Unsupported`],
     /// except for kernel memory limits, which the kernel has dropped.
     pub fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        self.apply_all(resources, false)
+    }
+
+    /// [`Cgroup::apply`] for a container that is being made: where nothing is said about devices, it gets those that
+    /// the specification promises to every container, and no others.
+    pub fn confine(&self, resources: &LinuxResources) -> Result<()> {
         self.apply_limits(resources)?;
-        match resources.devices() {
-            Some(list) if !list.is_empty() => self.apply_devices(&devices::rules(list)?),
-            _ => Ok(()),
-        }
+        self.restrict_devices(Some(resources))
+    }
+
+    /// [`Cgroup::apply`] while processes run: when the kernel refuses a value, those that were written before it are
+    /// put back, so that the limits are all old or all new.
+    pub fn update(&self, resources: &LinuxResources) -> Result<()> {
+        self.apply_all(resources, true)
     }
 
     /// [`Cgroup::apply`] without the device rules.
     pub fn apply_limits(&self, resources: &LinuxResources) -> Result<()> {
+        self.set(resources, false)
+    }
+
+    fn apply_all(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
+        let rules = match resources.devices() {
+            Some(list) if !list.is_empty() => Some(devices::rules(list)?),
+            _ => None,
+        };
+        self.set(resources, all_or_none)?;
+        rules.map_or(Ok(()), |rules| self.apply_devices(&rules))
+    }
+
+    fn set(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
         if self.process_dir().is_none() {
             return Err(self.nowhere());
         }
@@ -122,23 +143,31 @@ impl Cgroup {
             self.check_memory_fits(memory.limit())?;
         }
         let groups = match &self.v2 {
-            Some(dir) => v2::plan(resources, || dir.read_string("cpu.max").ok().flatten())?,
+            Some(dir) => v2::plan(resources, |file| dir.read_string(file).ok().flatten())?,
             None => v1::plan(resources, self.hugetlb_files())?,
         };
         let hybrid = match resources.hugepage_limits() {
             Some(limits) if !limits.is_empty() => self.hugetlb_directory()?,
             _ => None,
         };
-        plan::run(&groups, |controller| match (controller, &hybrid) {
+        let dir_of = |controller| match (controller, &hybrid) {
             (Controller::Hugetlb, Some(dir)) => Some(dir),
             _ => self.dir(controller),
-        })
+        };
+        match all_or_none {
+            true => plan::run_whole(&groups, dir_of),
+            false => plan::run(&groups, dir_of),
+        }
     }
 
     /// Sets the device rules of a container to be. Without any only the devices of every container are allowed, not
     /// all that the parent allows.
     pub fn restrict_devices(&self, resources: Option<&LinuxResources>) -> Result<()> {
         let list = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+        // Where there is no such controller, who says nothing of devices is not refused for it.
+        if list.is_empty() && self.dir(Controller::Devices).is_none() {
+            return Ok(());
+        }
         self.apply_devices(&devices::rules(list)?)
     }
 
@@ -289,11 +318,33 @@ impl Cgroup {
         .map_err(|e| Error::new("read statistics of", present.path().display(), e))
     }
 
+    /// A part of the statistics in one set of units on every layout. A cgroup that is gone is an error of kind
+    /// [`io::ErrorKind::NotFound`].
+    pub fn usage(&self) -> Result<stats::Usage> {
+        let present = self.process_dir().ok_or_else(|| self.nowhere())?;
+        present.open("cgroup.procs", OFlag::O_PATH).map_err(|_| self.nowhere())?;
+        match &self.v2 {
+            Some(dir) => stats::usage::read_v2(dir),
+            None => stats::usage::read_v1(|controller| self.dir(controller), self.unified()?.as_ref()),
+        }
+        .map_err(|e| Error::new("read usage of", present.path().display(), e))
+    }
+
     /// How many processes the kernel has killed here and below for want of memory.
     pub fn oom_kills(&self) -> Result<u64> {
         let (dir, kills) = match (&self.v2, self.dir(Controller::Memory)) {
             (Some(dir), _) => (dir, oom::kills_v2(dir)),
             (None, Some(dir)) => (dir, oom::kills_v1(dir)),
+            (None, None) => return Err(self.no_memory_controller()),
+        };
+        kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))
+    }
+
+    /// Of [`Cgroup::oom_kills`], those in this very cgroup: the others were in cgroups that the container has made.
+    pub fn own_oom_kills(&self) -> Result<u64> {
+        let (dir, kills) = match (&self.v2, self.dir(Controller::Memory)) {
+            (Some(dir), _) => (dir, oom::own_kills(dir, "memory.events.local")),
+            (None, Some(dir)) => (dir, oom::own_kills(dir, "memory.oom_control")),
             (None, None) => return Err(self.no_memory_controller()),
         };
         kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))
@@ -350,6 +401,20 @@ impl Cgroup {
     /// For parents that containers share: what others have below them is left alone.
     pub fn remove_if_empty(&self) -> Result<bool> {
         remove::remove_if_empty(self.roots(), &self.path)
+    }
+
+    /// The cgroup above this one; `None` below the root.
+    pub(crate) fn parent(&self) -> Result<Option<Self>> {
+        match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => Self::open_relative(&self.layout, parent.to_owned()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether what was killed for want of memory is still counted when its cgroup is gone: on v1 it is counted where
+    /// the process was, on v2 in all cgroups above as well.
+    pub(crate) fn remembers_kills(&self) -> bool {
+        self.v2.is_some()
     }
 
     fn roots(&self) -> impl Iterator<Item = &Dir> {

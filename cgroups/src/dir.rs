@@ -60,9 +60,10 @@ impl Dir {
         }
     }
 
-    /// Reads a whole file into `text`. A file that is not there leaves it empty and returns false.
+    /// Reads a whole file that is not a list (of processes) into `text`. A file that is not there leaves it empty and
+    /// returns false.
     pub(crate) fn read<P: NixPath + ?Sized>(&self, file: &P, text: &mut String) -> io::Result<bool> {
-        read_at(&self.fd, file, text)
+        read_file(&self.fd, file, text, Content::Record)
     }
 
     /// Reads a whole small file.
@@ -111,6 +112,24 @@ pub(crate) fn open_dir_at<Fd: AsFd, P: NixPath + ?Sized>(parent: Fd, path: &P) -
 
 /// Reads a whole file below an open directory. Returns false, and empty text, when it is not there.
 pub(crate) fn read_at<Fd: AsFd, P: NixPath + ?Sized>(dir: Fd, file: &P, text: &mut String) -> io::Result<bool> {
+    read_file(dir, file, text, Content::List)
+}
+
+/// How the kernel makes a file's text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// At once: a read that does not fill the buffer has come to the end.
+    Record,
+    /// Piece by piece: only an empty read is the end.
+    List,
+}
+
+fn read_file<Fd: AsFd, P: NixPath + ?Sized>(
+    dir: Fd,
+    file: &P,
+    text: &mut String,
+    content: Content,
+) -> io::Result<bool> {
     let mut bytes = std::mem::take(text).into_bytes();
     bytes.clear();
     let fd = match openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
@@ -118,18 +137,23 @@ pub(crate) fn read_at<Fd: AsFd, P: NixPath + ?Sized>(dir: Fd, file: &P, text: &m
         Err(Errno::ENOENT | Errno::ENODEV) => return Ok(false),
         Err(e) => return Err(e.into()),
     };
-    let found = read_all(&fd, &mut bytes)?;
+    let found = read_all(&fd, &mut bytes, content)?;
     *text = String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
     Ok(found)
 }
 
-fn read_all(fd: &OwnedFd, bytes: &mut Vec<u8>) -> io::Result<bool> {
+fn read_all(fd: &OwnedFd, bytes: &mut Vec<u8>, content: Content) -> io::Result<bool> {
     // Most files are one number; the longest, memory.stat, is below 4 KiB.
     let mut chunk = [0; 4096];
     loop {
         match read(fd, &mut chunk) {
             Ok(0) => return Ok(true),
-            Ok(n) => bytes.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Ok(n) => {
+                bytes.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                if n < chunk.len() && content == Content::Record {
+                    return Ok(true);
+                }
+            }
             Err(Errno::EINTR) => {}
             // The cgroup was removed between open and read; or the controller was turned off.
             Err(Errno::ENODEV) => {

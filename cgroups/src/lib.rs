@@ -27,7 +27,7 @@
 //! | enter | 55, by the child itself | 336, and 10,000 more on a kernel that waits for an RCU grace period when an id is written to `cgroup.procs` |
 //! | five limits and the devices | 61 | 87 |
 //! | remove | 96 | 127 |
-//! | statistics | 259 (every field of containerd's message) | 165 |
+//! | statistics, first call | 259 (every field of containerd's message) | 165 |
 //!
 //! It also writes limits in a fixed order, so that an update can fail half way; it neither undoes a create that failed
 //! nor removes cgroups that a container has made below; on v2 it leaves the device program to libbpf and fails all
@@ -47,6 +47,7 @@ mod mountinfo;
 mod oom;
 mod path;
 mod plan;
+mod pod;
 mod procs;
 mod rdma;
 mod remove;
@@ -62,5 +63,6 @@ pub use crate::{
     error::{Error, Result},
     layout::{Kind, Layout},
     oom::OomWatch,
+    pod::Pod,
     stats::Stats,
 };

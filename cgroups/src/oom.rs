@@ -17,8 +17,8 @@ use nix::{
 
 use crate::{dir::Dir, dir::read_at, stats::parse, tree};
 
-/// Readable when something ran out of memory: an eventfd on v1, an inotify descriptor on v2. Also readable once when
-/// the cgroup is removed.
+/// Readable when something ran out of memory: an eventfd on v1, an inotify descriptor on v2. On v1 also readable once
+/// when the cgroup is removed (the kernel's cgroup file system tells an inotify nothing of that: seen on Linux 6.1).
 ///
 /// v1 notifies when the memory has run out, which may be an instant before the kill is counted; and it does not
 /// notify of a limit that a container has set on a cgroup of its own below. Read [`crate::Cgroup::oom_kills`] once
@@ -71,6 +71,11 @@ pub(crate) fn kills_v1(memory: &Dir) -> io::Result<u64> {
     add(memory.as_fd())?;
     tree::each_below(memory.as_fd(), add)?;
     Ok(sum)
+}
+
+/// Those of one cgroup without the ones below, from the file that counts them.
+pub(crate) fn own_kills(dir: &Dir, file: &str) -> io::Result<u64> {
+    Ok(dir.read_string(file)?.map_or(0, |text| parse::keyed(&text, "oom_kill")))
 }
 
 /// v2 counts this cgroup and those below.

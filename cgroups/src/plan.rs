@@ -54,6 +54,50 @@ pub(crate) fn run<'a>(groups: &[Group], dir_of: impl Fn(Controller) -> Option<&'
     groups.iter().try_for_each(|group| run_group(group, &dir_of))
 }
 
+/// Writes everything; when a value is refused, what was there before is written again.
+pub(crate) fn run_whole<'a>(groups: &[Group], dir_of: impl Fn(Controller) -> Option<&'a Dir>) -> Result<()> {
+    let writes = groups.iter().flatten();
+    let before: Vec<(&Dir, Cow<'static, str>, String)> =
+        writes.filter_map(|write| present(dir_of(write.controller)?, write)).collect();
+    run(groups, dir_of).inspect_err(|_| {
+        // Twice: of values that depend on each other, one may be taken only after the other. What the kernel took
+        // before and does not take now cannot be helped; the error that is told is the first one.
+        for (dir, file, value) in before.iter().chain(&before) {
+            let _ = dir.write(file.as_ref(), value);
+        }
+    })
+}
+
+/// What to write to get the present value of a file back.
+fn present<'a>(dir: &'a Dir, write: &Write) -> Option<(&'a Dir, Cow<'static, str>, String)> {
+    match (dir.read_string(&write.file).ok()?, &write.absent) {
+        (Some(text), _) => Some((dir, write.file.clone(), written_as(&text, &write.value)?)),
+        (None, Absent::Use(other)) => present(dir, other),
+        (None, _) => None,
+    }
+}
+
+/// The line of a file that `value` is about to replace, as it is written.
+fn written_as(text: &str, value: &str) -> Option<String> {
+    let key = value.split_whitespace().next()?;
+    if key.contains(':') {
+        // Lines by device. One without a line has no limit: v2 says so with `max`, v1 with 0.
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(key));
+        let unlimited = || match value.contains('=') {
+            true => format!("{key} rbps=max wbps=max riops=max wiops=max"),
+            false => format!("{key} 0"),
+        };
+        return Some(line.map_or_else(unlimited, str::to_owned));
+    }
+    let mut lines = text.lines();
+    match (lines.next(), lines.next()) {
+        (Some(only), None) => Some(only.trim().to_owned()),
+        // memory.oom_control: lines of counters below the one that is written, without its name.
+        (Some(first), Some(_)) if first.starts_with("oom_kill_disable ") => first.split(' ').nth(1).map(str::to_owned),
+        _ => text.lines().find(|line| line.split_whitespace().next() == Some(key)).map(str::to_owned),
+    }
+}
+
 fn run_group<'a>(group: &[Write], dir_of: &impl Fn(Controller) -> Option<&'a Dir>) -> Result<()> {
     let mut left: Vec<&Write> = group.iter().collect();
     while !left.is_empty() {
@@ -102,5 +146,26 @@ fn failed(dir: &Dir, write: &Write, cause: io::Error) -> Error {
             Error::unsupported(&operation, object.display(), "there is no such file").hint(advice)
         }
         _ => Error::new(operation, object.display(), cause).maybe_hint(write.hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::written_as;
+
+    #[test]
+    fn a_present_value_is_found_as_it_is_written() {
+        for (text, value, expected) in [
+            ("1024\n", "512", Some("1024")),
+            ("max 100000\n", "5000 10000", Some("max 100000")),
+            ("oom_kill_disable 1\nunder_oom 0\noom_kill 0\n", "0", Some("1")),
+            ("8:0 1000\n8:16 2000\n", "8:16 5", Some("8:16 2000")),
+            ("8:0 1000\n", "8:16 5", Some("8:16 0")),
+            ("", "8:16 rbps=5", Some("8:16 rbps=max wbps=max riops=max wiops=max")),
+            ("a hca_handle=max\nb hca_handle=3\n", "b hca_handle=9", Some("b hca_handle=3")),
+            ("\n", "0-1", Some("")),
+        ] {
+            assert_eq!(written_as(text, value).as_deref(), expected, "{text:?} {value:?}");
+        }
     }
 }

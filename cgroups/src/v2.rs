@@ -63,15 +63,15 @@ fn parents_from_root(path: &Path) -> impl Iterator<Item = &Path> {
     parents.into_iter().rev()
 }
 
-/// Everything but devices. `cpu_max` is the present content of that file: a new period keeps the quota.
-/// What v2 cannot do is an error.
-pub(crate) fn plan(resources: &LinuxResources, cpu_max: impl FnOnce() -> Option<String>) -> Result<Vec<Group>> {
+/// Everything but devices. `present` is the present content of a file, where a new value builds upon it: a new period
+/// keeps the quota, a limit on memory + swap the one on memory. What v2 cannot do is an error.
+pub(crate) fn plan(resources: &LinuxResources, present: impl Fn(&str) -> Option<String>) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     if let Some(memory) = resources.memory() {
-        plan_memory(memory, &mut groups)?;
+        plan_memory(memory, &present, &mut groups)?;
     }
     if let Some(cpu) = resources.cpu() {
-        plan_cpu(cpu, cpu_max, &mut groups)?;
+        plan_cpu(cpu, || present("cpu.max"), &mut groups)?;
     }
     if let Some(limit) = resources.pids().as_ref().map(oci_spec::runtime::LinuxPids::limit).filter(|l| *l != 0) {
         groups.push(vec![Write::new(Controller::Pids, "pids.max", number_or_max(limit))]);
@@ -98,7 +98,7 @@ fn number_or_max(value: i64) -> String {
     if value < 0 { "max".to_owned() } else { value.to_string() }
 }
 
-fn plan_memory(memory: &LinuxMemory, groups: &mut Vec<Group>) -> Result<()> {
+fn plan_memory(memory: &LinuxMemory, present: impl Fn(&str) -> Option<String>, groups: &mut Vec<Group>) -> Result<()> {
     let write = |file, value: String| Write::new(Controller::Memory, file, value);
     if memory.swappiness().is_some() {
         return Err(Error::unsupported("apply", "memory.swappiness", "cgroup v2 has no such file"));
@@ -107,7 +107,11 @@ fn plan_memory(memory: &LinuxMemory, groups: &mut Vec<Group>) -> Result<()> {
         return Err(Error::unsupported("apply", "memory.disableOOMKiller", "cgroup v2 cannot turn the OOM killer off")
             .hint("memory.high throttles instead: set it in linux.resources.unified"));
     }
-    if let Some(swap) = swap_alone(memory.limit(), memory.swap())? {
+    let limit = match (memory.limit().unwrap_or(0), memory.swap().unwrap_or(0)) {
+        (0, 1..) => present("memory.max").and_then(|text| text.trim().parse().ok()),
+        _ => memory.limit(),
+    };
+    if let Some(swap) = swap_alone(limit, memory.swap())? {
         // A machine without swap, or without its accounting, has no file; then there is nothing to forbid.
         let nothing_to_limit = matches!(swap.as_str(), "0" | "max");
         let absent = match nothing_to_limit {
@@ -257,13 +261,25 @@ mod tests {
 
     fn planned(resources: Value) -> Result<Vec<String>> {
         let resources: LinuxResources = serde_json::from_value(resources).unwrap();
-        let groups = plan(&resources, || Some("50000 100000\n".to_owned()))?;
+        let present = |file: &str| (file == "cpu.max").then(|| "50000 100000\n".to_owned());
+        let groups = plan(&resources, present)?;
         Ok(groups.concat().into_iter().map(|w| format!("{}={}", w.file, w.value)).collect())
     }
 
     #[test]
     fn shares_become_the_weights_that_other_runtimes_give() {
-        let table = [(2, 1), (10, 4), (102, 17), (256, 35), (512, 59), (1024, 100), (2048, 174), (4096, 303)];
+        let table = [
+            (2, 1),
+            (10, 4),
+            (102, 17),
+            (256, 35),
+            (512, 59),
+            (1024, 100),
+            (2000, 170),
+            (2048, 174),
+            (4096, 303),
+            (22_000, 1204),
+        ];
         for (shares, weight) in table.into_iter().chain([(0, 1), (1, 1), (262_144, 10_000), (u64::MAX, 10_000)]) {
             assert_eq!(weight_of_shares(shares), weight, "{shares} shares");
         }
@@ -283,6 +299,17 @@ mod tests {
             let error = planned(json!({"memory": wrong})).unwrap_err();
             assert_eq!(error.cause.kind(), ErrorKind::InvalidInput);
         }
+    }
+
+    #[test]
+    fn a_new_limit_on_memory_and_swap_keeps_the_one_on_memory() {
+        let plan_swap = |max: &'static str| {
+            let resources: LinuxResources = serde_json::from_value(json!({"memory": {"swap": 130}})).unwrap();
+            plan(&resources, |file| (file == "memory.max").then(|| max.to_owned()))
+        };
+        let groups = plan_swap("100\n").unwrap().concat();
+        assert_eq!((groups[0].file.as_ref(), groups[0].value.as_str(), groups.len()), ("memory.swap.max", "30", 1));
+        assert_eq!(plan_swap("max\n").unwrap_err().cause.kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
@@ -318,7 +345,7 @@ mod tests {
             "weightDevice": [{"major": 8, "minor": 0, "weight": 10}]}}))
         .unwrap();
         let mut both = Vec::new();
-        for write in plan(&resources, || None).unwrap().concat() {
+        for write in plan(&resources, |_| None).unwrap().concat() {
             both.push(write.value);
             if let Absent::Use(other) = write.absent {
                 both.push(format!("{} {}", other.file, other.value));

@@ -122,6 +122,10 @@ fn huge_page_limits_land_and_are_accounted() {
 fn a_limit_whose_controller_is_not_enabled_says_so() {
     let v2 = V2::new();
     let cgroup = v2.cgroup();
+    // Where v1 has the controller it is not there in the first place.
+    if v2.read(&cgroup, "cgroup.controllers").contains("memory") {
+        fs::write(v2.root.join(&v2.path).join("pod/cgroup.subtree_control"), "-memory").unwrap();
+    }
     for resources in [json!({"memory": {"limit": 1 << 20}}), json!({"unified": {"memory.high": "1"}})] {
         let error = apply(&cgroup, resources).unwrap_err();
         assert_eq!(error.cause.kind(), ErrorKind::Unsupported);
@@ -172,6 +176,24 @@ fn processes_are_listed_frozen_thawed_accounted_and_killed() {
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(process.0.wait().unwrap().signal(), Some(9), "a frozen process dies");
     until(|| cgroup.pids().unwrap().is_empty());
+}
+
+#[test]
+fn the_pod_counts_its_containers_also_when_they_are_gone() {
+    let v2 = V2::new();
+    let cgroup = v2.cgroup();
+    let pod = crate::Pod::around(&cgroup, Some("pod")).unwrap();
+    assert_eq!(pod.cgroup().unwrap().path(), v2.path.join("pod"));
+    let process = v2.spawn(&cgroup, "while :; do :; done");
+    until(|| cgroup.usage().unwrap().cpu.total > 50_000_000);
+    drop(process);
+    until(|| cgroup.pids().unwrap().is_empty());
+    let used = cgroup.usage().unwrap();
+    assert_eq!(used.cpu.total % 1000, 0, "nanoseconds of the kernel's microseconds");
+    assert!(used.pressure.is_some(), "a kernel without pressure stall information");
+    cgroup.remove().unwrap();
+    let total = pod.usage([].iter()).unwrap();
+    assert!(total.cpu.total >= used.cpu.total, "{total:?} and {used:?}");
 }
 
 #[test]

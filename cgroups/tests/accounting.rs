@@ -7,9 +7,9 @@ use std::{
     os::{fd::AsFd, unix::process::ExitStatusExt},
 };
 
-use common::TestCgroup;
+use common::{TestCgroup, layout, unique_path, until};
 use libcgroups::common::CgroupManager;
-use loment_cgroups::{OomWatch, Stats, stats::v1};
+use loment_cgroups::{Cgroup, OomWatch, Pod, Stats, stats::v1};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 
@@ -78,10 +78,9 @@ fn an_empty_cgroup_has_statistics_without_limits() {
     assert_eq!(stats.hugetlb, []);
 }
 
-#[test]
-fn what_a_process_writes_to_a_disk_is_counted() {
-    let cgroup = TestCgroup::new();
-    let file = std::env::current_dir().unwrap().join(format!("loment-test-io-{}", std::process::id()));
+/// Lets a process of the cgroup write so many mebibytes; answers the disk.
+fn write_to_disk(cgroup: &TestCgroup, mebibytes: u32) -> (u64, u64) {
+    let file = std::env::current_dir().unwrap().join(format!("loment-test-io-{}-{mebibytes}", std::process::id()));
     std::fs::write(&file, "").unwrap();
     let disk = nix::sys::stat::stat(&file).unwrap().st_dev;
     let (major, minor) = (nix::sys::stat::major(disk), nix::sys::stat::minor(disk));
@@ -89,15 +88,143 @@ fn what_a_process_writes_to_a_disk_is_counted() {
     cgroup
         .apply(json!({"blockIO": {"throttleWriteBpsDevice": [{"major": major, "minor": minor, "rate": 1_u64 << 40}]}}));
     // v1 counts for a process what it writes itself; what the page cache writes later is nobody's.
-    let target = format!("of={}", file.display());
-    let mut process = cgroup.spawn("dd", &["if=/dev/zero", &target, "bs=1M", "count=4", "oflag=direct", "status=none"]);
+    let (target, count) = (format!("of={}", file.display()), format!("count={mebibytes}"));
+    let mut process = cgroup.spawn("dd", &["if=/dev/zero", &target, "bs=1M", &count, "oflag=direct", "status=none"]);
     let written = process.0.wait().unwrap();
     std::fs::remove_file(&file).unwrap();
     assert!(written.success());
+    (major, minor)
+}
+
+#[test]
+fn what_a_process_writes_to_a_disk_is_counted() {
+    let cgroup = TestCgroup::new();
+    let (major, minor) = write_to_disk(&cgroup, 4);
     let entries = stats(&cgroup).blkio.unwrap().io_service_bytes_recursive;
     let sum: u64 =
         entries.iter().filter(|e| e.op == "Write" && (e.major, e.minor) == (major, minor)).map(|e| e.value).sum();
     assert!(sum >= 4 << 20, "{entries:?}");
+}
+
+/// Within five per cent.
+fn about(value: u64, expected: u64) -> bool {
+    value.abs_diff(expected) * 20 <= expected
+}
+
+#[test]
+fn half_a_cpu_for_five_seconds_is_what_the_load_itself_has_measured() {
+    let cgroup = TestCgroup::new();
+    cgroup.apply(json!({"cpu": {"quota": 50_000, "period": 100_000}}));
+    // `times` is getrusage: minutes and seconds in user mode and in the kernel.
+    let burn = "end=$((SECONDS+5)); while ((SECONDS<end)); do :; done; times; read";
+    let mut process = cgroup.spawn("bash", &["-c", burn]);
+    let line = process.listen();
+    let milliseconds = |time: &str| -> u64 {
+        let (minutes, seconds) = time.strip_suffix('s').unwrap().split_once('m').unwrap();
+        minutes.parse::<u64>().unwrap() * 60_000 + seconds.replace('.', "").parse::<u64>().unwrap()
+    };
+    let measured: u64 = line.split_whitespace().map(milliseconds).sum();
+    let usage = cgroup.usage().unwrap();
+    assert!(about(usage.cpu.total / 1_000_000, measured), "{line:?}, {:?}", usage.cpu);
+    let told = match cgroup.stats().unwrap() {
+        Stats::V1(stats) => stats.cpu.unwrap().usage.total,
+        Stats::V2(stats) => stats.cpu.unwrap().usage_usec * 1000,
+    };
+    assert!(about(told / 1_000_000, measured), "{told}, {line:?}");
+    assert_eq!((usage.cpu.quota, usage.cpu.period), (Some(50_000), 100_000));
+    // How often it was held back depends on how much time the machine had to spare.
+    let kernels = cgroup.read("cpu", "cpu.stat");
+    let held = match cgroup.is_unified() {
+        true => format!("throttled_usec {}\n", usage.cpu.throttled / 1000),
+        false => format!("throttled_time {}", usage.cpu.throttled),
+    };
+    let held = format!("nr_throttled {}\n{held}", usage.cpu.throttled_periods);
+    assert!(kernels.contains(&held) && usage.cpu.periods > 0, "{kernels}, {:?}", usage.cpu);
+    process.say("");
+}
+
+#[test]
+fn sixty_four_mebibytes_and_twenty_processes_are_counted() {
+    let cgroup = TestCgroup::new();
+    // dd has read into its buffer when it begins to write, and nobody reads what it writes.
+    let work = "for i in {1..18}; do sleep 100 & done; echo ready; exec dd if=/dev/zero bs=64M count=1 status=none";
+    let process = cgroup.spawn("bash", &["-c", &format!("sleep 100 & {work}")]);
+    process.hear("ready");
+    until("all memory has been touched", || cgroup.usage().unwrap().memory.anonymous >= 64 << 20);
+    let usage = cgroup.usage().unwrap();
+    assert!(about(usage.memory.anonymous, 64 << 20), "{:?}", usage.memory);
+    assert!(usage.memory.peak >= usage.memory.working_set && usage.memory.working_set >= 64 << 20);
+    assert_eq!(usage.pids.current, 20);
+    let (memory, pids) = match cgroup.stats().unwrap() {
+        Stats::V1(stats) => (stats.memory.unwrap().total_rss, stats.pids.unwrap().current),
+        Stats::V2(stats) => (stats.memory.unwrap().anon, stats.pids.unwrap().current),
+    };
+    assert!(about(memory, 64 << 20) && pids == 20, "{memory} {pids}");
+    cgroup.kill().unwrap();
+}
+
+#[test]
+fn a_hundred_mebibytes_written_are_counted() {
+    let cgroup = TestCgroup::new();
+    let written = write_to_disk(&cgroup, 100);
+    let io = cgroup.usage().unwrap().io;
+    let entry = io.iter().find(|entry| (entry.major, entry.minor) == written).unwrap();
+    assert!(about(entry.wbytes, 100 << 20), "{io:?}");
+    assert!(loment_cgroups::stats::device_name(entry.major, entry.minor).unwrap().starts_with("/dev/"));
+}
+
+#[test]
+fn pressure_is_that_of_the_v2_hierarchy_for_who_is_in_it() {
+    let cgroup = TestCgroup::new();
+    if cgroup.is_unified() {
+        assert!(cgroup.usage().unwrap().pressure.is_some());
+        return;
+    }
+    assert_eq!(cgroup.usage().unwrap().pressure, None);
+    let unified = layout().mount_points().find(|mount| mount.ends_with("unified")).unwrap().to_owned();
+    std::fs::create_dir(unified.join(cgroup.path.strip_prefix("/").unwrap())).unwrap();
+    assert!(cgroup.usage().unwrap().pressure.is_some());
+}
+
+#[test]
+fn a_pods_own_cgroup_counts_the_living_the_dead_and_what_belongs_to_no_container() {
+    let pod_path = unique_path().join("poduid-1");
+    let pod = TestCgroup::at(pod_path.clone());
+    let [first, second] = ["first", "second"].map(|name| TestCgroup::at(pod_path.join(name)));
+    // On v2 who has children has no processes.
+    let other = pod.is_unified().then(|| TestCgroup::at(pod_path.join("of-nobody")));
+    let sum = Pod::around(&first.cgroup, Some("uid-1")).unwrap();
+    assert_eq!(sum.cgroup().unwrap().path(), pod.cgroup.path());
+    for cgroup in [&first, &second, other.as_ref().unwrap_or(&pod)] {
+        let mut burn = cgroup.spawn("bash", &["-c", "for i in {1..200000}; do :; done"]);
+        assert!(burn.0.wait().unwrap().success());
+    }
+    let parts = [&first, &second].map(|cgroup| cgroup.usage().unwrap().cpu.total);
+    first.cgroup.remove().unwrap();
+    let whole = sum.usage([].iter()).unwrap();
+    assert!(whole.cpu.total > parts.iter().sum(), "{parts:?} and the pod's own make {:?}", whole.cpu);
+    drop((first, second, other));
+    assert_eq!(sum.usage([].iter()).unwrap().cpu.total, whole.cpu.total);
+    drop(pod);
+    Cgroup::open(&layout(), pod_path.parent().unwrap()).unwrap().remove().unwrap();
+}
+
+#[test]
+fn a_pod_without_a_cgroup_of_its_own_is_a_sum_that_remembers_the_dead() {
+    let [first, second] = [TestCgroup::new(), TestCgroup::new()];
+    let mut sum = Pod::around(&first.cgroup, Some("uid-1")).unwrap();
+    assert!(sum.cgroup().is_none());
+    for cgroup in [&first, &second] {
+        let mut burn = cgroup.spawn("bash", &["-c", "for i in {1..100000}; do :; done"]);
+        assert!(burn.0.wait().unwrap().success());
+    }
+    let usages = [&first, &second].map(|cgroup| cgroup.usage().unwrap());
+    let both = sum.usage(usages.iter()).unwrap();
+    assert_eq!(both.cpu.total, usages[0].cpu.total + usages[1].cpu.total);
+    sum.bury(&usages[0]);
+    let after = sum.usage(usages[1..].iter()).unwrap();
+    assert_eq!((after.cpu.total, after.memory.faults), (both.cpu.total, both.memory.faults));
+    assert_eq!(after.memory.usage, usages[1].memory.usage);
 }
 
 /// Takes 64 MiB where 8 are allowed.
@@ -123,7 +250,11 @@ fn a_kill_for_want_of_memory_is_counted_and_told() {
     eat(&cgroup);
     assert!(is_readable(&watch, 10_000));
     assert!(cgroup.oom_kills().unwrap() >= 1);
-    assert_eq!(stats(&cgroup).memory_oom_control.unwrap().oom_kill, cgroup.oom_kills().unwrap());
+    let reported = match cgroup.stats().unwrap() {
+        Stats::V1(stats) => stats.memory_oom_control.unwrap().oom_kill,
+        Stats::V2(stats) => stats.memory_events.unwrap().oom_kill,
+    };
+    assert_eq!(reported, cgroup.oom_kills().unwrap());
     watch.acknowledge();
     assert!(!is_readable(&watch, 0));
     watch.acknowledge();
@@ -137,6 +268,8 @@ fn a_kill_in_a_cgroup_that_the_container_has_made_is_counted() {
     let nested = TestCgroup::at(cgroup.path.join("nested"));
     eat(&nested);
     assert!(cgroup.oom_kills().unwrap() >= 1);
+    assert_eq!(cgroup.own_oom_kills().unwrap(), 0, "it was not in the container's own");
+    assert_eq!(nested.own_oom_kills().unwrap(), cgroup.oom_kills().unwrap());
     assert!(is_readable(&watch, 10_000), "the limit that was hit is the container's");
 }
 
@@ -145,6 +278,7 @@ fn the_watch_of_a_cgroup_that_is_removed_becomes_readable() {
     let cgroup = TestCgroup::new();
     let watch = cgroup.watch_oom().unwrap();
     cgroup.remove().unwrap();
-    assert!(is_readable(&watch, 10_000));
+    // The inotify of v2 says nothing of it.
+    assert!(is_readable(&watch, 10_000) || cgroup.is_unified());
     assert_eq!(cgroup.stats().unwrap_err().cause.kind(), ErrorKind::NotFound);
 }

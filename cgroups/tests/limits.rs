@@ -277,6 +277,37 @@ fn bad_limits_are_refused_before_anything_is_written() {
 }
 
 #[test]
+fn an_update_that_the_kernel_refuses_leaves_every_limit_as_it_was() {
+    let cgroup = TestCgroup::new();
+    cgroup.apply(json!({
+        "memory": {"limit": 64 << 20, "swap": 96 << 20}, "cpu": {"shares": 512, "quota": 20_000, "burst": 5_000},
+        "pids": {"limit": 9},
+    }));
+    let before = contents(&cgroup);
+    let update = json!({
+        "memory": {"limit": 128 << 20, "swap": 256 << 20, "disableOOMKiller": true},
+        "cpu": {"shares": 2048, "quota": 2_000, "burst": 1_000, "cpus": "0-4000"}, "pids": {"limit": 5},
+    });
+    let error = cgroup.cgroup.update(&resources_of(update)).unwrap_err();
+    assert!(error.to_string().contains("cpuset.cpus"), "{error}");
+    assert_eq!(contents(&cgroup), before);
+    // What can be had is had.
+    cgroup.cgroup.update(&resources_of(json!({"memory": {"limit": 32 << 20, "swap": 32 << 20}}))).unwrap();
+    assert_eq!(cgroup.read("memory", "memory.memsw.limit_in_bytes"), (32 << 20).to_string());
+}
+
+#[test]
+fn a_container_about_whose_devices_nothing_is_said_gets_only_the_promised_ones() {
+    let (unsaid, denied) = (TestCgroup::new(), TestCgroup::new());
+    unsaid.cgroup.confine(&resources_of(json!({}))).unwrap();
+    denied.cgroup.confine(&resources_of(json!({"devices": [{"allow": false, "access": "rwm"}]}))).unwrap();
+    assert_eq!(unsaid.read("devices", "devices.list"), denied.read("devices", "devices.list"));
+    // An update says nothing about devices, and changes nothing about them.
+    unsaid.cgroup.update(&resources_of(json!({"pids": {"limit": 7}}))).unwrap();
+    assert_eq!(unsaid.read("devices", "devices.list"), denied.read("devices", "devices.list"));
+}
+
+#[test]
 fn the_kernels_refusal_names_the_file_and_what_to_do() {
     let cgroup = TestCgroup::new();
     let error = cgroup.try_apply(json!({"cpu": {"cpus": "0-4000"}})).unwrap_err();

@@ -48,8 +48,58 @@ pub(crate) enum Verb {
     Exec(Exec),
     /// Print what has happened to a pod, with times
     Events(Events),
+    /// Show what pods and their containers use, again and again on a terminal
+    Top(Top),
+    /// Print or serve what pods and their containers use, for machines that watch
+    Stats(Stats),
     /// Time the phases of a pod's life under several runtime handlers, side by side
     Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Pods, as in "web" or "pod/web" [default: all of the namespace]
+    #[arg(value_name = "POD")]
+    pub(crate) pods: Vec<String>,
+    /// Pods of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Print it once and end, as is done without a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two readings, from which rates are made [default: 2 on a terminal, else 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
+    pub(crate) interval: Option<u32>,
+    /// What comes first: the largest, or the first name
+    #[arg(long, value_enum, default_value_t = SortBy::Name)]
+    pub(crate) sort_by: SortBy,
+    /// How to print it; implies --once
+    #[arg(short, long)]
+    pub(crate) output: Option<TopOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    Name,
+    Cpu,
+    Memory,
+    Pids,
+    Io,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopOutput {
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stats {
+    /// In the text format of Prometheus, under the names that cAdvisor has given them
+    #[arg(long, required = true)]
+    pub(crate) prometheus: bool,
+    /// Serve it at http://ADDRESS:PORT/metrics until interrupted; only on a loopback address: anybody may read it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@
 //! | `lower/` | a pod lowered to CRI, without touching anything |
 //! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
+//! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `error` | how things are printed and named |
 
@@ -22,10 +23,12 @@ mod lives;
 mod lower;
 mod manifest;
 mod pod;
+mod prometheus;
 mod resource;
 mod session;
 mod show;
 mod table;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -66,6 +69,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
+            Verb::Top(args) => commands::top::run(global, args).await,
+            Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
         }
     })

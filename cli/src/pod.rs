@@ -7,7 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use loment_shim::pod::{api::Entry, client::PodShim};
+use loment_shim::pod::{
+    api::{Entry, StatsResponse},
+    client::PodShim,
+};
 use serde_json::Value;
 
 use crate::session::{Found, Session};
@@ -46,17 +49,27 @@ impl From<Entry> for Happening {
 /// Connects to the shim of a pod. The name of its socket contains containerd's own as containerd was told it: a user may
 /// have come by a link (`/var/run`).
 async fn connect(session: &Session, found: &Found) -> anyhow::Result<PodShim> {
+    connect_to(session, found.name(), &found.sandbox.id).await
+}
+
+async fn connect_to(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<PodShim> {
     let mut names = vec![session.address.clone()];
     names.extend(fs::canonicalize(&session.address).ok().filter(|path| *path != session.address));
     let mut last = None;
     for name in names {
-        match PodShim::connect(&name, CONTAINERD_NAMESPACE, &found.sandbox.id).await {
+        match PodShim::connect(&name, CONTAINERD_NAMESPACE, sandbox).await {
             Ok(shim) => return Ok(shim),
             Err(error) => last = Some(error),
         }
     }
     let cause = last.map_or_else(String::new, |error| format!(": {error}"));
-    Err(anyhow!("connect to the shim of pod {:?} (sandbox {}){cause}", found.name(), found.sandbox.id))
+    Err(anyhow!("connect to the shim of pod {pod:?} (sandbox {sandbox}){cause}"))
+}
+
+/// What the pod with this sandbox and its containers use; the pod may be any client's.
+pub(crate) async fn stats(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<StatsResponse> {
+    let answer = connect_to(session, pod, sandbox).await?.stats().await;
+    answer.with_context(|| format!("ask the shim of pod {pod:?} what it uses"))
 }
 
 /// `status` of the pod, in the API's field names.

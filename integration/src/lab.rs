@@ -24,6 +24,7 @@ use crate::{
     census::Census,
     config, hierarchy, hooks, images,
     isolate::LAB_DIR,
+    patience,
     requirements::{self, Machine},
 };
 
@@ -125,7 +126,7 @@ impl Lab {
             drop(stdin);
         };
         let done = async { tokio::join!(fed, child.wait_with_output()).1 };
-        let output = tokio::time::timeout(PATIENCE, done).await;
+        let output = tokio::time::timeout(patience(PATIENCE), done).await;
         let words: Vec<_> = words.iter().map(|word| word.as_ref().to_string_lossy()).collect();
         let output = output.map_err(|_| anyhow!("ctr {}: no end within {PATIENCE:?}", words.join(" ")))?;
         output.with_context(|| format!("wait for ctr {}", words.join(" ")))
@@ -153,7 +154,7 @@ impl Lab {
     /// What is left since `before`, once things have settled.
     pub fn left_since(&self, before: &Census) -> Vec<String> {
         let own = self.containerd().id();
-        Census::settle(before, &[own], SETTLE)
+        Census::settle(before, &[own], patience(SETTLE))
     }
 
     /// Ends containerd as a package upgrade does, pods staying, and starts it again.
@@ -171,7 +172,7 @@ impl Lab {
 
     /// Removes every pod, with its containers and its cgroup.
     pub async fn remove_pods(&self) -> Result<()> {
-        let removed = tokio::time::timeout(PATIENCE, self.remove_each_pod()).await;
+        let removed = tokio::time::timeout(patience(PATIENCE), self.remove_each_pod()).await;
         removed.unwrap_or_else(|_| bail!("remove the pods: they are still there after {PATIENCE:?}"))?;
         hierarchy::prune_everywhere(POD_CGROUPS)
     }
@@ -205,7 +206,7 @@ impl Lab {
     }
 
     async fn wait_until_ready(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience(PATIENCE);
         loop {
             let reason = match self.unready().await {
                 Ok(conditions) if conditions.is_empty() => return Ok(()),
@@ -247,7 +248,7 @@ impl Lab {
 
     /// CRI learns of an import from an event.
     fn wait_for_image(&self, name: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience(PATIENCE);
         loop {
             let known = block_on(async { anyhow::Ok(self.connect().await?.image_status(name).await?) })??;
             if known.is_some() {
@@ -332,7 +333,7 @@ fn stop(containerd: &mut Child) -> Result<()> {
         return Ok(());
     }
     kill(Pid::from_raw(pid), Signal::SIGTERM).context("end containerd")?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience(PATIENCE);
     while containerd.try_wait().context("look at containerd")?.is_none() {
         if Instant::now() > deadline {
             containerd.kill().context("kill containerd")?;

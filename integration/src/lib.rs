@@ -14,6 +14,7 @@ pub mod images;
 pub mod isolate;
 pub mod lab;
 pub mod loment;
+mod patience;
 pub mod pod;
 pub mod process;
 pub mod programs;
@@ -21,4 +22,5 @@ pub mod requirements;
 pub mod supervise;
 
 pub use lab::{Lab, Options};
+pub use patience::patience;
 pub use supervise::in_lab;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    Lab,
+    Lab, patience,
     pod::{Output, eventually},
     programs::COMMAND,
 };
@@ -40,7 +40,7 @@ impl<'a> Loment<'a> {
             drop(stdin);
             child.wait_with_output().await
         };
-        let output = tokio::time::timeout(PATIENCE, done).await;
+        let output = tokio::time::timeout(patience(PATIENCE), done).await;
         let output = output.with_context(|| format!("{}: no end within {PATIENCE:?}", what()))?;
         let output = output.with_context(|| format!("wait for {}", what()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

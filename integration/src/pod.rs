@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use loment_cri::{Client, v1};
 use serde_json::Value;
 
-use crate::{Lab, hierarchy, images, lab::POD_CGROUPS};
+use crate::{Lab, hierarchy, images, lab::POD_CGROUPS, patience};
 
 /// How long to wait for what must happen. Only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,13 +22,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks again and again until there is an answer, for a bounded time.
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+    let limit = patience(PATIENCE);
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await? {
             return Ok(answer);
         }
         if Instant::now() > deadline {
-            bail!("wait for {what}: it did not happen within {PATIENCE:?}");
+            bail!("wait for {what}: it did not happen within {limit:?}");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -371,7 +372,7 @@ impl Container<'_> {
 
     /// Runs a command in it.
     pub async fn exec(&self, words: &[&str]) -> Result<Output> {
-        let answer = self.node.cri.exec_sync(&self.id, words, PATIENCE).await?;
+        let answer = self.node.cri.exec_sync(&self.id, words, patience(PATIENCE)).await?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Output { code: answer.exit_code, stdout: text(answer.stdout), stderr: text(answer.stderr) })
     }

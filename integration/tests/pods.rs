@@ -1,9 +1,12 @@
 //! Pods on a real containerd, one test for each promise. They run in a lab of their own, through the shim unless
 //! `LOMENT_TEST_HANDLER` names another runtime class: with `runc` the tests themselves are tested.
 //!
+//! `LOMENT_TEST_CASES` names those to run, separated by spaces, where one filter does not say it.
+//!
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod accounting;
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
@@ -31,17 +34,17 @@ use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
-use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, pod::Node};
+use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources,
-    seccomp, security, sharing, streams, supervised, users,
+    accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs,
+    resources, seccomp, security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
-/// The modules whose pods are run by the shim, made by `loment create`.
-const BY_THE_SHIM: [&str; 3] = ["command", "init", "supervised"];
+/// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
+const BY_THE_SHIM: [&str; 4] = ["accounting", "command", "init", "supervised"];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -57,6 +60,16 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        accounting::a_known_load_is_reported_within_five_per_cent,
+        accounting::a_pods_total_has_what_its_init_container_has_used,
+        accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
+        accounting::a_container_that_dies_at_once_for_memory_is_told_before_its_exit_each_time,
+        accounting::a_container_that_only_lost_a_child_ends_as_it_ends,
+        accounting::a_pod_that_the_shim_runs_tells_whom_the_kernel_killed,
+        accounting::top_shows_pods_with_their_containers_below_and_refuses_what_there_is_not,
+        accounting::a_pod_of_another_runtime_is_shown_as_containerd_knows_it,
+        accounting::top_refreshes_on_a_terminal_until_it_is_interrupted,
+        accounting::prometheus_reads_what_cadvisors_users_know,
         attacks::an_image_does_not_get_the_runtime_executed,
         attacks::no_working_directory_is_one_of_the_nodes,
         attacks::a_volume_that_is_exchanged_by_another_container_leads_nothing_outside,
@@ -219,7 +232,11 @@ struct Setting {
 }
 
 fn trials(setting: Option<&Setting>) -> Vec<Trial> {
-    let cases = all().into_iter();
+    let chosen = env::var("LOMENT_TEST_CASES").unwrap_or_default();
+    let is_chosen = |module: &str, name: &str| {
+        chosen.is_empty() || chosen.split(' ').any(|case| format!("{module}::{name}").starts_with(case))
+    };
+    let cases = all().into_iter().filter(|(module, name, _)| is_chosen(module, name));
     cases
         .map(|(module, name, case)| {
             let setting = setting.cloned();
@@ -240,8 +257,9 @@ fn run(setting: &Setting, case: Case) -> Result<()> {
     let logged = lab.log_lines();
     let result = block_on(async {
         let node = Node::connect(lab, &setting.handler).await?;
-        let test = tokio::time::timeout(HUNG, case(&node));
-        test.await.unwrap_or_else(|_| bail!("the test did not end within {HUNG:?}"))
+        let hung = patience(HUNG);
+        let test = tokio::time::timeout(hung, case(&node));
+        test.await.unwrap_or_else(|_| bail!("the test did not end within {hung:?}"))
     })?;
     let result = result.with_context(|| format!("containerd logged:\n{}\n", lab.log_since(logged)));
     if !setting.one_by_one {

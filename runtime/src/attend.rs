@@ -191,7 +191,7 @@ impl Relay {
 
     /// Gives the terminal the caller's size. One that has none leaves it as it is.
     fn resize(&self) {
-        if let Some((width, height)) = terminal::size(stdin()) {
+        if let Ok((width, height)) = terminal::size(stdin()) {
             let _hung_up = terminal::resize(self.terminal.as_fd(), width, height);
         }
     }

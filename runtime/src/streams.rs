@@ -94,7 +94,7 @@ impl Preserved {
 /// A terminal that is copied has the size of the caller's from the start, unless the process asks for another.
 pub(crate) fn give_size(process: &mut Process) {
     if process.console_size().is_none()
-        && let Some((width, height)) = loment_sys::terminal::size(std::io::stdin().as_fd())
+        && let Ok((width, height)) = loment_sys::terminal::size(std::io::stdin().as_fd())
     {
         let size = BoxBuilder::default().width(u64::from(width)).height(u64::from(height)).build();
         process.set_console_size(size.ok());

@@ -2,20 +2,21 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use loment_cgroups::Layout;
+use loment_cgroups::{Layout, Pod};
 use tokio::sync::{Notify, watch};
 
 use crate::{
     events::Events,
     failure::{Failure, Result},
     pod::host::Host,
-    task::Task,
+    task::{Task, usage::Measured},
 };
 
 /// Everything that one shim serves: the containers of one pod.
@@ -31,6 +32,8 @@ pub(crate) struct Shim {
     /// Who runs the pod, when the shim does.
     pub(crate) host: OnceLock<Arc<Host>>,
     tasks: Mutex<HashMap<String, Slot>>,
+    /// What the pod uses as a whole.
+    pod: Mutex<Pod>,
     /// A Create has come to its end, good or bad.
     made: Notify,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
@@ -58,6 +61,7 @@ impl Shim {
             loggers: Ending::default(),
             host: OnceLock::new(),
             tasks: Mutex::default(),
+            pod: Mutex::default(),
             made: Notify::new(),
             shutdown_asked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -110,6 +114,43 @@ impl Shim {
         }
     }
 
+    /// Every task there is.
+    pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
+        let tasks = crate::lock(&self.tasks);
+        let here = |slot: &Slot| match slot {
+            Slot::Here(task) => Some(Arc::clone(task)),
+            Slot::Reserved(_) => None,
+        };
+        tasks.values().filter_map(here).collect()
+    }
+
+    /// The pod is the one of this sandbox.
+    pub(crate) fn is_around(&self, sandbox: &Task, uid: Option<&str>) {
+        match sandbox.with_container(|container| Ok(Pod::around(container.cgroup(), uid)?)) {
+            Ok(pod) => *crate::lock(&self.pod) = pod,
+            // Its containers are added up.
+            Err(failure) => log::warn!("look for the cgroup of the pod: {failure}"),
+        }
+    }
+
+    /// Whether the pod has a cgroup of its own, which counts for it.
+    pub(crate) fn pod_has_cgroup(&self) -> bool {
+        crate::lock(&self.pod).cgroup().is_some()
+    }
+
+    /// What the pod uses and has used as a whole, given its containers.
+    pub(crate) fn measure_pod(&self, containers: &[Measured]) -> Result<Measured> {
+        let pod = crate::lock(&self.pod);
+        let usage = pod.usage(containers.iter().map(|container| &container.usage))?;
+        Ok(match pod.cgroup() {
+            Some(own) => Measured { usage, processes: own.pids()?.len() as u64, cgroup: own.path().to_owned() },
+            None => {
+                let processes = containers.iter().map(|container| container.processes).sum();
+                Measured { usage, processes, cgroup: PathBuf::new() }
+            }
+        })
+    }
+
     /// Forgets a task that has been deleted; false when it had been forgotten, whoever has its id by now.
     pub(crate) fn remove(&self, task: &Arc<Task>) -> bool {
         let mut tasks = crate::lock(&self.tasks);
@@ -118,6 +159,9 @@ impl Shim {
             tasks.remove(task.id());
         }
         drop(tasks);
+        if let (true, Some(usage)) = (is_here, task.last_usage()) {
+            crate::lock(&self.pod).bury(&usage);
+        }
         self.leave_if_unwanted();
         is_here
     }

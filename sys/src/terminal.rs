@@ -28,16 +28,16 @@ pub fn resize(terminal: BorrowedFd<'_>, width: u16, height: u16) -> Result<()> {
     Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ as _, &raw const size) }).map(drop)
 }
 
+/// Size of a terminal in characters: width and height.
+pub fn size(terminal: BorrowedFd<'_>) -> Result<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes a winsize, for which there is room.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) })?;
+    Ok((size.ws_col, size.ws_row))
+}
+
 /// Makes `terminal` the controlling terminal of the caller's session, which must not have one.
 pub fn make_controlling(terminal: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: TIOCSCTTY takes a number and touches no memory.
     Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY as _, 0) }).map(drop)
-}
-
-/// Width and height of a terminal in characters; `None` for what is none.
-pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes a winsize that outlives the call.
-    let answer = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut size) };
-    (answer == 0).then_some((size.ws_col, size.ws_row))
 }

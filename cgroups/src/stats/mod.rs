@@ -3,10 +3,13 @@
 pub(crate) mod parse;
 pub(crate) mod read_v1;
 pub(crate) mod read_v2;
+pub mod usage;
 pub mod v1;
 pub mod v2;
 
-use std::io;
+use std::{io, path::Path, sync::OnceLock};
+
+pub use self::usage::Usage;
 
 /// Usage of one cgroup, in the form that its layout accounts it. Hybrid reports [`Stats::V1`].
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +20,25 @@ pub enum Stats {
     V2(Box<v2::Stats>),
 }
 
-/// The machine's huge page sizes as they appear in file names: `2MB`, `1GB`.
-fn page_sizes() -> io::Result<Vec<String>> {
+/// Name of a block device, as in `/dev/sda1`; `None` when there is no such device now.
+pub fn device_name(major: u64, minor: u64) -> Option<String> {
+    let target = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    // In sysfs `!` stands for the `/` of names like cciss/c0d0.
+    let name = Path::new(&target).file_name()?.to_str()?.replace('!', "/");
+    Some(format!("/dev/{name}"))
+}
+
+/// The machine's huge page sizes as they appear in file names: `2MB`, `1GB`. They do not change while it runs.
+fn page_sizes() -> io::Result<&'static [String]> {
+    static SIZES: OnceLock<Vec<String>> = OnceLock::new();
+    if let Some(sizes) = SIZES.get() {
+        return Ok(sizes);
+    }
+    let sizes = read_page_sizes()?;
+    Ok(SIZES.get_or_init(|| sizes))
+}
+
+fn read_page_sizes() -> io::Result<Vec<String>> {
     const DIRECTORY: &str = "/sys/kernel/mm/hugepages";
     let entries = match std::fs::read_dir(DIRECTORY) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -51,25 +51,31 @@ fn number(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<u64>> {
     Ok(dir.read(file, text)?.then(|| parse::number(text)))
 }
 
-fn pids(dir: &Dir, text: &mut String) -> io::Result<Pids> {
+pub(super) fn pids(dir: &Dir, text: &mut String) -> io::Result<Pids> {
     let current = number(dir, "pids.current", text)?.unwrap_or(0);
     let limit = number(dir, "pids.max", text)?.unwrap_or(0);
     Ok(Pids { current, limit: if limit == u64::MAX { 0 } else { limit } })
 }
 
 fn cpu_usage(dir: &Dir, text: &mut String) -> io::Result<CpuUsage> {
+    let mut usage = cpu_time(dir, text)?;
+    dir.read("cpuacct.usage_percpu", text)?;
+    usage.per_cpu = text.split_whitespace().map(parse::number).collect();
+    Ok(usage)
+}
+
+/// Without the processors one by one.
+pub(super) fn cpu_time(dir: &Dir, text: &mut String) -> io::Result<CpuUsage> {
     let tick = NANOSECONDS / sysconf(SysconfVar::CLK_TCK)?.and_then(|n| u64::try_from(n).ok()).unwrap_or(100).max(1);
     let mut usage = CpuUsage { total: number(dir, "cpuacct.usage", text)?.unwrap_or(0), ..CpuUsage::default() };
     // Not usage_user and usage_sys: those are samples, these are scaled to the total (kernel's cputime_adjust).
     dir.read("cpuacct.stat", text)?;
     usage.kernel = parse::keyed(text, "system").saturating_mul(tick);
     usage.user = parse::keyed(text, "user").saturating_mul(tick);
-    dir.read("cpuacct.usage_percpu", text)?;
-    usage.per_cpu = text.split_whitespace().map(parse::number).collect();
     Ok(usage)
 }
 
-fn throttled(dir: &Dir, text: &mut String) -> io::Result<Throttling> {
+pub(super) fn throttled(dir: &Dir, text: &mut String) -> io::Result<Throttling> {
     dir.read("cpu.stat", text)?;
     Ok(Throttling {
         periods: parse::keyed(text, "nr_periods"),
@@ -97,7 +103,7 @@ fn entry(dir: &Dir, kind: &str, text: &mut String) -> io::Result<Option<MemoryEn
     Ok(Some(MemoryEntry { limit, usage, max, failcnt }))
 }
 
-fn memory_stat(text: &str) -> Memory {
+pub(super) fn memory_stat(text: &str) -> Memory {
     let mut memory = Memory::default();
     for (key, value) in parse::pairs(text) {
         let field = match key {
@@ -140,37 +146,45 @@ fn memory_stat(text: &str) -> Memory {
     memory
 }
 
-/// The scheduler's files where one keeps them (bfq), else the throttling layer's, which count every request.
 fn blkio(dir: &Dir, text: &mut String) -> io::Result<Blkio> {
-    let mut list = |files: &[&str]| {
-        for file in files {
-            if dir.read(*file, text)? {
-                let entries = blkio_entries(text);
-                if !entries.is_empty() {
-                    return Ok(entries);
-                }
+    let (io_service_bytes_recursive, io_serviced_recursive) = transfers(dir, text)?;
+    let mut list = |file: &str| first_of(dir, &[file], text);
+    Ok(Blkio {
+        io_service_bytes_recursive,
+        io_serviced_recursive,
+        io_queued_recursive: list("blkio.bfq.io_queued_recursive")?,
+        io_service_time_recursive: list("blkio.bfq.io_service_time_recursive")?,
+        io_wait_time_recursive: list("blkio.bfq.io_wait_time_recursive")?,
+        io_merged_recursive: list("blkio.bfq.io_merged_recursive")?,
+        io_time_recursive: list("blkio.bfq.time_recursive")?,
+        sectors_recursive: list("blkio.bfq.sectors_recursive")?,
+    })
+}
+
+/// Bytes and operations: from the scheduler's files where one keeps them (bfq), else from the throttling layer's, which
+/// count every request.
+pub(super) fn transfers(dir: &Dir, text: &mut String) -> io::Result<(Vec<BlkioEntry>, Vec<BlkioEntry>)> {
+    const BYTES: [&str; 3] = [
+        "blkio.bfq.io_service_bytes_recursive",
+        "blkio.throttle.io_service_bytes_recursive",
+        "blkio.throttle.io_service_bytes",
+    ];
+    const OPERATIONS: [&str; 3] =
+        ["blkio.bfq.io_serviced_recursive", "blkio.throttle.io_serviced_recursive", "blkio.throttle.io_serviced"];
+    Ok((first_of(dir, &BYTES, text)?, first_of(dir, &OPERATIONS, text)?))
+}
+
+/// The entries of the first file that has any.
+fn first_of(dir: &Dir, files: &[&str], text: &mut String) -> io::Result<Vec<BlkioEntry>> {
+    for file in files {
+        if dir.read(*file, text)? {
+            let entries = blkio_entries(text);
+            if !entries.is_empty() {
+                return Ok(entries);
             }
         }
-        Ok::<_, io::Error>(Vec::new())
-    };
-    Ok(Blkio {
-        io_service_bytes_recursive: list(&[
-            "blkio.bfq.io_service_bytes_recursive",
-            "blkio.throttle.io_service_bytes_recursive",
-            "blkio.throttle.io_service_bytes",
-        ])?,
-        io_serviced_recursive: list(&[
-            "blkio.bfq.io_serviced_recursive",
-            "blkio.throttle.io_serviced_recursive",
-            "blkio.throttle.io_serviced",
-        ])?,
-        io_queued_recursive: list(&["blkio.bfq.io_queued_recursive"])?,
-        io_service_time_recursive: list(&["blkio.bfq.io_service_time_recursive"])?,
-        io_wait_time_recursive: list(&["blkio.bfq.io_wait_time_recursive"])?,
-        io_merged_recursive: list(&["blkio.bfq.io_merged_recursive"])?,
-        io_time_recursive: list(&["blkio.bfq.time_recursive"])?,
-        sectors_recursive: list(&["blkio.bfq.sectors_recursive"])?,
-    })
+    }
+    Ok(Vec::new())
 }
 
 /// Lines of `major:minor operation value` or `major:minor value`; the grand total, which has no device, is left out.
@@ -196,7 +210,7 @@ fn hugetlb(dir: &Dir, text: &mut String) -> io::Result<Vec<Hugetlb>> {
         let mut read = |file: &str| number(dir, &format!("hugetlb.{pagesize}.{file}"), text);
         let Some(usage) = read("usage_in_bytes")? else { continue };
         let (max, failcnt) = (read("max_usage_in_bytes")?.unwrap_or(0), read("failcnt")?.unwrap_or(0));
-        all.push(Hugetlb { usage, max, failcnt, pagesize });
+        all.push(Hugetlb { usage, max, failcnt, pagesize: pagesize.clone() });
     }
     Ok(all)
 }

@@ -26,19 +26,21 @@ fn number(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<u64>> {
     Ok(dir.read(file, text)?.then(|| parse::number(text)))
 }
 
-fn pids(dir: &Dir, text: &mut String) -> io::Result<Option<Pids>> {
+pub(super) fn pids(dir: &Dir, text: &mut String) -> io::Result<Option<Pids>> {
     let Some(current) = number(dir, "pids.current", text)? else { return Ok(None) };
     let limit = number(dir, "pids.max", text)?.unwrap_or(0);
     Ok(Some(Pids { current, limit: if limit == u64::MAX { 0 } else { limit } }))
 }
 
 fn cpu(dir: &Dir, text: &mut String) -> io::Result<Option<Cpu>> {
-    if !dir.read("cpu.stat", text)? {
-        return Ok(None);
-    }
-    let mut cpu = cpu_stat(text);
+    let Some(mut cpu) = cpu_time(dir, text)? else { return Ok(None) };
     cpu.psi = psi(dir, "cpu.pressure", text)?;
     Ok(Some(cpu))
+}
+
+/// Without the pressure.
+pub(super) fn cpu_time(dir: &Dir, text: &mut String) -> io::Result<Option<Cpu>> {
+    Ok(dir.read("cpu.stat", text)?.then(|| cpu_stat(text)))
 }
 
 fn cpu_stat(text: &str) -> Cpu {
@@ -75,7 +77,7 @@ fn memory(dir: &Dir, text: &mut String) -> io::Result<Option<Memory>> {
     Ok(Some(memory))
 }
 
-fn memory_stat(text: &str) -> Memory {
+pub(super) fn memory_stat(text: &str) -> Memory {
     let mut memory = Memory::default();
     for (key, value) in parse::pairs(text) {
         let field = match key {
@@ -121,7 +123,7 @@ fn memory_stat(text: &str) -> Memory {
     memory
 }
 
-fn memory_events(dir: &Dir, text: &mut String) -> io::Result<Option<MemoryEvents>> {
+pub(super) fn memory_events(dir: &Dir, text: &mut String) -> io::Result<Option<MemoryEvents>> {
     if !dir.read("memory.events", text)? {
         return Ok(None);
     }
@@ -136,11 +138,12 @@ fn memory_events(dir: &Dir, text: &mut String) -> io::Result<Option<MemoryEvents
 }
 
 fn io_usage(dir: &Dir, text: &mut String) -> io::Result<Option<Io>> {
-    if !dir.read("io.stat", text)? {
-        return Ok(None);
-    }
-    let usage = text.lines().filter_map(io_entry).collect();
+    let Some(usage) = transfers(dir, text)? else { return Ok(None) };
     Ok(Some(Io { usage, psi: psi(dir, "io.pressure", text)? }))
+}
+
+pub(super) fn transfers(dir: &Dir, text: &mut String) -> io::Result<Option<Vec<IoEntry>>> {
+    Ok(dir.read("io.stat", text)?.then(|| text.lines().filter_map(io_entry).collect()))
 }
 
 /// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`.
@@ -161,7 +164,7 @@ fn io_entry(line: &str) -> Option<IoEntry> {
     Some(entry)
 }
 
-fn psi(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<Psi>> {
+pub(super) fn psi(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<Psi>> {
     match dir.read(file, text) {
         // The file is there, but pressure was turned off (boot option, cgroup.pressure).
         Err(e) if e.raw_os_error() == Some(nix::errno::Errno::EOPNOTSUPP as i32) => Ok(None),
@@ -201,7 +204,7 @@ fn hugetlb(dir: &Dir, text: &mut String) -> io::Result<Vec<Hugetlb>> {
         let Some(current) = number(dir, &format!("hugetlb.{pagesize}.current"), text)? else { continue };
         let max = number(dir, &format!("hugetlb.{pagesize}.max"), text)?.unwrap_or(0);
         dir.read(format!("hugetlb.{pagesize}.events").as_str(), text)?;
-        all.push(Hugetlb { current, max, failcnt: parse::keyed(text, "max"), pagesize });
+        all.push(Hugetlb { current, max, failcnt: parse::keyed(text, "max"), pagesize: pagesize.clone() });
     }
     Ok(all)
 }

@@ -171,7 +171,7 @@ pub struct Blkio {
 pub struct BlkioEntry {
     /// `Read`, `Write`, `Sync`, `Async`, `Discard`, `Total`; empty where the kernel makes no difference.
     pub op: String,
-    /// Major device number. (The message's device path is left to the reader: finding it means walking `/dev`.)
+    /// Major device number. (The message's device path is found by [`super::device_name`].)
     pub major: u64,
     /// Minor device number.
     pub minor: u64,

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     ops::Deref,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -24,11 +24,10 @@ pub fn unique_path() -> PathBuf {
     format!("/loment-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
-/// The layout of this machine. These tests write into real v1 hierarchies.
+/// The layout of this machine. These tests write into its real hierarchies.
 pub fn layout() -> Layout {
     assert!(nix::unistd::geteuid().is_root(), "these tests make cgroups: run them as root (scripts/test does)");
     let layout = Layout::detect().expect("a cgroup hierarchy is mounted");
-    assert_ne!(layout.kind(), Kind::V2, "these tests are for v1 and hybrid");
     layout
 }
 
@@ -64,18 +63,39 @@ impl TestCgroup {
         self.cgroup.apply(&resources_of(resources))
     }
 
-    /// Starts a program inside, as the sandbox does: a child of its own puts itself in by `tasks`.
+    /// Whether cgroup v2 is all there is.
+    pub fn is_unified(&self) -> bool {
+        self.layout.kind() == Kind::V2
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        match self.is_unified() {
+            true => self.read("", "cgroup.events").contains("frozen 1"),
+            false => self.read("freezer", "freezer.state") == "FROZEN",
+        }
+    }
+
+    /// Starts a program inside, as the sandbox does on v1: a child of its own puts itself in by `tasks`. (Being born
+    /// inside, as on v2, needs a caller with one thread: the sandbox's tests do that.)
     pub fn spawn(&self, program: &str, arguments: &[&str]) -> Process {
-        let Entry::Tasks(tasks) = self.cgroup.entry().expect("entry") else { panic!("not a v1 entry") };
+        let tasks: Vec<OwnedFd> = match self.cgroup.entry().expect("entry") {
+            Entry::Tasks(tasks) => tasks.into_iter().map(|file| file.fd).collect(),
+            Entry::Into(_) => {
+                let procs = directory(&self.layout, "", &self.path).join("cgroup.procs");
+                vec![File::options().write(true).open(procs).expect("open cgroup.procs").into()]
+            }
+            Entry::Both(..) => panic!("entered in two ways"),
+        };
         let script = "for fd in $LOMENT_TASKS; do echo 0 >&$fd; done; exec \"$0\" \"$@\"";
-        let numbers: Vec<String> = tasks.iter().map(|t| t.fd.as_fd().as_raw_fd().to_string()).collect();
+        let numbers: Vec<String> = tasks.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
         let mut command = Command::new("/bin/bash");
         command.arg("-c").arg(script).arg(program).args(arguments).env("LOMENT_TASKS", numbers.join(" "));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        let inherited: Vec<_> = tasks.iter().map(|t| clear_close_on_exec(&t.fd)).collect();
+        let inherited: Vec<_> = tasks.iter().map(clear_close_on_exec).collect();
         let child = command.spawn().expect("spawn");
         drop(inherited);
-        Process(child, directory(&self.layout, "freezer", &self.path).join("freezer.state"))
+        let (file, thawed) = if self.is_unified() { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
+        Process(child, directory(&self.layout, "freezer", &self.path).join(file), thawed)
     }
 }
 
@@ -106,7 +126,7 @@ impl Drop for TestCgroup {
 }
 
 /// A child that is ended and reaped with the test.
-pub struct Process(pub Child, PathBuf);
+pub struct Process(pub Child, PathBuf, &'static str);
 
 impl Process {
     pub fn pid(&self) -> i32 {
@@ -118,14 +138,19 @@ impl Process {
         writeln!(self.0.stdin.as_mut().expect("stdin"), "{line}").expect("write to child");
     }
 
-    /// Waits for a line of its output.
+    /// Waits for this line of its output.
     pub fn hear(&self, line: &str) {
+        assert_eq!(self.listen().trim(), line);
+    }
+
+    /// Waits for a line of its output.
+    pub fn listen(&self) -> String {
         let mut output = BufReader::new(
             self.0.stdout.as_ref().expect("stdout").as_fd().try_clone_to_owned().map(File::from).expect("copy"),
         );
         let mut heard = String::new();
         output.read_line(&mut heard).expect("read from child");
-        assert_eq!(heard.trim(), line);
+        heard
     }
 
     /// User and system time used so far, in clock ticks.
@@ -140,7 +165,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // A test that fails while it is frozen must not wait for it for ever.
-        let _ = std::fs::write(&self.1, "THAWED");
+        let _ = std::fs::write(&self.1, self.2);
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -150,10 +175,11 @@ pub fn resources_of(value: serde_json::Value) -> LinuxResources {
     serde_json::from_value(value).expect("resources")
 }
 
-/// Where a controller's hierarchy holds `path`.
+/// Where a controller's hierarchy holds `path`; on v2 there is one for all.
 pub fn directory(layout: &Layout, controller: &str, path: &Path) -> PathBuf {
     let holds = |mount: &&Path| {
-        mount.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.split(',').any(|c| c == controller))
+        layout.kind() == Kind::V2
+            || mount.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.split(',').any(|c| c == controller))
     };
     let mount = layout.mount_points().find(holds).unwrap_or_else(|| panic!("{controller} is not mounted"));
     mount.join(path.strip_prefix("/").unwrap_or(path))

@@ -8,6 +8,8 @@ pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod stats;
+pub(crate) mod top;
 
 use std::io::{Read as _, Write as _};
 

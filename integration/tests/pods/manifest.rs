@@ -93,6 +93,14 @@ impl Manifest {
         self
     }
 
+    /// Adds a volume: a directory of the node.
+    pub(crate) fn volume(mut self, name: &str, path: &Path) -> Self {
+        if let Some(volumes) = self.value["spec"]["volumes"].as_array_mut() {
+            volumes.push(json!({ "name": name, "hostPath": { "path": path, "type": "Directory" } }));
+        }
+        self
+    }
+
     /// The manifest in JSON.
     pub(crate) fn text(&self) -> String {
         self.value.to_string()

@@ -19,6 +19,7 @@ use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, open},
     sys::stat::{Mode, SFlag, fstat, major, minor},
+    unistd::{chdir, fchdir},
 };
 
 use crate::{
@@ -312,20 +313,36 @@ struct Layers<'a> {
 }
 
 fn overlay(source: &CStr, lower: &Layers<'_>, data: &[Datum], attributes: u64) -> Result<OwnedFd> {
-    let context = FsContext::open(c"overlay").at("mount a file system of type", "overlay")?;
     // Held until the overlay has been made: layers may be named through them.
     let mut layers = Vec::new();
+    let owners = lower.owners;
     let lower = lower.names(&mut layers)?;
-    let result = lower_layers(&context, &lower, &mut layers)
-        .and_then(|()| configure(&context, source, data))
-        .and_then(|()| read_only(&context, c"overlay", attributes))
-        .and_then(|()| context.create())
-        .and_then(|()| context.mount(attributes));
-    result.map_err(|errno| {
+    let make = |one_by_one: bool| -> Result<std::result::Result<OwnedFd, (FsContext, Errno)>> {
+        let context = FsContext::open(c"overlay").at("mount a file system of type", "overlay")?;
+        let made = Numbered::new(&lower, one_by_one).and_then(|numbered| {
+            match &numbered {
+                None => lower.iter().try_for_each(|layer| context.set_string(c"lowerdir+", layer)),
+                Some(numbered) => context.set_string(c"lowerdir", &numbered.names),
+            }?;
+            configure(&context, source, data)?;
+            read_only(&context, c"overlay", attributes)?;
+            context.create()?;
+            context.mount(attributes)
+        });
+        Ok(made.map_err(|errno| (context, errno)))
+    };
+    let made = match make(true)? {
+        // Linux 6.5 and 6.6 do not know `lowerdir+`. Older ones take any option and find out when all are together.
+        Err((_, Errno::EINVAL)) => make(false)?,
+        made => made,
+    };
+    made.map_err(|(context, errno)| {
         let first = lower.first().map(CString::as_c_str).unwrap_or_default();
         let error = explained(context, "mount overlay of", first, errno);
         match errno {
             Errno::ENOENT if error.hint.is_none() => error.hint("was the snapshot removed?"),
+            Errno::EINVAL if owners.is_some() => error.hint("layers with mapped owners need Linux 6.15"),
+            Errno::EINVAL if lower.len() > 80 => error.hint("a kernel before 6.7 takes about 80 layers"),
             _ => error,
         }
     })
@@ -347,29 +364,36 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// Gives an overlay its lower layers. An option's value is at most 255 bytes long, which three of containerd's paths
-/// exceed; `lowerdir+` takes one layer at a time (Linux 6.7), and before that short names have to do.
-fn lower_layers(context: &FsContext, lower: &[CString], layers: &mut Vec<OwnedFd>) -> nix::Result<()> {
-    let mut appended = false;
-    for layer in lower {
-        match context.set_string(c"lowerdir+", layer) {
-            Ok(()) => appended = true,
-            Err(Errno::EINVAL) if !appended => return short_lower_layers(context, lower, layers),
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
+/// Layers for a kernel that takes all of them in one option (before Linux 6.7). Its value is at most 255 bytes long,
+/// which three of containerd's paths exceed, so each is named by the number of a descriptor, relative to the directory
+/// of all descriptors: that is the working directory for as long as this lives.
+struct Numbered {
+    names: CString,
+    before: OwnedFd,
+    _layers: Vec<OwnedFd>,
 }
 
-fn short_lower_layers(context: &FsContext, lower: &[CString], layers: &mut Vec<OwnedFd>) -> nix::Result<()> {
-    let mut names = Vec::new();
-    for layer in lower {
-        let fd = open(layer.as_c_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        names.push(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        layers.push(fd);
+impl Numbered {
+    /// `None` where layers are given one by one.
+    fn new(lower: &[CString], one_by_one: bool) -> nix::Result<Option<Self>> {
+        if one_by_one {
+            return Ok(None);
+        }
+        let directory = |name: &CStr| open(name, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let layers = lower.iter().map(|layer| directory(layer)).collect::<nix::Result<Vec<_>>>()?;
+        let names: Vec<_> = layers.iter().map(|layer| layer.as_raw_fd().to_string()).collect();
+        let names = CString::new(names.join(":")).map_err(|_| Errno::EINVAL)?;
+        let before = directory(c".")?;
+        chdir(c"/proc/self/fd")?;
+        Ok(Some(Self { names, before, _layers: layers }))
     }
-    let names = CString::new(names.join(":")).map_err(|_| Errno::EINVAL)?;
-    context.set_string(c"lowerdir", &names)
+}
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        // The container's own working directory is set later, whatever this one is.
+        let _ = fchdir(&self.before);
+    }
 }
 
 fn explained(context: FsContext, step: &str, object: &CStr, errno: Errno) -> Error {

@@ -221,9 +221,9 @@ impl Container {
         maps.map_or((uid, gid), |maps| maps.outside(uid, gid).unwrap_or((uid, gid)))
     }
 
-    /// Changes limits.
+    /// Changes limits, all of them or none.
     pub fn update(&self, resources: &LinuxResources) -> Result<()> {
-        Ok(self.cgroup.apply(resources)?)
+        Ok(self.cgroup.update(resources)?)
     }
 
     /// Sends a signal to every process of the container. `Ok(false)` when there is none.

@@ -291,6 +291,13 @@ impl ContainerState {
         }
     }
 
+    /// Some of its processes are gone and the first one is not. One that has ended meanwhile has its exit to tell.
+    pub(super) fn lost(&mut self, kills: u64, log: &mut Log) {
+        if self.stage == Stage::Running {
+            self.note(log, Moment::MemoryKilled { kills });
+        }
+    }
+
     /// Its program could not be executed, which counts as an exit.
     pub(super) fn start_failed(&mut self, code: u32, message: String, stopping: bool, log: &mut Log) {
         if self.stage != Stage::Opening {

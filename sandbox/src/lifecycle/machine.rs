@@ -47,8 +47,15 @@ pub enum Event {
         container: ContainerId,
         /// Exit code, or 128 + signal.
         code: u32,
-        /// Whether a process in the container was killed for memory.
+        /// Whether it was killed for want of memory.
         oom_killed: bool,
+    },
+    /// Processes of the container were killed for want of memory, and its first process lives on.
+    MemoryKilled {
+        /// Which.
+        container: ContainerId,
+        /// How many.
+        kills: u64,
     },
     /// The attempt that [`Action::Prepare`] asked for waits at its gate.
     Ready {
@@ -172,6 +179,7 @@ impl Machine {
             Event::Opened { container } => (*container, "Opened"),
             Event::StartFailed { container, .. } => (*container, "StartFailed"),
             Event::Exited { container, .. } => (*container, "Exited"),
+            Event::MemoryKilled { container, .. } => (*container, "MemoryKilled"),
             Event::Ready { container } => (*container, "Ready"),
             Event::PrepareFailed { container, .. } => (*container, "PrepareFailed"),
             Event::KillRequested { container, .. } => (*container, "KillRequested"),
@@ -186,6 +194,7 @@ impl Machine {
             Event::Opened { .. } => container.opened(log),
             Event::StartFailed { code, message, .. } => container.start_failed(code, message, stopping, log),
             Event::Exited { code, oom_killed, .. } => container.exited(code, oom_killed, stopping, log),
+            Event::MemoryKilled { kills, .. } => container.lost(kills, log),
             Event::Ready { .. } => container.ready(log),
             Event::PrepareFailed { message, .. } => container.stalled(message, log),
             Event::KillRequested { signal, .. } => container.kill_requested(signal, log),

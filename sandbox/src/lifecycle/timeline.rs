@@ -54,8 +54,13 @@ pub enum Moment {
     Exited {
         /// Exit code, or 128 + signal.
         code: u32,
-        /// Whether a process in it was killed for memory.
+        /// Whether it was killed for want of memory.
         oom: bool,
+    },
+    /// Processes in it were killed for want of memory, and its first process lives on.
+    MemoryKilled {
+        /// How many.
+        kills: u64,
     },
     /// It waits before it is started again.
     BackOff {
@@ -103,6 +108,7 @@ impl Moment {
             Self::Started => "Started",
             Self::StartFailed { .. } => "Failed",
             Self::Exited { .. } => "Exited",
+            Self::MemoryKilled { .. } => "OOMKilling",
             Self::BackOff { .. } => "BackOff",
             Self::Restarting => "Restarting",
             Self::PrepareFailed { .. } => "FailedPrepare",
@@ -118,9 +124,11 @@ impl Moment {
     /// Whether something went wrong (an Event of type Warning).
     pub fn is_warning(&self) -> bool {
         match self {
-            Self::StartFailed { .. } | Self::BackOff { .. } | Self::PrepareFailed { .. } | Self::Unexpected { .. } => {
-                true
-            }
+            Self::StartFailed { .. }
+            | Self::BackOff { .. }
+            | Self::PrepareFailed { .. }
+            | Self::MemoryKilled { .. }
+            | Self::Unexpected { .. } => true,
             Self::Exited { code, oom } => *code != 0 || *oom,
             Self::Stopping { cause, .. } => matches!(cause, Cause::InitFailed | Cause::DeadlineExceeded),
             Self::PhaseChanged(phase) => *phase == Phase::Failed,
@@ -138,6 +146,8 @@ impl fmt::Display for Moment {
             Self::StartFailed { code, message } => write!(f, "could not be started (exit code {code}): {message}"),
             Self::Exited { code, oom: false } => write!(f, "exited with code {code}"),
             Self::Exited { code, oom: true } => write!(f, "exited with code {code}, out of memory"),
+            Self::MemoryKilled { kills: 1 } => f.write_str("lost a process for want of memory and lives on"),
+            Self::MemoryKilled { kills } => write!(f, "lost {kills} processes for want of memory and lives on"),
             Self::BackOff { delay, .. } => write!(f, "back-off {} before it is restarted", Shown(*delay)),
             Self::Restarting => f.write_str("a fresh attempt is being made"),
             Self::PrepareFailed { message } => write!(f, "a fresh attempt could not be made: {message}"),

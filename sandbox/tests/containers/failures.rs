@@ -169,7 +169,7 @@ fn a_creation_that_is_dropped_leaves_nothing() {
     let creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
     poll(&mut [PollFd::new(creating.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
     drop(creating);
-    assert!(!exists(format!("/sys/fs/cgroup/memory{}/{}", cgroups(), bundle.id)));
+    assert!(!exists(cgroup_directory("memory", &format!("{}/{}", cgroups(), bundle.id))));
     assert_eq!(record::read(&bundle.path).unwrap(), None);
 }
 
@@ -202,7 +202,7 @@ fn a_killed_shims_container_is_swept() {
     assert_eq!(swept, Swept { record: Some(record.clone()), killed: true });
     let state = fs::read_to_string(format!("/proc/{}/stat", record.pid)).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z "), "ended, and perhaps not yet reaped by its new parent: {state}");
-    assert!(!exists(format!("/sys/fs/cgroup/memory/{}", record.cgroup.display())));
+    assert!(!exists(cgroup_directory("memory", record.cgroup.to_str().unwrap())));
     assert_eq!(record::sweep(&bundle.path).unwrap(), Swept::default(), "a second time there is nothing to do");
 }
 

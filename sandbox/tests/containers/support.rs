@@ -44,7 +44,7 @@ pub(crate) fn machine() -> [(&'static str, Vec<String>); 4] {
         names
     };
     let lines = |path: &str| fs::read_to_string(path).unwrap().lines().map(ToOwned::to_owned).collect();
-    let cgroups = ["memory", "pids", "unified"].map(|h| names(&format!("/sys/fs/cgroup/{h}{}", cgroups()))).concat();
+    let cgroups = hierarchies().iter().flat_map(|h| names(&format!("{}{}", h.display(), cgroups()))).collect();
     [
         ("descriptors", names("/proc/self/fd")),
         ("mounts", lines("/proc/self/mountinfo")),
@@ -56,6 +56,31 @@ pub(crate) fn machine() -> [(&'static str, Vec<String>); 4] {
 /// Parent of the cgroups that the tests make: of this process only, because others may run at the same time.
 pub(crate) fn cgroups() -> String {
     format!("/loment-test-{}", std::process::id())
+}
+
+/// Whether cgroup v2 is all there is.
+pub(crate) fn is_unified() -> bool {
+    exists("/sys/fs/cgroup/cgroup.controllers")
+}
+
+fn hierarchies() -> Vec<PathBuf> {
+    match is_unified() {
+        true => vec!["/sys/fs/cgroup".into()],
+        false => fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()).collect(),
+    }
+}
+
+/// Where the cgroup `path` has its files of a v1 controller, or all of them.
+pub(crate) fn cgroup_directory(controller: &str, path: &str) -> PathBuf {
+    let hierarchy = if is_unified() { "" } else { controller };
+    Path::new("/sys/fs/cgroup").join(hierarchy).join(path.trim_start_matches('/'))
+}
+
+/// The kernel's version: what it cannot do yet is refused, and that is a promise too.
+pub(crate) fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 /// Enters a mount namespace of our own, which nobody else mounts anything in. Before there is another thread.
@@ -171,8 +196,8 @@ impl Bundle {
 impl Drop for Bundle {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.path).unwrap();
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            let _ = fs::remove_dir(hierarchy.path().join(cgroups().trim_start_matches('/')));
+        for hierarchy in hierarchies() {
+            let _ = fs::remove_dir(hierarchy.join(cgroups().trim_start_matches('/')));
         }
     }
 }

@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use ttrpc::{r#async::Client, context};
 
 use super::{
-    api::{StatusRequest, StatusResponse, TerminateRequest, TimelineRequest, TimelineResponse},
+    api::{
+        StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest, TimelineResponse,
+    },
     rpc::PodClient,
 };
 
@@ -39,6 +41,11 @@ impl PodShim {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = TimelineRequest { since, wait_ms, ..TimelineRequest::default() };
         self.client.timeline(context::with_duration(wait.saturating_add(SLACK)), &request).await
+    }
+
+    /// What the pod and its containers use.
+    pub async fn stats(&self) -> ttrpc::Result<StatsResponse> {
+        self.client.stats(context::with_duration(SLACK), &StatsRequest::default()).await
     }
 
     /// Stops the pod within `grace` (what the pod says, if `None`) and returns when every container has ended.

@@ -44,7 +44,7 @@ pub(crate) struct Host {
 #[derive(Default, Clone)]
 struct Slot {
     task: Option<Arc<Task>>,
-    /// Whether its last attempt lost a process to want of memory.
+    /// Whether its last attempt was ended by want of memory.
     oom_killed: bool,
 }
 
@@ -60,6 +60,11 @@ struct Timeline {
 pub(crate) struct Member {
     host: Arc<Host>,
     id: ContainerId,
+}
+
+/// The name of a container in its pod.
+pub(crate) fn name_of(container: &Spec) -> Option<&str> {
+    CONTAINER_NAMES.iter().find_map(|name| annotation(container, name))
 }
 
 impl Host {
@@ -87,8 +92,7 @@ impl Host {
     /// The place of the container with this specification. A container that the manifest does not name is a stranger
     /// in the pod (a debug container): it is run as its client says.
     pub(crate) fn member(self: &Arc<Self>, container: &Spec) -> Option<Member> {
-        let name = CONTAINER_NAMES.iter().find_map(|name| annotation(container, name))?;
-        let id = crate::lock(&self.machine).spec().id(name)?;
+        let id = crate::lock(&self.machine).spec().id(name_of(container)?)?;
         Some(Member { host: Arc::clone(self), id })
     }
 
@@ -274,6 +278,11 @@ impl Member {
     /// A client wants it to end.
     pub(crate) fn kill_requested(&self, signal: i32) {
         self.tell(Event::KillRequested { container: self.id, signal });
+    }
+
+    /// It has lost processes for want of memory and lives on.
+    pub(crate) fn lost(&self, kills: u64) {
+        self.tell(Event::MemoryKilled { container: self.id, kills });
     }
 
     /// An attempt has ended.

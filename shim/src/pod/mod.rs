@@ -3,6 +3,7 @@
 pub mod client;
 pub(crate) mod host;
 pub(crate) mod service;
+mod stats;
 
 /// Made from `proto/pod.proto`, which has the docs.
 #[allow(
@@ -21,8 +22,8 @@ mod generated {
 /// The messages of the Pod service.
 pub mod api {
     pub use super::generated::pod::{
-        Entry, Member, StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest,
-        TimelineResponse,
+        ContainerUsage, Device, Entry, Member, Pressure, StatsRequest, StatsResponse, StatusRequest, StatusResponse,
+        TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse, Usage,
     };
 }
 

@@ -11,11 +11,12 @@ use ttrpc::r#async::{Service, TtrpcContext};
 
 use super::{
     api::{
-        Entry, Member, StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest,
-        TimelineResponse,
+        Entry, Member, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TerminateResponse,
+        TimelineRequest, TimelineResponse,
     },
     host::{Host, START},
     rpc::{Pod, create_pod},
+    stats,
 };
 use crate::{
     failure::{Failure, Result},
@@ -66,6 +67,10 @@ impl Pod for PodService {
     async fn terminate(&self, _: &TtrpcContext, request: TerminateRequest) -> ttrpc::Result<TerminateResponse> {
         self.host()?.terminate(request.grace_seconds.map(Duration::from_secs)).await;
         Ok(TerminateResponse::default())
+    }
+
+    async fn stats(&self, _: &TtrpcContext, _: StatsRequest) -> ttrpc::Result<StatsResponse> {
+        Ok(stats::read(&self.shim)?)
     }
 }
 

@@ -17,7 +17,7 @@ use super::options;
 use crate::{
     events::Event,
     failure::{Failure, Result},
-    pod::host::Host,
+    pod::host::{Host, name_of},
     shim::Shim,
     spec,
     stdio::{Paths, Stdio},
@@ -26,6 +26,8 @@ use crate::{
 
 /// What a container is in its pod, by CRI's annotation.
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+/// The uid of the pod, by CRI's annotation on its sandbox.
+const POD_UID: &str = "io.kubernetes.cri.sandbox-uid";
 
 /// Creates a container and answers the pid of its init, which waits at its gate.
 pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Result<i32> {
@@ -50,6 +52,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     let stdio = stdio.with_logger(&shim, &request.id).await?;
     let plan = Plan {
         id: request.id.clone(),
+        name: name_of(&spec).unwrap_or_default().to_owned(),
         rootfs: request.rootfs.iter().map(mount).collect(),
         role: if is_sandbox { Role::Holder } else { Role::Program },
         stdio,
@@ -57,10 +60,14 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         member,
         bundle,
     };
+    let uid = spec::annotation(&spec, POD_UID).filter(|_| is_sandbox).map(str::to_owned);
     let task = match request.checkpoint.as_str() {
         "" => Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?,
         images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into()).await?,
     };
+    if is_sandbox {
+        shim.is_around(&task, uid.as_deref());
+    }
     reservation.fill(Arc::clone(&task));
     let pid = task.pid();
     shim.events.send(&created(&request, pid));

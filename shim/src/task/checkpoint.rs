@@ -14,7 +14,7 @@ use loment_sandbox::{
 use oci_spec::runtime::Spec;
 use tokio::sync::{Mutex as Turn, Notify};
 
-use super::{ExitCell, Live, Plan, Task, Vessel, has_private_pids, readable, stage::Stage};
+use super::{ExitCell, Live, Plan, Task, Vessel, has_private_pids, memory::Kills, readable, stage::Stage};
 use crate::{
     events::Event,
     failure::{Failure, Result},
@@ -39,7 +39,7 @@ impl Task {
         let (restorable, errand) = Restorable::begin(request, images, &shim.layout)?;
         super::hooks::run(errand, &plan.id).await?;
         plan.stdio.handed_over();
-        let live = Live::new(Vessel::Restorable(restorable), None, 0);
+        let live = Live::new(Vessel::Restorable(restorable), None, Kills::default());
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
         Ok(Arc::new(Self { plan, private_pids, shim, turn, killed: Notify::new(), live, exit }))
     }

@@ -9,6 +9,7 @@ mod memory;
 pub(crate) mod ready;
 pub(crate) mod stage;
 mod supervised;
+pub(crate) mod usage;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use std::{
 };
 
 use containerd_shim_protos::events::task::{TaskExit, TaskStart};
+use loment_cgroups::stats::Usage;
 use loment_sandbox::{
     checkpoint::Restorable,
     container::{Container, Role, RootfsMount},
@@ -30,6 +32,7 @@ use tokio::sync::{Mutex as Turn, Notify};
 use self::{
     exec::Exec,
     exit::ExitCell,
+    memory::Kills,
     ready::readable,
     stage::{Stage, Step},
 };
@@ -69,8 +72,9 @@ struct Live {
     container: Vessel,
     relay: Option<Arc<Relay>>,
     execs: BTreeMap<String, Arc<Exec>>,
-    /// Memory kills that have been told.
-    oom_kills: u64,
+    kills: Kills,
+    /// What it had used when its cgroup was about to be removed.
+    last_usage: Option<Usage>,
     /// Whether the gate of the present attempt has been opened.
     opened: bool,
     /// Whether the process of the present attempt has been reaped.
@@ -90,9 +94,9 @@ enum Vessel {
 }
 
 impl Live {
-    fn new(container: Vessel, relay: Option<Arc<Relay>>, oom_kills: u64) -> Self {
-        let (stage, execs) = (Stage::Created, BTreeMap::new());
-        Self { stage, container, relay, execs, oom_kills, opened: false, reaped: false, untold: None }
+    fn new(container: Vessel, relay: Option<Arc<Relay>>, kills: Kills) -> Self {
+        let (stage, execs, last_usage) = (Stage::Created, BTreeMap::new(), None);
+        Self { stage, container, relay, execs, kills, last_usage, opened: false, reaped: false, untold: None }
     }
 
     fn container(&self) -> Option<&Container> {
@@ -112,6 +116,8 @@ impl Live {
 pub(crate) struct Plan {
     /// containerd's id.
     pub(crate) id: String,
+    /// Its name in its pod; empty when nobody has given it one.
+    pub(crate) name: String,
     /// Absolute path of the bundle.
     pub(crate) bundle: PathBuf,
     /// containerd's mounts.
@@ -131,8 +137,8 @@ impl Task {
     pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>, unwanted: &Notify) -> Result<Arc<Self>> {
         let private_pids = has_private_pids(&spec);
         let (container, relay) = attempt::make(&shim, &plan, spec, unwanted).await?;
-        let oom_kills = container.cgroup().oom_kills().unwrap_or_default();
-        let live = Live::new(Vessel::Here(container), relay, oom_kills);
+        let kills = Kills::from(container.cgroup().oom_kills().unwrap_or_default());
+        let live = Live::new(Vessel::Here(container), relay, kills);
         let (turn, killed, live, exit) = (Turn::new(()), Notify::new(), Mutex::new(live), ExitCell::new());
         let task = Arc::new(Self { plan, private_pids, shim, turn, killed, live, exit });
         task.watch_all();
@@ -142,9 +148,7 @@ impl Task {
     /// Begins to watch what has just been made.
     fn watch_all(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).watch());
-        if self.plan.member.is_none() {
-            tokio::spawn(Arc::clone(self).watch_memory());
-        }
+        tokio::spawn(Arc::clone(self).watch_memory());
     }
 
     /// containerd's id.
@@ -249,7 +253,7 @@ impl Task {
         }
         let exit = self.reap().await;
         if let Some(member) = self.plan.member.clone() {
-            let oom_killed = self.count_oom_kills() > 0;
+            let oom_killed = self.ended_for_memory(exit);
             let _turn = self.turn.lock().await;
             member.exited(exit, oom_killed);
             return;
@@ -258,7 +262,9 @@ impl Task {
         hand_over(&self.plan.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
-        self.publish_oom();
+        if self.ended_for_memory(exit) {
+            self.publish_oom();
+        }
         self.finish(exit);
     }
 
@@ -330,6 +336,7 @@ impl Task {
         if signal == nix::libc::SIGKILL && self.stage() == Stage::Created {
             self.killed.notify_one();
         }
+        self.note_signal(signal);
         let paused = self.stage() == Stage::Paused;
         let sent = self.with_container(|container| {
             let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
@@ -342,6 +349,14 @@ impl Task {
         match sent? {
             true => Ok(()),
             false => Err(exec::finished(&self.plan.id)),
+        }
+    }
+
+    /// Remembers that a client has sent a signal. Who has ended before it needed none.
+    fn note_signal(&self, signal: i32) {
+        let mut live = crate::lock(&self.live);
+        if live.container().is_some_and(|container| !container.init().has_ended()) {
+            live.kills.sent(signal);
         }
     }
 
@@ -424,6 +439,7 @@ impl Task {
         self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
         drain(self.relay(), &self.plan.stdio).await;
         if !self.take_back() {
+            self.keep_usage();
             self.until_done("delete", Container::try_delete).await?;
             let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
             self.clear_up(aftermath).await?;

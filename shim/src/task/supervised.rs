@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use containerd_shim_protos::events::task::TaskOOM;
 use loment_sandbox::{container::Container, layer, process::Exit};
 
 use tokio::sync::Notify;
 
 use super::{Task, Vessel, attempt, stage::Stage};
 use crate::{
-    events::Event,
     failure::{Failure, Result},
     spec,
 };
@@ -45,6 +43,7 @@ impl Task {
         let (container, relay) = made?;
         let mut live = crate::lock(&self.live);
         live.container = Vessel::Here(container);
+        live.kills = live.kills.renewed();
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
@@ -54,6 +53,7 @@ impl Task {
 
     /// Sends a signal to the present attempt. One that has ended needs none.
     pub(crate) fn signal_attempt(&self, signal: i32) -> Result<()> {
+        self.note_signal(signal);
         self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
     }
 
@@ -62,7 +62,7 @@ impl Task {
         let exit = Exit { code, at: SystemTime::now() };
         super::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
-            self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.plan.id.clone(), ..TaskOOM::default() }));
+            self.publish_oom();
         }
         let mut live = crate::lock(&self.live);
         if live.stage == Stage::Created {

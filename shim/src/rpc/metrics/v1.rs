@@ -4,7 +4,10 @@ use containerd_shim_protos::cgroups::metrics::{
     BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl, MemoryStat, Metrics,
     PidsStat, RdmaEntry, RdmaStat, Throttle,
 };
-use loment_cgroups::stats::v1::{self, Stats};
+use loment_cgroups::stats::{
+    device_name,
+    v1::{self, Stats},
+};
 use protobuf::MessageField;
 
 use super::same;
@@ -56,8 +59,18 @@ fn entry(entry: Option<v1::MemoryEntry>) -> MessageField<MemoryEntry> {
 }
 
 fn blkio(blkio: &v1::Blkio) -> BlkIOStat {
-    let entries = |list: &[v1::BlkioEntry]| -> Vec<BlkIOEntry> {
-        list.iter().map(|entry| same!(BlkIOEntry { op, major, minor, value } from entry)).collect()
+    let mut known: Vec<(u64, u64, String)> = Vec::new();
+    let mut device = |major: u64, minor: u64| {
+        if let Some((.., name)) = known.iter().find(|(a, b, _)| (*a, *b) == (major, minor)) {
+            return name.clone();
+        }
+        let name = device_name(major, minor).unwrap_or_default();
+        known.push((major, minor, name.clone()));
+        name
+    };
+    let mut entries = |list: &[v1::BlkioEntry]| -> Vec<BlkIOEntry> {
+        let describe = |entry: &v1::BlkioEntry| same!(BlkIOEntry { op, major, minor, value } from entry, device: device(entry.major, entry.minor));
+        list.iter().map(describe).collect()
     };
     BlkIOStat {
         io_service_bytes_recursive: entries(&blkio.io_service_bytes_recursive),
@@ -82,6 +95,19 @@ fn rdma(rdma: &v1::Rdma) -> RdmaStat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_arrives_with_its_name() {
+        let dev = std::fs::read_dir("/sys/block").unwrap().next().expect("this machine has a block device").unwrap();
+        let numbers = std::fs::read_to_string(dev.path().join("dev")).unwrap();
+        let (major, minor) = numbers.trim().split_once(':').unwrap();
+        let (major, minor) = (major.parse().unwrap(), minor.parse().unwrap());
+        let entry = v1::BlkioEntry { op: "Read".to_owned(), major, minor, value: 3 };
+        let io = blkio(&v1::Blkio { io_serviced_recursive: vec![entry], ..v1::Blkio::default() });
+        let told = &io.io_serviced_recursive[0];
+        let name = format!("/dev/{}", dev.file_name().to_str().unwrap().replace('!', "/"));
+        assert_eq!((told.op.as_str(), told.device.as_str(), told.value), ("Read", name.as_str(), 3));
+    }
 
     #[test]
     fn usage_arrives_under_the_names_that_cri_reads() {
