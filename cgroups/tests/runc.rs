@@ -158,7 +158,7 @@ fn is_known(file: &str, runc: Option<&str>, ours: Option<&str>) -> bool {
         |text: Option<&str>| -> Vec<String> { text.iter().flat_map(|t| t.lines()).map(str::to_owned).collect() };
     match file {
         // runc 1.1 has the linear conversion of shares.
-        "cgroup/cpu.weight" => runc != ours,
+        "cgroup/cpu.weight" | "cgroup/cpu.weight.nice" => true,
         // Entering hybrid's v2 hierarchy costs as much as all of v1 together: left alone until it is needed.
         file if file.starts_with("unified/") => ours.is_none(),
         // tun is asked for by those who need it.
