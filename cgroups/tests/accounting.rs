@@ -85,8 +85,10 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
     assert_eq!(cpu.usage.per_cpu.iter().sum::<u64>(), cpu.usage.total);
     let apart = (cpu.usage.user + cpu.usage.kernel).abs_diff(cpu.usage.total);
     assert!(apart <= 20_000_000, "two clock ticks of rounding at most: {:?}", cpu.usage);
-    assert!(cpu.throttling.throttled_periods > 0 && cpu.throttling.throttled_time > 0);
-    assert!(cpu.throttling.periods >= cpu.throttling.throttled_periods);
+    // How often it was held back depends on how much time the machine had to spare.
+    let kernels = cgroup.read("cpu", "cpu.stat");
+    let held = format!("nr_throttled {}\n", cpu.throttling.throttled_periods);
+    assert!(kernels.contains(&held) && cpu.throttling.periods > 0, "{kernels}, {cpu:?}");
 
     let memory = stats.memory.unwrap();
     let usage = memory.usage.unwrap();
@@ -184,14 +186,13 @@ fn half_a_cpu_for_five_seconds_is_what_the_load_itself_has_measured() {
     };
     assert!(about((told - before.1) / 1_000_000, measured), "{told}, {measured}, {before:?}");
     assert_eq!((usage.cpu.quota, usage.cpu.period), (Some(50_000), 100_000));
-    // How often it was held back depends on how much time the machine had to spare.
-    let kernels = cgroup.read("cpu", "cpu.stat");
-    let held = match cgroup.is_unified() {
-        true => format!("throttled_usec {}\n", usage.cpu.throttled / 1000),
-        false => format!("throttled_time {}", usage.cpu.throttled),
-    };
-    let held = format!("nr_throttled {}\n{held}", usage.cpu.throttled_periods);
-    assert!(kernels.contains(&held) && usage.cpu.periods > 0, "{kernels}, {:?}", usage.cpu);
+    // How often it was held back depends on how much time the machine had to spare, and it may just be.
+    let unit = if cgroup.is_unified() { ("throttled_usec", 1000) } else { ("throttled_time", 1) };
+    until("the kernel's count of throttling is the one that is read", || {
+        let cpu = cgroup.usage().unwrap().cpu;
+        let held = format!("nr_throttled {}\n{} {}", cpu.throttled_periods, unit.0, cpu.throttled / unit.1);
+        cpu.periods > 0 && cgroup.read("cpu", "cpu.stat").contains(&held)
+    });
     process.say("");
 }
 
