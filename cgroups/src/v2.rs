@@ -28,16 +28,13 @@ pub(crate) fn enable_controllers(root: &Dir, path: &Path) -> Result<()> {
     if available.split_whitespace().all(|name| own.split_whitespace().any(|o| o == name)) {
         return Ok(());
     }
+    let all: Vec<String> = available.split_whitespace().map(|name| format!("+{name}")).collect();
     for parent in parents_from_root(path) {
+        // Also where they are enabled already: somebody else may be about to do it, and the kernel shows it before the
+        // files are there. A write waits for that.
         let file = parent.join("cgroup.subtree_control");
-        let enabled = read(&file)?;
-        let missing: Vec<String> = available
-            .split_whitespace()
-            .filter(|name| !enabled.split_whitespace().any(|e| e == *name))
-            .map(|name| format!("+{name}"))
-            .collect();
-        if !missing.is_empty() && root.write(&file, &missing.join(" ")).is_err() {
-            for one in &missing {
+        if root.write(&file, &all.join(" ")).is_err() {
+            for one in &all {
                 let _ = root.write(&file, one);
             }
         }

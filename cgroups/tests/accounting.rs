@@ -1,4 +1,4 @@
-//! Statistics and out-of-memory kills of this machine (v1 and hybrid; needs root).
+//! Statistics and out-of-memory kills of this machine (any layout; needs root).
 
 mod common;
 
@@ -21,8 +21,51 @@ fn stats(cgroup: &TestCgroup) -> v1::Stats {
 }
 
 #[test]
+fn statistics_of_v2_agree_with_the_files() {
+    let cgroup = TestCgroup::new();
+    if !cgroup.is_unified() {
+        // Below.
+        return;
+    }
+    cgroup.apply(json!({"memory": {"limit": 512 << 20, "swap": 600 << 20}, "pids": {"limit": 50}}));
+    let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); sleep 100 & echo ready; wait";
+    let process = cgroup.spawn("bash", &["-c", work]);
+    process.hear("ready");
+    cgroup.freeze().unwrap();
+    let Stats::V2(stats) = cgroup.stats().unwrap() else { panic!("v2") };
+    let field = |file: &str, key: &str| -> u64 {
+        let text = cgroup.read("", file);
+        let mut words = text.lines().map(|line| line.rsplit_once(' ').unwrap_or(("", line)));
+        words.find(|(name, _)| *name == key).unwrap_or_else(|| panic!("{key} in {text}")).1.parse().unwrap()
+    };
+    let pids = stats.pids.unwrap();
+    assert_eq!((pids.current, pids.limit), (2, 50));
+    let (cpu, memory) = (stats.cpu.unwrap(), stats.memory.unwrap());
+    assert_eq!((cpu.usage_usec, cpu.user_usec), (field("cpu.stat", "usage_usec"), field("cpu.stat", "user_usec")));
+    assert_eq!((memory.usage, memory.usage_limit), (field("memory.current", ""), 512 << 20));
+    for (told, key) in [
+        (memory.anon, "anon"),
+        (memory.file, "file"),
+        (memory.slab, "slab"),
+        (memory.inactive_file, "inactive_file"),
+        (memory.pgfault, "pgfault"),
+        (memory.pgmajfault, "pgmajfault"),
+    ] {
+        assert_eq!(told, field("memory.stat", key), "{key}");
+    }
+    assert!(memory.anon >= 3_000_000 && cpu.usage_usec > 0, "{memory:?}");
+    assert_eq!(stats.memory_events.unwrap().max, field("memory.events", "max"));
+    assert!(stats.io.is_some());
+    cgroup.thaw().unwrap();
+}
+
+#[test]
 fn statistics_agree_with_the_files_and_with_libcgroups() {
     let cgroup = TestCgroup::new();
+    if cgroup.is_unified() {
+        // Above: libcgroups fails all statistics of v2 for one absent file.
+        return;
+    }
     cgroup.apply(json!({"memory": {"limit": 512 << 20, "swap": 600 << 20}, "pids": {"limit": 50}}));
     cgroup.apply(json!({"cpu": {"quota": 20_000, "period": 100_000}}));
     let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); for i in {1..300000}; do :; done; \
@@ -42,8 +85,10 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
     assert_eq!(cpu.usage.per_cpu.iter().sum::<u64>(), cpu.usage.total);
     let apart = (cpu.usage.user + cpu.usage.kernel).abs_diff(cpu.usage.total);
     assert!(apart <= 20_000_000, "two clock ticks of rounding at most: {:?}", cpu.usage);
-    assert!(cpu.throttling.throttled_periods > 0 && cpu.throttling.throttled_time > 0);
-    assert!(cpu.throttling.periods >= cpu.throttling.throttled_periods);
+    // How often it was held back depends on how much time the machine had to spare.
+    let kernels = cgroup.read("cpu", "cpu.stat");
+    let held = format!("nr_throttled {}\n", cpu.throttling.throttled_periods);
+    assert!(kernels.contains(&held) && cpu.throttling.periods > 0, "{kernels}, {cpu:?}");
 
     let memory = stats.memory.unwrap();
     let usage = memory.usage.unwrap();
@@ -70,6 +115,12 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
 #[test]
 fn an_empty_cgroup_has_statistics_without_limits() {
     let cgroup = TestCgroup::new();
+    let usage = cgroup.usage().unwrap();
+    assert_eq!((usage.pids.current, usage.pids.limit, usage.cpu.total, usage.cpu.quota), (0, 0, 0, None));
+    assert_eq!((usage.memory.limit, usage.memory.swap_limit, usage.memory.oom_kills), (None, None, 0));
+    if cgroup.is_unified() {
+        return;
+    }
     let stats = stats(&cgroup);
     assert_eq!(stats.pids.unwrap(), v1::Pids { current: 0, limit: 0 });
     assert_eq!(stats.cpu.unwrap().usage.total, 0);
@@ -99,6 +150,10 @@ fn write_to_disk(cgroup: &TestCgroup, mebibytes: u32) -> (u64, u64) {
 #[test]
 fn what_a_process_writes_to_a_disk_is_counted() {
     let cgroup = TestCgroup::new();
+    if cgroup.is_unified() {
+        // Above: there is one list for all that is shown.
+        return;
+    }
     let (major, minor) = write_to_disk(&cgroup, 4);
     let entries = stats(&cgroup).blkio.unwrap().io_service_bytes_recursive;
     let sum: u64 =
@@ -115,31 +170,29 @@ fn about(value: u64, expected: u64) -> bool {
 fn half_a_cpu_for_five_seconds_is_what_the_load_itself_has_measured() {
     let cgroup = TestCgroup::new();
     cgroup.apply(json!({"cpu": {"quota": 50_000, "period": 100_000}}));
-    // `times` is getrusage: minutes and seconds in user mode and in the kernel.
-    let burn = "end=$((SECONDS+5)); while ((SECONDS<end)); do :; done; times; read";
+    let burn = "echo ready; read; end=$((SECONDS+5)); while ((SECONDS<end)); do :; done; echo done; read";
     let mut process = cgroup.spawn("bash", &["-c", burn]);
-    let line = process.listen();
-    let milliseconds = |time: &str| -> u64 {
-        let (minutes, seconds) = time.strip_suffix('s').unwrap().split_once('m').unwrap();
-        minutes.parse::<u64>().unwrap() * 60_000 + seconds.replace('.', "").parse::<u64>().unwrap()
-    };
-    let measured: u64 = line.split_whitespace().map(milliseconds).sum();
+    process.hear("ready");
+    // As getrusage has it. What it did before it was in the cgroup is left out.
+    let before = (process.ticks(), cgroup.usage().unwrap().cpu.total);
+    process.say("");
+    process.hear("done");
+    let measured = (process.ticks() - before.0) * 10;
     let usage = cgroup.usage().unwrap();
-    assert!(about(usage.cpu.total / 1_000_000, measured), "{line:?}, {:?}", usage.cpu);
+    assert!(about((usage.cpu.total - before.1) / 1_000_000, measured), "{measured}, {before:?}, {:?}", usage.cpu);
     let told = match cgroup.stats().unwrap() {
         Stats::V1(stats) => stats.cpu.unwrap().usage.total,
         Stats::V2(stats) => stats.cpu.unwrap().usage_usec * 1000,
     };
-    assert!(about(told / 1_000_000, measured), "{told}, {line:?}");
+    assert!(about((told - before.1) / 1_000_000, measured), "{told}, {measured}, {before:?}");
     assert_eq!((usage.cpu.quota, usage.cpu.period), (Some(50_000), 100_000));
-    // How often it was held back depends on how much time the machine had to spare.
-    let kernels = cgroup.read("cpu", "cpu.stat");
-    let held = match cgroup.is_unified() {
-        true => format!("throttled_usec {}\n", usage.cpu.throttled / 1000),
-        false => format!("throttled_time {}", usage.cpu.throttled),
-    };
-    let held = format!("nr_throttled {}\n{held}", usage.cpu.throttled_periods);
-    assert!(kernels.contains(&held) && usage.cpu.periods > 0, "{kernels}, {:?}", usage.cpu);
+    // How often it was held back depends on how much time the machine had to spare, and it may just be.
+    let unit = if cgroup.is_unified() { ("throttled_usec", 1000) } else { ("throttled_time", 1) };
+    until("the kernel's count of throttling is the one that is read", || {
+        let cpu = cgroup.usage().unwrap().cpu;
+        let held = format!("nr_throttled {}\n{} {}", cpu.throttled_periods, unit.0, cpu.throttled / unit.1);
+        cpu.periods > 0 && cgroup.read("cpu", "cpu.stat").contains(&held)
+    });
     process.say("");
 }
 

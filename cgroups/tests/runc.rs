@@ -158,7 +158,7 @@ fn is_known(file: &str, runc: Option<&str>, ours: Option<&str>) -> bool {
         |text: Option<&str>| -> Vec<String> { text.iter().flat_map(|t| t.lines()).map(str::to_owned).collect() };
     match file {
         // runc 1.1 has the linear conversion of shares.
-        "cgroup/cpu.weight" => runc != ours,
+        "cgroup/cpu.weight" | "cgroup/cpu.weight.nice" => true,
         // Entering hybrid's v2 hierarchy costs as much as all of v1 together: left alone until it is needed.
         file if file.starts_with("unified/") => ours.is_none(),
         // tun is asked for by those who need it.
@@ -192,6 +192,8 @@ fn accepted(kind: Kind) -> Vec<(Value, Vec<Value>)> {
     let only_on_v1 = [
         (json!({"cpu": {"realtimePeriod": 1_000_000, "realtimeRuntime": 0}}), vec![]),
         (json!({"memory": {"swappiness": 10}}), vec![]),
+        // On v2 runc wants the limit on memory repeated.
+        (json!({"memory": {"limit": 64 << 20, "swap": -1}}), vec![json!({"memory": {"swap": 80 << 20}})]),
         (json!({"memory": {"disableOOMKiller": true}}), vec![]),
     ];
     let only_on_v2 = [(
@@ -218,7 +220,7 @@ fn accepted(kind: Kind) -> Vec<(Value, Vec<Value>)> {
             vec![json!({"memory": {"limit": 128 << 20, "swap": 128 << 20, "reservation": 16 << 20}})],
         ),
         (memory(64, 64), vec![memory(32, 32), memory(96, 128), json!({"memory": {"limit": -1}})]),
-        (json!({"memory": {"limit": 64 << 20, "swap": -1}}), vec![json!({"memory": {"swap": 80 << 20}})]),
+        (json!({"memory": {"limit": 64 << 20, "swap": -1}}), vec![]),
         (json!({"memory": {"limit": 64 << 20}}), vec![json!({"memory": {"limit": 32 << 20}})]),
         (json!({"memory": {"limit": -1, "swap": -1}}), vec![]),
         (json!({"memory": {"kernel": 32 << 20, "kernelTCP": 16 << 20}}), vec![]),

@@ -65,6 +65,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
         accounting::a_container_that_dies_at_once_for_memory_is_told_before_its_exit_each_time,
         accounting::a_container_that_only_lost_a_child_ends_as_it_ends,
+        accounting::a_container_that_is_killed_as_a_group_has_run_out_of_memory,
         accounting::a_pod_that_the_shim_runs_tells_whom_the_kernel_killed,
         accounting::top_shows_pods_with_their_containers_below_and_refuses_what_there_is_not,
         accounting::a_pod_of_another_runtime_is_shown_as_containerd_knows_it,

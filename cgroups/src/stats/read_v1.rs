@@ -148,43 +148,48 @@ pub(super) fn memory_stat(text: &str) -> Memory {
 
 fn blkio(dir: &Dir, text: &mut String) -> io::Result<Blkio> {
     let (io_service_bytes_recursive, io_serviced_recursive) = transfers(dir, text)?;
-    let mut list = |file: &str| first_of(dir, &[file], text);
-    Ok(Blkio {
-        io_service_bytes_recursive,
-        io_serviced_recursive,
-        io_queued_recursive: list("blkio.bfq.io_queued_recursive")?,
-        io_service_time_recursive: list("blkio.bfq.io_service_time_recursive")?,
-        io_wait_time_recursive: list("blkio.bfq.io_wait_time_recursive")?,
-        io_merged_recursive: list("blkio.bfq.io_merged_recursive")?,
-        io_time_recursive: list("blkio.bfq.time_recursive")?,
-        sectors_recursive: list("blkio.bfq.sectors_recursive")?,
-    })
+    let mut blkio = Blkio { io_service_bytes_recursive, io_serviced_recursive, ..Blkio::default() };
+    // A kernel has all of these or none (CONFIG_BFQ_CGROUP_DEBUG).
+    let Some(queued) = list(dir, "blkio.bfq.io_queued_recursive", text)? else { return Ok(blkio) };
+    blkio.io_queued_recursive = queued;
+    for (file, entries) in [
+        ("blkio.bfq.io_service_time_recursive", &mut blkio.io_service_time_recursive),
+        ("blkio.bfq.io_wait_time_recursive", &mut blkio.io_wait_time_recursive),
+        ("blkio.bfq.io_merged_recursive", &mut blkio.io_merged_recursive),
+        ("blkio.bfq.time_recursive", &mut blkio.io_time_recursive),
+        ("blkio.bfq.sectors_recursive", &mut blkio.sectors_recursive),
+    ] {
+        *entries = list(dir, file, text)?.unwrap_or_default();
+    }
+    Ok(blkio)
 }
 
 /// Bytes and operations: from the scheduler's files where one keeps them (bfq), else from the throttling layer's, which
 /// count every request.
 pub(super) fn transfers(dir: &Dir, text: &mut String) -> io::Result<(Vec<BlkioEntry>, Vec<BlkioEntry>)> {
-    const BYTES: [&str; 3] = [
+    let mut of = |files: [&str; 3]| {
+        let [scheduler, throttle, own_only] = files;
+        if let Some(entries) = list(dir, scheduler, text)?.filter(|entries| !entries.is_empty()) {
+            return Ok(entries);
+        }
+        match list(dir, throttle, text)? {
+            Some(entries) => Ok(entries),
+            None => Ok::<_, io::Error>(list(dir, own_only, text)?.unwrap_or_default()),
+        }
+    };
+    let bytes = of([
         "blkio.bfq.io_service_bytes_recursive",
         "blkio.throttle.io_service_bytes_recursive",
         "blkio.throttle.io_service_bytes",
-    ];
-    const OPERATIONS: [&str; 3] =
-        ["blkio.bfq.io_serviced_recursive", "blkio.throttle.io_serviced_recursive", "blkio.throttle.io_serviced"];
-    Ok((first_of(dir, &BYTES, text)?, first_of(dir, &OPERATIONS, text)?))
+    ])?;
+    let operations =
+        of(["blkio.bfq.io_serviced_recursive", "blkio.throttle.io_serviced_recursive", "blkio.throttle.io_serviced"])?;
+    Ok((bytes, operations))
 }
 
-/// The entries of the first file that has any.
-fn first_of(dir: &Dir, files: &[&str], text: &mut String) -> io::Result<Vec<BlkioEntry>> {
-    for file in files {
-        if dir.read(*file, text)? {
-            let entries = blkio_entries(text);
-            if !entries.is_empty() {
-                return Ok(entries);
-            }
-        }
-    }
-    Ok(Vec::new())
+/// The entries of a file; `None` when it is not there.
+fn list(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<Vec<BlkioEntry>>> {
+    Ok(dir.read(file, text)?.then(|| blkio_entries(text)))
 }
 
 /// Lines of `major:minor operation value` or `major:minor value`; the grand total, which has no device, is left out.

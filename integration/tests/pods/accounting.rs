@@ -278,6 +278,28 @@ pub(crate) async fn a_container_that_only_lost_a_child_ends_as_it_ends(node: &No
     pod.remove().await
 }
 
+pub(crate) async fn a_container_that_is_killed_as_a_group_has_run_out_of_memory(node: &Node<'_>) -> Result<()> {
+    let events = Events::follow(node.lab).await?;
+    let pod = node.pod("group").run().await?;
+    let mut together = small();
+    together.unified.insert("memory.oom.group".to_owned(), "1".to_owned());
+    let main = shell("main", &format!("{GREEDY}; echo lives on; sleep 1000")).resources(together);
+    let main = pod.start(main).await?;
+    if !fs::exists("/sys/fs/cgroup/cgroup.controllers")? {
+        // v1 has no groups, and CRI does not pass on that there should be one.
+        eventually("the child's end", async || {
+            Ok(main.logs()?.iter().any(|line| line.text == "lives on").then_some(()))
+        })
+        .await?;
+        return pod.remove().await;
+    }
+    let seen = events.until("the exit", |event| event.is_exit(&main.id, &main.id)).await?;
+    let told = seen.iter().filter(|event| event.topic == "/tasks/oom" && event.text("container_id") == main.id);
+    ensure!(told.count() == 1, "want of memory is not told once before the exit");
+    ensure!(main.exited().await?.exit_code == 137 && main.logs()?.is_empty(), "it has not ended as a whole");
+    pod.remove().await
+}
+
 pub(crate) async fn a_pod_that_the_shim_runs_tells_whom_the_kernel_killed(node: &Node<'_>) -> Result<()> {
     let limits = json!({ "limits": { "memory": "24Mi" } });
     let script = format!("{GREEDY}; until [ -e /shared/go ]; do sleep 0.02; done; exec {GREEDY}");

@@ -59,6 +59,25 @@ fn what_is_reported_twice_counts_once() {
 }
 
 #[test]
+fn a_process_lost_for_memory_is_recorded_of_a_container_that_lives_on_and_changes_nothing() {
+    let mut world = World::new(pod(Always, &[("web", App)]));
+    world.create_all();
+    let container = world.id("web");
+    let lost = Event::MemoryKilled { container, kills: 2 };
+    assert_eq!(world.machine.step(world.now, lost.clone()), [], "it has not begun");
+    world.event(Event::Armed { container });
+    world.event(Event::Opened { container });
+    let actions = world.machine.step(world.now, lost.clone());
+    let [Action::Record(entry)] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!((entry.what.reason(), entry.what.is_warning()), ("OOMKilling", true));
+    assert_eq!(entry.what.to_string(), "lost 2 processes for want of memory and lives on");
+    assert_eq!(world.running(), ["web"]);
+    world.terminate(None);
+    world.exit("web", 0);
+    assert_eq!(world.machine.step(world.now, lost), [], "it has ended, and its exit was told");
+}
+
+#[test]
 fn a_process_that_dies_at_its_gate_is_replaced_after_a_delay_and_counts_as_no_attempt() {
     let mut world = World::new(pod(Never, &[("setup", Init), ("web", App)]));
     world.create_all();
