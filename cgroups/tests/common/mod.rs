@@ -27,8 +27,7 @@ pub fn unique_path() -> PathBuf {
 /// The layout of this machine. These tests write into its real hierarchies.
 pub fn layout() -> Layout {
     assert!(nix::unistd::geteuid().is_root(), "these tests make cgroups: run them as root (scripts/test does)");
-    let layout = Layout::detect().expect("a cgroup hierarchy is mounted");
-    layout
+    Layout::detect().expect("a cgroup hierarchy is mounted")
 }
 
 /// A cgroup that is removed with everything in it when the test ends, however it ends.
