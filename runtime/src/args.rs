@@ -44,7 +44,7 @@ pub(crate) struct Global {
     /// Log what is done
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub(crate) debug: bool,
-    /// Let systemd make the cgroups: not supported
+    /// Let systemd make the cgroups, as scopes: cgroupsPath has the form slice:prefix:name
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     pub(crate) systemd_cgroup: bool,
     /// Taken for the sake of callers, and of no meaning: errors of cgroups are never passed over

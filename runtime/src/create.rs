@@ -2,7 +2,7 @@
 
 use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc, time::SystemTime};
 
-use loment_cgroups::Layout;
+use loment_cgroups::{Layout, systemd::is_scope};
 use loment_sandbox::{
     container::{Container, Creating, Extras, Request, Role},
     gate,
@@ -11,7 +11,7 @@ use loment_sandbox::{
 use oci_spec::runtime::Spec;
 
 use crate::{
-    args::Making,
+    args::{Global, Making},
     failure::{Context, Failure, Result},
     store::{Lock, Place, State, Store},
     streams::{self, Preserved},
@@ -35,10 +35,18 @@ impl Created {
 }
 
 /// Makes a container. Everything that was made is undone on error.
-pub(crate) fn create(store: &Store, making: &Making, preserved: &Preserved, detached: bool) -> Result<Created> {
+pub(crate) fn create(
+    store: &Store,
+    global: &Global,
+    making: &Making,
+    preserved: &Preserved,
+    detached: bool,
+) -> Result<Created> {
     let bundle = fs::canonicalize(&making.bundle).at("find bundle", making.bundle.display())?;
     let (text, mut spec) = read_spec(&bundle, making.config.as_deref())?;
-    refuse_systemd(&spec)?;
+    if global.systemd_cgroup {
+        choose_scope(&mut spec, &making.id)?;
+    }
     let terminal = spec.process().as_ref().and_then(oci_spec::runtime::Process::terminal).unwrap_or(false);
     streams::check_terminal(terminal, detached, &making.handover)?;
     if let Some(process) = spec.process_mut() {
@@ -98,16 +106,20 @@ fn read_spec(bundle: &Path, name: Option<&Path>) -> Result<(String, Spec)> {
     Ok((text, spec))
 }
 
-/// The cgroup layer would tell a kubelet's administrator what to do.
-fn refuse_systemd(spec: &Spec) -> Result<()> {
-    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let path = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    match !path.contains('/') && path.matches(':').count() == 2 {
-        true => Err(Failure::new(format!(
-            "linux.cgroupsPath {path:?}: systemd's form is not supported \
-             (podman: --cgroup-manager cgroupfs; docker: native.cgroupdriver=cgroupfs)"
+/// With `--systemd-cgroup` a container that does not say where its cgroup is gets a scope of its own, and one that says it
+/// has to mean a scope. Without, it may.
+fn choose_scope(spec: &mut Spec, id: &str) -> Result<()> {
+    let linux = spec.linux_mut().get_or_insert_default();
+    match linux.cgroups_path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        None => {
+            linux.set_cgroups_path(Some(format!("system.slice:loment:{id}").into()));
+            Ok(())
+        }
+        Some(path) if is_scope(path) => Ok(()),
+        Some(path) => Err(Failure::new(format!(
+            "linux.cgroupsPath {path:?}: with --systemd-cgroup it has the form slice:prefix:name, as in \
+             system.slice:loment:{id}"
         ))),
-        false => Ok(()),
     }
 }
 

@@ -23,7 +23,7 @@ mod update;
 
 use std::process::ExitCode;
 
-use args::{Arguments, Command, Global};
+use args::{Arguments, Command};
 use clap::Parser;
 use failure::{Failure, Result};
 use log::Log;
@@ -62,13 +62,11 @@ fn run(arguments: &Arguments, preserved: &Preserved) -> Result<u32> {
     let Some(command) = &arguments.command else {
         return if arguments.version { version() } else { Err(Failure::new("no command is given (see --help)")) };
     };
-    refuse_systemd(&arguments.global)?;
     let store = Store::new(&arguments.global.root)?;
     let done = match command {
-        Command::Create(create) => {
-            own::protect().and_then(|()| create::create(&store, &create.making, preserved, true).map(drop))
-        }
-        Command::Run(run) => return own::protect().and_then(|()| run::run(&store, run, preserved)),
+        Command::Create(create) => own::protect()
+            .and_then(|()| create::create(&store, &arguments.global, &create.making, preserved, true).map(drop)),
+        Command::Run(run) => return own::protect().and_then(|()| run::run(&store, &arguments.global, run, preserved)),
         Command::Exec(exec) => return own::protect().and_then(|()| exec::exec(&store, exec, preserved)),
         Command::Start(one) => run::start(&store.find(&one.id)?),
         Command::State(one) => show::state(&store, one),
@@ -92,14 +90,4 @@ fn run(arguments: &Arguments, preserved: &Preserved) -> Result<u32> {
 fn version() -> Result<u32> {
     let version = env!("CARGO_PKG_VERSION");
     streams::print(&format!("loment-runtime version {version}\nspec: 1.2.0\n")).map(|()| 0)
-}
-
-fn refuse_systemd(global: &Global) -> Result<()> {
-    match global.systemd_cgroup {
-        true => Err(Failure::new(
-            "--systemd-cgroup: is not supported: cgroups are made without systemd \
-             (podman: --cgroup-manager cgroupfs; docker: native.cgroupdriver=cgroupfs)",
-        )),
-        false => Ok(()),
-    }
 }

@@ -3,7 +3,7 @@
 use loment_cgroups::Layout;
 
 use crate::{
-    args::Run,
+    args::{Global, Run},
     attend::Attendant,
     create,
     failure::{Failure, Result},
@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// Runs a container; answers with the exit status of its program, or 0 when that is left running.
-pub(crate) fn run(store: &Store, run: &Run, preserved: &Preserved) -> Result<u32> {
+pub(crate) fn run(store: &Store, global: &Global, run: &Run, preserved: &Preserved) -> Result<u32> {
     let attendant = match run.detach {
         true => None,
         false => Some(Attendant::new(!run.making.no_subreaper)?),
     };
-    let created = create::create(store, &run.making, preserved, run.detach)?;
+    let created = create::create(store, global, &run.making, preserved, run.detach)?;
     let (place, mut container, terminal) = created.unlock();
     if let Err(failure) = start(&place) {
         let _told = place.clear();

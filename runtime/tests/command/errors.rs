@@ -1,6 +1,6 @@
 //! What cannot be done is said, and leaves nothing.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
 
@@ -77,14 +77,31 @@ fn a_bundle_without_a_specification_is_told_what_to_do() {
 }
 
 #[test]
-fn systemds_cgroups_are_refused_with_what_to_do() {
+fn without_a_path_systemd_makes_a_scope_or_it_is_said_what_to_do() {
     let mut bundle = Bundle::new("true");
+    bundle.config["linux"]["cgroupsPath"] = json!("");
     bundle.write("c");
-    let error = bundle.call(&["--systemd-cgroup", "create", "c"]).refused();
-    assert!(error.contains("cgroupfs"), "{error}");
+    let create = bundle.call(&["--systemd-cgroup", "create", "c"]);
+    if Path::new("/run/systemd/system").exists() {
+        let pid = bundle.state("c")["pid"].to_string();
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        assert!(cgroup.contains("/system.slice/loment-c.scope"), "{cgroup}");
+        return;
+    }
+    let error = create.refused();
+    assert!(error.contains("loment-c.scope") && error.contains("--cgroup-manager cgroupfs"), "{error}");
     bundle.config["linux"]["cgroupsPath"] = json!("machine.slice:libpod:1234");
     let error = refused(&bundle);
-    assert!(error.contains("--cgroup-manager cgroupfs"), "{error}");
+    assert!(error.contains("libpod-1234.scope") && error.contains("native.cgroupdriver=cgroupfs"), "{error}");
+}
+
+#[test]
+fn with_systemd_cgroup_a_path_has_to_be_a_scope() {
+    let mut bundle = Bundle::new("true");
+    bundle.config["linux"]["cgroupsPath"] = json!("/a/b");
+    bundle.write("c");
+    let error = bundle.call(&["--systemd-cgroup", "create", "c"]).refused();
+    assert!(error.contains("/a/b") && error.contains("slice:prefix:name"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use loment_cgroups::{Cgroup, Layout};
+use loment_cgroups::{
+    Cgroup, Layout,
+    systemd::{self, Occupant},
+};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, Spec};
 
@@ -50,6 +53,8 @@ pub struct Creating {
     ready: Option<Option<OwnedFd>>,
     /// Why everything has been taken back.
     failure: Option<Error>,
+    /// Keeps a scope of systemd's from being empty until init is inside.
+    occupant: Option<Occupant>,
     role: Role,
     defaults: Defaults,
     call: Option<Call>,
@@ -83,17 +88,38 @@ struct Unborn {
 }
 
 impl Creating {
+    /// Asks systemd for the container's cgroup, if the specification says that it is systemd's. The answer is to be
+    /// awaited, and goes to [`Creating::begin_in`].
+    pub fn scope(request: &Request, layout: &Layout) -> Result<Option<systemd::Errand>> {
+        let linux = request.spec.linux().as_ref();
+        if !linux.is_some_and(|linux| linux.cgroups_path().as_deref().is_some_and(systemd::is_scope)) {
+            return Ok(None);
+        }
+        // What cannot be honoured is refused before systemd makes anything.
+        let plan = plan::plan(request)?;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        Ok(systemd::Errand::start_scope(layout, &plan.cgroup, resources)?)
+    }
+
     /// Begins: makes the cgroup, clones init into its namespaces. Returns while init is still setting itself up.
     ///
     /// # Errors
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
+    ///
+    /// Waits for systemd if the cgroup is to be one of its scopes: who must not wait takes [`Creating::begin_in`].
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
         Self::begin_with(request, Extras::default(), layout)
     }
 
     /// [`Creating::begin`] with more than a specification can say.
-    pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
+    pub fn begin_with(request: Request, extras: Extras, layout: &Layout) -> Result<Self> {
+        let occupant = Self::scope(&request, layout)?.map(systemd::Errand::finish).transpose()?;
+        Self::begin_in(request, extras, layout, occupant)
+    }
+
+    /// [`Creating::begin_with`] in a scope that systemd has started.
+    pub fn begin_in(request: Request, mut extras: Extras, layout: &Layout, occupant: Option<Occupant>) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         birth::check_mount_label(plan.view.mount_label.as_deref())?;
@@ -132,6 +158,7 @@ impl Creating {
             awaited,
             waiting,
             cgroup,
+            occupant,
             root,
             unborn,
             hooks,
@@ -259,10 +286,14 @@ impl Creating {
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(mut self) -> Result<Container> {
         while !self.advance()? {}
-        let Self { awaited: Awaited::Init(init), cgroup, root, role, defaults, ready, hooks, call, .. } = self else {
+        let Self { awaited: Awaited::Init(init), cgroup, occupant, root, role, defaults, ready, hooks, call, .. } =
+            self
+        else {
             return Err(Error::invalid("container", "", "has no process"));
         };
         let (init, gate) = init.into_process()?;
+        // Init is in the scope, which needs nobody else.
+        drop(occupant);
         let (cgroup, bundle) = cgroup.keep()?;
         let gate = Some(Gate { channel: gate, hooks: hooks.clone(), call });
         let (terminal, others) = (ready.flatten(), Mutex::default());

@@ -16,6 +16,7 @@ mod mutations;
 mod network;
 mod notify;
 mod secrecy;
+mod systemd;
 mod users;
 
 fn main() {
@@ -38,6 +39,9 @@ fn main() {
         users::TESTS,
     ];
     let tests = tests.concat();
+    // Real systemd, in a guest at least: see scripts/guest.
+    let systemd = if systemd::runs() { systemd::TESTS } else { systemd::TESTS_WITHOUT };
+    let tests = [&tests[..], systemd].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);

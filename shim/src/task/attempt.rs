@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use loment_sandbox::container::{Container, Creating, Request};
+use loment_sandbox::container::{Container, Creating, Extras, Request};
 use oci_spec::runtime::Spec;
 use tokio::sync::Notify;
 
@@ -26,7 +26,14 @@ pub(super) async fn make(
         io: stdio.for_process()?,
         role: plan.role,
     };
-    let mut creating = Creating::begin(request, &shim.layout)?;
+    let occupant = match Creating::scope(&request, &shim.layout)? {
+        Some(errand) => {
+            readable(&errand).await?;
+            Some(errand.finish()?)
+        }
+        None => None,
+    };
+    let mut creating = Creating::begin_in(request, Extras::default(), &shim.layout, occupant)?;
     // Dropped unfinished it takes back what it has made.
     let mut pid = 0;
     let settled = settle(shim, &mut creating, &mut pid, unwanted).await;
