@@ -4,7 +4,9 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    time::Duration,
+    sync::{Mutex, PoisonError},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use nix::fcntl::OFlag;
@@ -18,11 +20,16 @@ use crate::{
     freeze, kill,
     layout::Layout,
     oom::{self, OomWatch},
-    path, plan, procs, remove, stats, v1, v2,
+    path, plan, procs, remove, stats,
+    systemd::{self, Errand, Name, Stop},
+    v1, v2,
 };
 
 /// How long [`Cgroup::freeze`] waits.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long [`Cgroup::remove`] waits for systemd.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One cgroup: a directory per v1 hierarchy, or one directory on v2.
 ///
@@ -33,6 +40,10 @@ const FREEZE_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Cgroup {
     layout: Layout,
     path: PathBuf,
+    /// The unit, when systemd has made the cgroup.
+    unit: Option<String>,
+    /// How far stopping the unit is.
+    stop: Mutex<Stop>,
     /// In the order of the layout's hierarchies; `None` where the cgroup is gone.
     v1: Vec<Option<Dir>>,
     /// On v2 only: hybrid's is looked up when it is needed.
@@ -63,14 +74,31 @@ pub struct TasksFile {
 impl Cgroup {
     /// Makes the cgroup (and its parents) in every hierarchy. One that exists is taken over: a restarted container
     /// keeps its cgroup. On error nothing new is left behind.
+    ///
+    /// A path of systemd's form is that of a scope which [`Errand::start_scope`] has started: what systemd has not made
+    /// of it, in hierarchies that it does not use, is made here.
     pub fn create(layout: &Layout, path: &Path) -> Result<Self> {
-        let relative = path::below_root(path)?;
-        create::create(layout, &relative, || Self::open_relative(layout, relative.clone()))
+        let (relative, unit) = Self::place(path)?;
+        if unit.is_some() && Self::open_relative(layout, relative.clone())?.directories().next().is_none() {
+            return Err(Error::unsupported("create cgroup", path.display(), "systemd has not made this scope"));
+        }
+        let cgroup = create::create(layout, &relative, || Self::open_relative(layout, relative.clone()))?;
+        Ok(Self { unit, ..cgroup })
+    }
+
+    /// What `path` means: where the cgroup is, and the name of its unit if it is systemd's.
+    fn place(path: &Path) -> Result<(PathBuf, Option<String>)> {
+        match Name::parse(path)? {
+            Some(name) => Ok((name.path(), Some(name.unit))),
+            None => Ok((path::below_root(path)?, None)),
+        }
     }
 
     /// The cgroup at `path`, which may be gone already in some or all hierarchies.
     pub fn open(layout: &Layout, path: &Path) -> Result<Self> {
-        Self::open_relative(layout, path::below_root(path)?)
+        let (relative, unit) = Self::place(path)?;
+        let unit = unit.or_else(|| systemd::unit_at(&relative));
+        Ok(Self { unit, ..Self::open_relative(layout, relative)? })
     }
 
     fn open_relative(layout: &Layout, path: PathBuf) -> Result<Self> {
@@ -82,7 +110,15 @@ impl Cgroup {
             Some(root) if layout.v1().is_empty() => open(root)?,
             _ => None,
         };
-        Ok(Self { layout: layout.clone(), v1, v2, path })
+        Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default() })
+    }
+
+    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::apply`].
+    pub fn tell_systemd(&self, resources: &LinuxResources) -> Result<Option<Errand>> {
+        match &self.unit {
+            Some(unit) => Errand::set_limits(&self.layout, unit, resources),
+            None => Ok(None),
+        }
     }
 
     /// Path below each hierarchy's mount point: the specification's `cgroupsPath` without a leading slash.
@@ -324,11 +360,28 @@ impl Cgroup {
     /// Removes the cgroup and those that a container has made below it; one that is gone is removed. Waits, for a
     /// bounded time (1 s), for processes that are dying. Parents stay.
     pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while !self.is_stopped()? && Instant::now() < deadline {
+            sleep(Duration::from_millis(1));
+        }
         remove::remove(self.roots().collect(), &self.path)
+    }
+
+    /// Whether the unit, if there is one, has been stopped, or has refused; to be asked again. It is never stopped as
+    /// long as a process is in it.
+    fn is_stopped(&self) -> Result<bool> {
+        let Some(unit) = &self.unit else { return Ok(true) };
+        if !self.pids()?.is_empty() {
+            return Ok(false);
+        }
+        Ok(self.stop.lock().unwrap_or_else(PoisonError::into_inner).step(unit))
     }
 
     /// [`Cgroup::remove`] without waiting: false when a process is still in it.
     pub fn try_remove(&self) -> Result<bool> {
+        if !self.is_stopped()? {
+            return Ok(false);
+        }
         let mut roots = self.roots().collect();
         remove::try_remove(&mut roots, &self.path)?;
         Ok(roots.is_empty())
@@ -351,6 +404,10 @@ impl Cgroup {
     }
 
     fn remove_parent(&self) -> Result<()> {
+        // A slice is systemd's.
+        if self.path.parent().is_some_and(|parent| parent.extension().is_some_and(|extension| extension == "slice")) {
+            return Ok(());
+        }
         let mut parents = self.path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
         if let (Some(parent), None) = (parents.next(), parents.next()) {
             remove::remove_if_empty(self.roots(), parent)?;

@@ -52,6 +52,7 @@ mod procs;
 mod rdma;
 mod remove;
 pub mod stats;
+pub mod systemd;
 mod tree;
 mod v1;
 mod v2;

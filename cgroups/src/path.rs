@@ -6,18 +6,9 @@ use crate::{Error, Result};
 
 /// Checks a `cgroupsPath` and returns it relative to each hierarchy's mount point.
 ///
-/// Absolute and relative paths mean the same: below the mount point. Systemd's form (`slice:prefix:name`), `..` and
-/// the root itself are refused.
+/// Absolute and relative paths mean the same: below the mount point. `..` and the root itself are refused.
 pub(crate) fn below_root(path: &Path) -> Result<PathBuf> {
     let refuse = |why: &str| Err(Error::invalid("use cgroup path", format!("{:?}", path.display().to_string()), why));
-    if is_systemd_form(path) {
-        return Err(Error::unsupported(
-            "use cgroup path",
-            path.display(),
-            "the systemd cgroup driver is not supported",
-        )
-        .hint("set SystemdCgroup = false in the runtime's options and cgroupDriver: cgroupfs in the kubelet's"));
-    }
     let mut relative = PathBuf::new();
     for component in path.components() {
         match component {
@@ -33,12 +24,6 @@ pub(crate) fn below_root(path: &Path) -> Result<PathBuf> {
         return refuse("it names the root of all cgroups");
     }
     Ok(relative)
-}
-
-/// `kubepods-pod1.slice:cri-containerd:1234`: three parts, not a path.
-fn is_systemd_form(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    !bytes.contains(&b'/') && bytes.iter().filter(|b| **b == b':').count() == 2
 }
 
 #[cfg(test)]
@@ -62,13 +47,6 @@ mod tests {
             let error = below_root(Path::new(path)).unwrap_err();
             assert_eq!(error.cause.kind(), ErrorKind::InvalidInput, "{path:?}");
         }
-    }
-
-    #[test]
-    fn systemds_form_is_refused_with_what_to_configure() {
-        let error = below_root(Path::new("kubepods-pod1.slice:cri-containerd:1234")).unwrap_err();
-        assert_eq!(error.cause.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("SystemdCgroup = false"), "{error}");
     }
 
     #[test]

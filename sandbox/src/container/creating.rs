@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use loment_cgroups::{Cgroup, Layout};
+use loment_cgroups::{
+    Cgroup, Layout,
+    systemd::{self, Errand, Occupant},
+};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, Spec};
 
@@ -32,17 +35,40 @@ pub struct Creating {
     // Dropped in this order: a cgroup with a process in it cannot be removed.
     child: Nascent,
     cgroup: FreshCgroup,
+    /// Keeps a scope of systemd's from being empty until init is inside.
+    occupant: Option<Occupant>,
     role: Role,
     defaults: Defaults,
 }
 
 impl Creating {
+    /// Asks systemd for the container's cgroup, if the specification says that it is systemd's. The answer is to be
+    /// awaited, and goes to [`Creating::begin_in`].
+    pub fn scope(request: &Request, layout: &Layout) -> Result<Option<Errand>> {
+        let linux = request.spec.linux().as_ref();
+        if !linux.is_some_and(|linux| linux.cgroups_path().as_deref().is_some_and(systemd::is_scope)) {
+            return Ok(None);
+        }
+        // What cannot be honoured is refused before systemd makes anything.
+        let plan = plan::plan(request)?;
+        let resources = linux.and_then(|linux| linux.resources().as_ref());
+        Ok(Errand::start_scope(layout, &plan.cgroup, resources)?)
+    }
+
     /// Begins: makes the cgroup, clones init into its namespaces. Returns while init is still setting itself up.
     ///
     /// # Errors
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
     /// anything is made. On any error everything that was made is undone.
+    ///
+    /// Waits for systemd if the cgroup is to be one of its scopes: who must not wait takes [`Creating::begin_in`].
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {
+        let occupant = Self::scope(&request, layout)?.map(Errand::finish).transpose()?;
+        Self::begin_in(request, layout, occupant)
+    }
+
+    /// [`Creating::begin`] in a scope that systemd has started.
+    pub fn begin_in(request: Request, layout: &Layout, occupant: Option<Occupant>) -> Result<Self> {
         let plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         let filter = filter(&request.spec)?;
@@ -61,7 +87,7 @@ impl Creating {
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
         let inhabited = Inhabited::of(&plan.namespaces, &users);
         let defaults = Defaults { process: Arc::new(plan.process), personality: plan.personality, filter, inhabited };
-        Ok(Self { child, cgroup, role, defaults })
+        Ok(Self { child, cgroup, occupant, role, defaults })
     }
 
     /// Pid of init.
@@ -71,7 +97,7 @@ impl Creating {
 
     /// Waits until init stands at its gate. On error everything that was made is undone.
     pub fn finish(self) -> Result<Container> {
-        let Self { child, cgroup, role, defaults } = self;
+        let Self { child, cgroup, occupant, role, defaults } = self;
         let ready = child.wait_until_ready();
         // A child that failed is gone before its cgroup is removed: `child` must not outlive this line on error.
         let terminal = match ready {
@@ -81,6 +107,7 @@ impl Creating {
                 return Err(error);
             }
         };
+        drop(occupant);
         let (init, gate) = child.into_process()?;
         let (cgroup, bundle) = cgroup.keep()?;
         Ok(Container { bundle, role, init, cgroup, gate: Some(gate), terminal, defaults, others: Mutex::default() })

@@ -9,6 +9,7 @@ mod exec;
 mod failures;
 mod mounts;
 mod secrecy;
+mod systemd;
 mod users;
 
 fn main() {
@@ -16,6 +17,9 @@ fn main() {
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
     let tests = [create::TESTS, exec::TESTS, mounts::TESTS, failures::TESTS, secrecy::TESTS, users::TESTS].concat();
+    // Real systemd, in a guest at least: see scripts/guest.
+    let systemd = if systemd::runs() { systemd::TESTS } else { systemd::TESTS_WITHOUT };
+    let tests = [&tests[..], systemd].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         libtest_mimic::Trial::test(name, move || {
             support::leaves_the_machine_as_found(test);

@@ -32,6 +32,7 @@ use crate::{
         characters,
         exec::Exec,
         exit::ExitCell,
+        ready::readable,
         stage::{Stage, Step},
     },
     time::timestamp,
@@ -177,8 +178,15 @@ impl TaskRpc for TaskService {
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
         let task = self.shim.task(&request.id)?;
         let resources = create::resources(&request.resources.value)?;
-        task.with_container(|container| Ok(container.update(&resources)?))?;
-        Ok(Empty::default())
+        to_the_end(async move {
+            if let Some(errand) = task.with_container(|container| Ok(container.cgroup().tell_systemd(&resources)?))? {
+                readable(&errand).await?;
+                errand.finish()?;
+            }
+            task.with_container(|container| Ok(container.update(&resources)?))?;
+            Ok(Empty::default())
+        })
+        .await
     }
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {

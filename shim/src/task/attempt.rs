@@ -20,7 +20,14 @@ pub(super) async fn make(shim: &Shim, plan: &Plan, spec: Arc<Spec>) -> Result<(C
         io: stdio.for_process()?,
         role: plan.role,
     };
-    let creating = Creating::begin(request, &shim.layout)?;
+    let occupant = match Creating::scope(&request, &shim.layout)? {
+        Some(errand) => {
+            readable(&errand).await?;
+            Some(errand.finish()?)
+        }
+        None => None,
+    };
+    let creating = Creating::begin_in(request, &shim.layout, occupant)?;
     let pid = creating.pid();
     shim.pids.add(pid);
     // Dropped unfinished it takes back what it has made.
