@@ -119,7 +119,7 @@ impl Task {
             let below = count.saturating_sub(cgroup.own_oom_kills().unwrap_or(count));
             let (init, fate) = (
                 live.container.init().pid(),
-                if live.container.init().has_ended() { "has ended" } else { "has not ended" },
+                if live.container.init().has_ended() { "has ended" } else { "has not ended yet" },
             );
             log::warn!(
                 "container {}: the kernel killed {new} of its processes for want of memory ({count} so far, {below} of \
