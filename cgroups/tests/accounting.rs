@@ -5,6 +5,7 @@ mod common;
 use std::{
     io::ErrorKind,
     os::{fd::AsFd, unix::process::ExitStatusExt},
+    time::Duration,
 };
 
 use common::{TestCgroup, layout, unique_path, until};
@@ -73,6 +74,13 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
     let process = cgroup.spawn("bash", &["-c", work]);
     process.hear("ready");
     cgroup.freeze().unwrap();
+    // What was held back when it was frozen is counted when its period ends.
+    let mut before = String::new();
+    until("the quota has come to rest", || {
+        std::thread::sleep(Duration::from_millis(120));
+        let now = cgroup.read("cpu", "cpu.stat");
+        std::mem::replace(&mut before, now.clone()) == now
+    });
 
     let stats = stats(&cgroup);
     let number = |controller: &str, file: &str| cgroup.read(controller, file).parse::<u64>().unwrap();

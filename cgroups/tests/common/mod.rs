@@ -190,11 +190,14 @@ pub fn standing(layout: &Layout, path: &Path) -> Vec<PathBuf> {
     layout.mount_points().map(|mount| mount.join(relative)).filter(|dir| dir.exists()).collect()
 }
 
-/// Waits for something that the kernel or a child does in its own time; fails after ten seconds.
+/// Waits for something that the kernel or a child does in its own time; fails after ten seconds, on an emulated machine
+/// after as many more as it is slower.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let slowness = std::env::var("LOMENT_TEST_SLOWNESS").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let patience = Duration::from_secs(10) * slowness;
+    let deadline = Instant::now() + patience;
     while !done() {
-        assert!(Instant::now() < deadline, "waited ten seconds: {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

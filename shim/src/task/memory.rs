@@ -117,7 +117,7 @@ impl Task {
         let new = live.kills.count(count);
         if let Some(container) = live.container().filter(|_| new > 0) {
             let below = count.saturating_sub(container.cgroup().own_oom_kills().unwrap_or(count));
-            let fate = if container.init().has_ended() { "has ended" } else { "has not ended" };
+            let fate = if container.init().has_ended() { "has ended" } else { "has not ended yet" };
             let init = container.init().pid();
             log::warn!(
                 "container {}: the kernel killed {new} of its processes for want of memory ({count} so far, {below} of \
