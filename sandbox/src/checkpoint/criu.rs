@@ -126,15 +126,14 @@ impl Running {
     }
 }
 
-/// What CRIU has complained of: its log's errors, or what it said when it could not even begin one.
+/// What CRIU has complained of: its log's errors, or what it said when it could not even begin one. Of an option that it
+/// does not know it speaks in its first line.
 fn complaint(log: &Path) -> String {
-    let said = log.with_extension("out");
-    [log, &said]
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .map(|text| errors(&text))
-        .find(|errors| !errors.is_empty())
-        .unwrap_or_else(|| "it left no reason".to_owned())
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let (logged, said) = (read(log), read(&log.with_extension("out")));
+    let first = said.lines().next().unwrap_or_default().trim().to_owned();
+    let complaints = [errors(&logged), errors(&said), first];
+    complaints.into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| "it left no reason".to_owned())
 }
 
 /// The last errors of a log, without time and place in its source. Without CAP_SYS_RESOURCE the first is always that it

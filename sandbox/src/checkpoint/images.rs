@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::BorrowedFd,
         unix::fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
@@ -29,15 +29,18 @@ pub(super) struct Outside {
 }
 
 /// A standard stream: one that is to be taken from outside has a name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stream {
     /// CRIU's name for what was open, if that was not the container's own.
     pub(super) name: Option<String>,
     pub(super) kind: Kind,
+    /// Its type and permissions, as of stat(2): CRIU takes others in its place only if it is told to.
+    #[serde(default)]
+    pub(super) mode: Option<u32>,
 }
 
 /// CRIU takes no stream of another kind in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
     /// A fifo or a pipe.
@@ -47,6 +50,7 @@ pub(super) enum Kind {
     /// A device, as /dev/null.
     Device,
     /// Anything else, or closed.
+    #[default]
     Other,
 }
 
@@ -63,8 +67,7 @@ impl Kind {
 
     /// What an open descriptor is.
     pub(super) fn of_descriptor(fd: BorrowedFd<'_>) -> Result<Self> {
-        let file = fs::File::from(fd.as_fd().try_clone_to_owned().at("copy", "a standard stream")?);
-        Ok(Self::of(&file.metadata().at("examine", "a standard stream")?))
+        Ok(Self::of(&examine(fd)?))
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -75,6 +78,11 @@ impl Kind {
             Self::Other => "something else",
         }
     }
+}
+
+fn examine(fd: BorrowedFd<'_>) -> Result<fs::Metadata> {
+    let file = fs::File::from(fd.try_clone_to_owned().at("copy", "a standard stream")?);
+    file.metadata().at("examine", "a standard stream")
 }
 
 impl Outside {
@@ -108,11 +116,11 @@ impl Outside {
 impl Stream {
     fn of(pid: i32, number: i32, mounts: &[Mount]) -> Result<Self> {
         let path = format!("/proc/{pid}/fd/{number}");
-        let Ok(metadata) = fs::metadata(&path) else { return Ok(Self { name: None, kind: Kind::Other }) };
-        let kind = Kind::of(&metadata);
+        let Ok(metadata) = fs::metadata(&path) else { return Ok(Self::default()) };
+        let (kind, mode) = (Kind::of(&metadata), Some(metadata.mode()));
         let link = fs::read_link(&path).at("read", &path)?;
         if let Some(pipe) = link.to_str().filter(|link| link.starts_with("pipe:[")) {
-            return Ok(Self { name: Some(pipe.to_owned()), kind });
+            return Ok(Self { name: Some(pipe.to_owned()), kind, mode });
         }
         let path = format!("/proc/{pid}/fdinfo/{number}");
         let info = fs::read_to_string(&path).at("read", &path)?;
@@ -120,7 +128,12 @@ impl Stream {
         let mount: i32 = mount.ok_or_else(|| Error::invalid("mnt_id", &path, "is missing"))?;
         let is_inside = mounts.iter().any(|inside| inside.id == mount);
         // As CRIU writes it, in hexadecimal.
-        Ok(Self { name: (!is_inside).then(|| format!("file[{mount:x}:{:x}]", metadata.ino())), kind })
+        Ok(Self { name: (!is_inside).then(|| format!("file[{mount:x}:{:x}]", metadata.ino())), kind, mode })
+    }
+
+    /// Whether what is to take its place has another mode, as far as that is known.
+    pub(super) fn has_other_mode_than(&self, now: BorrowedFd<'_>) -> Result<bool> {
+        Ok(self.name.is_some() && self.mode != Some(examine(now)?.mode()))
     }
 }
 

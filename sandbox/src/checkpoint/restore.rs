@@ -83,8 +83,10 @@ impl Restorable {
         }
         let mut arguments: Vec<String> = RESTORE_FLAGS.map(String::from).into();
         arguments.extend(["--restore-detached", "--restore-sibling", "--manage-cgroups=ignore"].map(String::from));
-        // A fifo of the client's is another's, with another mode.
-        arguments.push("--skip-file-rwx-check".into());
+        // Only if needed: CRIU knows it since 3.18.
+        if self.has_a_stream_of_another_mode()? {
+            arguments.push("--skip-file-rwx-check".into());
+        }
         arguments.extend(["--pidfile".into(), utf8(&pidfile)?]);
         arguments.extend(["--root".into(), utf8(&rootfs::place(self.cgroup.bundle()))?]);
         for External { target, source } in &self.externals {
@@ -114,6 +116,12 @@ impl Restorable {
         }
         let (images, cgroup) = (&self.images, Some(&entry));
         Command { action: "restore", images, work, arguments, descriptors, cgroup }.start()
+    }
+
+    /// The fifo of another client may have other permissions.
+    fn has_a_stream_of_another_mode(&self) -> Result<bool> {
+        let mut others = self.outside.streams.iter().zip(&self.streams);
+        others.try_fold(false, |found, (then, now)| Ok(found || then.has_other_mode_than(now.as_fd())?))
     }
 
     /// The container that has been brought back. Nobody may have reaped its init, a child of this process's, before: it

@@ -19,9 +19,14 @@ use crate::Place;
 
 const BUSYBOX: &str = "/bin/busybox";
 
+/// How many times slower than a real machine this one is, as an emulated one.
+pub(crate) fn slowness() -> u32 {
+    std::env::var("LOMENT_TEST_SLOWNESS").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// For a request that does something.
 pub(crate) fn patience() -> Context {
-    context::with_duration(Duration::from_secs(30))
+    context::with_duration(Duration::from_secs(30) * slowness())
 }
 
 /// A shim's container, by requests.
