@@ -1,24 +1,13 @@
 //! What podman's users do.
 
-use std::{
-    fs::{self, File},
-    io::{Read, Write},
-    process::Stdio,
+use std::{fs, io::Write, process::Stdio};
+
+use crate::{
+    engine::{Case, answer, at_terminal, cases, eventually},
+    lab::Lab,
 };
 
-use nix::pty::{Winsize, openpty};
-
-use crate::lab::{Lab, answer};
-
-/// Names of test functions with the functions.
-macro_rules! cases {
-    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn(&Lab))),*] };
-}
-
-/// A test with its name.
-pub(crate) type Case = (&'static str, fn(&Lab));
-
-pub(crate) const ALL: &[Case] = cases![
+pub(crate) const ALL: &[Case<Lab>] = cases![
     podman_runs_a_program_and_tells_its_exit_status,
     podman_knows_why_a_program_cannot_be_run,
     a_container_in_the_background_has_a_whole_life,
@@ -63,7 +52,7 @@ fn podman_knows_why_a_program_cannot_be_run(lab: &Lab) {
 
 fn a_container_in_the_background_has_a_whole_life(lab: &Lab) {
     lab.start("life", &[], "trap 'exit 3' TERM; echo out; echo err >&2; while :; do sleep 0.05; done");
-    lab.eventually("its output", || lab.podman(&["logs", "life"]).out == "out\n");
+    eventually("its output", || lab.podman(&["logs", "life"]).out == "out\n");
     assert_eq!(lab.podman(&["logs", "life"]).err, "err\n");
     assert_eq!(lab.inspect("life", ".State.Status"), "running");
     assert!(fs::exists(format!("/proc/{}", lab.inspect("life", ".State.Pid"))).unwrap());
@@ -95,7 +84,7 @@ fn an_exec_has_user_environment_and_directory(lab: &Lab) {
     assert_eq!((answer.status, answer.out.as_str()), (5, "5\n6\nb\n/etc\n"), "{}", answer.err);
     assert_eq!(lab.podman(&["exec", "exec", "id", "-u"]).ok(), "1000\n");
     lab.podman(&["exec", "--detach", "--user", "0", "exec", "sh", "-c", "echo x > /tmp/detached"]).ok();
-    lab.eventually("the file", || lab.podman(&["exec", "exec", "cat", "/tmp/detached"]).out == "x\n");
+    eventually("the file", || lab.podman(&["exec", "exec", "cat", "/tmp/detached"]).out == "x\n");
     lab.remove("exec");
 }
 
@@ -111,29 +100,15 @@ fn input_and_output_go_through(lab: &Lab) {
     assert!(output.stdout == text.as_bytes(), "{} bytes came back", output.stdout.len());
 }
 
-/// Runs podman at a terminal; answers with its status and what was shown.
-fn at_terminal(lab: &Lab, args: &[&str]) -> (Option<i32>, String) {
-    let size = Winsize { ws_row: 20, ws_col: 70, ws_xpixel: 0, ws_ypixel: 0 };
-    let pty = openpty(&size, None).unwrap();
-    let side = || Stdio::from(pty.slave.try_clone().unwrap());
-    let mut command = lab.command(args);
-    let mut child = command.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
-    drop((command, pty.slave));
-    let mut shown = Vec::new();
-    // EIO when the last one has closed it.
-    let _hung_up = File::from(pty.master).read_to_end(&mut shown);
-    (child.wait().unwrap().code(), String::from_utf8_lossy(&shown).into_owned())
-}
-
 fn a_terminal_is_the_containers_own(lab: &Lab) {
     let args = ["run", "--rm", "--network", "none", "-it", "busybox", "sh", "-c", "tty; test -t 0 && exit 4"];
-    let (status, shown) = at_terminal(lab, &args);
+    let (status, shown) = at_terminal(lab.command(&args));
     assert!(status == Some(4) && shown.contains("/dev/pts/0"), "{status:?} {shown}");
 }
 
 fn an_exec_may_have_a_terminal(lab: &Lab) {
     lab.start("tty", &["--tty"], "exec sleep 1000");
-    let (status, shown) = at_terminal(lab, &["exec", "-it", "tty", "sh", "-c", "tty; test -t 0 && exit 4"]);
+    let (status, shown) = at_terminal(lab.command(&["exec", "-it", "tty", "sh", "-c", "tty; test -t 0 && exit 4"]));
     assert!(status == Some(4) && shown.contains("/dev/pts/1"), "{status:?} {shown}");
     lab.remove("tty");
 }
@@ -236,7 +211,7 @@ fn a_pod_shares_its_namespaces_and_runs_its_init_containers_first(lab: &Lab) {
     lab.podman(&["pod", "start", "pod"]).ok();
     assert_eq!(lab.podman(&["logs", "app"]).ok(), "first\nsecond\n");
     let ask = ["run", "--rm", "--pod", "pod", "busybox", "sh", "-c", "nc 127.0.0.1 80 < /dev/null"];
-    lab.eventually("the neighbour's answer", || lab.podman(&ask).out == "pong\n");
+    eventually("the neighbour's answer", || lab.podman(&ask).out == "pong\n");
     lab.podman(&["pod", "rm", "--force", "--time", "0", "pod"]).ok();
     lab.podman(&["volume", "rm", "shared"]).ok();
 }

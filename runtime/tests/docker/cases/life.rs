@@ -1,0 +1,157 @@
+//! How containers begin, go on and end.
+
+use std::{fs, process::Stdio};
+
+use crate::{
+    engine::{Case, answer, cases, eventually},
+    lab::Lab,
+};
+
+pub(super) const CASES: &[Case<Lab>] = cases![
+    docker_uses_this_runtime,
+    docker_runs_a_program_and_tells_its_exit_status,
+    docker_knows_why_a_program_cannot_be_run,
+    a_container_in_the_background_has_a_whole_life,
+    a_container_pauses,
+    a_container_that_fails_is_started_again_as_often_as_allowed,
+    a_container_starts_again_with_its_files,
+    health_is_checked_by_an_exec,
+    what_happens_is_told_in_order,
+    many_containers_start_at_once,
+    a_container_outlives_the_daemon,
+];
+
+fn docker_uses_this_runtime(lab: &Lab) {
+    assert_eq!(lab.docker(&["info", "--format", "{{.DefaultRuntime}} {{.CgroupDriver}}"]).ok(), "loment cgroupfs\n");
+    let before = lab.known();
+    lab.start("ours", &[], "exec sleep 1000");
+    assert_eq!(lab.inspect("ours", ".HostConfig.Runtime"), "loment");
+    assert_eq!(lab.known(), before + 1);
+    lab.remove("ours");
+    assert_eq!(lab.known(), before);
+}
+
+fn docker_runs_a_program_and_tells_its_exit_status(lab: &Lab) {
+    for (network, status) in [("none", 0), ("host", 3), ("bridge", 7)] {
+        let answer = lab.run(&["--network", network], &format!("echo hello; echo error >&2; exit {status}"));
+        assert_eq!((answer.status, answer.out.as_str(), answer.err.as_str()), (status, "hello\n", "error\n"));
+    }
+    // The first process of a pid namespace cannot kill itself.
+    assert_eq!(lab.run(&["--pid", "host"], "kill -9 $$").status, 137);
+}
+
+fn docker_knows_why_a_program_cannot_be_run(lab: &Lab) {
+    for (program, status) in [("nope", 127), ("/nope", 127), ("/etc/passwd", 126), ("/etc", 126)] {
+        let answer = lab.docker(&["run", "--rm", "--network", "none", "busybox", program]);
+        assert_eq!(answer.status, status, "{program}: {}", answer.err);
+    }
+    lab.start("why", &[], "exec sleep 1000");
+    // docker 20.10 has one status for both.
+    let answer = lab.docker(&["exec", "why", "nope"]);
+    assert!([126, 127].contains(&answer.status) && answer.out.contains("executable file not found"), "{answer:?}");
+    let answer = lab.docker(&["exec", "why", "/etc/passwd"]);
+    assert!(answer.status == 126 && answer.out.contains("permission denied"), "{answer:?}");
+    lab.remove("why");
+}
+
+fn a_container_in_the_background_has_a_whole_life(lab: &Lab) {
+    lab.start("life", &[], "trap 'exit 3' TERM; echo out; echo err >&2; while :; do sleep 0.05; done");
+    eventually("its output", || {
+        let logs = lab.docker(&["logs", "life"]);
+        (logs.out.as_str(), logs.err.as_str()) == ("out\n", "err\n")
+    });
+    assert_eq!(lab.inspect("life", ".State.Status"), "running");
+    assert!(fs::exists(format!("/proc/{}", lab.inspect("life", ".State.Pid"))).unwrap());
+    assert!(lab.docker(&["ps", "--format", "{{.Names}}"]).ok().lines().any(|name| name == "life"));
+    assert!(lab.docker(&["top", "life", "-eo", "pid,args"]).ok().contains("trap"));
+    lab.docker(&["stop", "--time", "30", "life"]).ok();
+    assert_eq!(lab.inspect("life", ".State.ExitCode"), "3");
+    lab.docker(&["start", "life"]).ok();
+    lab.docker(&["kill", "life"]).ok();
+    assert_eq!(lab.docker(&["wait", "life"]).ok(), "137\n");
+    lab.docker(&["rm", "life"]).ok();
+}
+
+fn a_container_pauses(lab: &Lab) {
+    lab.start("pause", &[], "exec sleep 1000");
+    lab.docker(&["pause", "pause"]).ok();
+    assert_eq!(lab.inspect("pause", ".State.Status"), "paused");
+    let frozen = lab.docker(&["exec", "pause", "true"]);
+    assert!(frozen.status != 0 && frozen.err.contains("paused"), "{frozen:?}");
+    lab.docker(&["unpause", "pause"]).ok();
+    assert_eq!(lab.inspect("pause", ".State.Status"), "running");
+    assert_eq!(lab.docker(&["exec", "pause", "echo", "here"]).ok(), "here\n");
+    lab.remove("pause");
+}
+
+fn a_container_that_fails_is_started_again_as_often_as_allowed(lab: &Lab) {
+    lab.start("retry", &["--restart", "on-failure:2"], "echo tried; exit 5");
+    eventually("the last failure", || lab.inspect("retry", ".State.Status") == "exited");
+    assert_eq!(lab.inspect("retry", ".RestartCount"), "2");
+    assert_eq!(lab.inspect("retry", ".State.ExitCode"), "5");
+    assert_eq!(lab.docker(&["logs", "retry"]).ok(), "tried\n".repeat(3));
+    lab.remove("retry");
+}
+
+fn a_container_starts_again_with_its_files(lab: &Lab) {
+    lab.start("again", &[], "exec sleep 1000");
+    let (there, back) = (lab.directory.join("there"), lab.directory.join("back"));
+    fs::write(&there, "copied\n").unwrap();
+    lab.docker(&["cp", there.to_str().unwrap(), "again:/tmp/file"]).ok();
+    let pid = lab.inspect("again", ".State.Pid");
+    lab.docker(&["restart", "--time", "0", "again"]).ok();
+    assert_ne!(lab.inspect("again", ".State.Pid"), pid);
+    assert_eq!(lab.docker(&["exec", "again", "cat", "/tmp/file"]).ok(), "copied\n");
+    lab.docker(&["cp", "again:/tmp/file", back.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_to_string(back).unwrap(), "copied\n");
+    lab.remove("again");
+}
+
+fn health_is_checked_by_an_exec(lab: &Lab) {
+    let flags = ["--health-cmd", "test -e /tmp/healthy", "--health-interval", "200ms", "--health-retries", "1"];
+    lab.start("health", &flags, "exec sleep 1000");
+    let becomes = |status| eventually(status, || lab.inspect("health", ".State.Health.Status") == status);
+    becomes("unhealthy");
+    lab.docker(&["exec", "health", "touch", "/tmp/healthy"]).ok();
+    becomes("healthy");
+    lab.remove("health");
+}
+
+fn what_happens_is_told_in_order(lab: &Lab) {
+    assert_eq!(lab.docker(&["run", "--name", "told", "--network", "none", "busybox", "sh", "-c", "exit 4"]).status, 4);
+    lab.docker(&["rm", "told"]).ok();
+    let told = lab.events("told", "{{.Action}} {{.Actor.Attributes.exitCode}}");
+    let kinds: Vec<_> = told.lines().map(|line| line.trim_end_matches(" <no value>")).collect();
+    assert_eq!(kinds, ["create", "attach", "start", "die 4", "destroy"]);
+}
+
+fn many_containers_start_at_once(lab: &Lab) {
+    let names: Vec<_> = (0..8).map(|n| format!("many{n}")).collect();
+    let children: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let args = ["run", "--detach", "--name", name, "busybox", "sleep", "1000"];
+            lab.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in children {
+        answer(child.wait_with_output().unwrap()).ok();
+    }
+    for name in &names {
+        assert_eq!(lab.inspect(name, ".State.Status"), "running");
+        lab.remove(name);
+    }
+}
+
+fn a_container_outlives_the_daemon(lab: &Lab) {
+    lab.start("outlives", &[], "while [ ! -e /tmp/go ]; do sleep 0.05; done; echo gone; exit 6");
+    let pid = lab.inspect("outlives", ".State.Pid");
+    lab.stop_daemon();
+    assert!(fs::exists(format!("/proc/{pid}")).unwrap());
+    lab.start_daemon();
+    assert_eq!(lab.inspect("outlives", ".State.Pid"), pid);
+    lab.docker(&["exec", "outlives", "touch", "/tmp/go"]).ok();
+    assert_eq!(lab.docker(&["wait", "outlives"]).ok(), "6\n");
+    assert_eq!(lab.docker(&["logs", "outlives"]).ok(), "gone\n");
+    lab.remove("outlives");
+}

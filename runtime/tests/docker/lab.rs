@@ -1,0 +1,170 @@
+//! A dockerd that shares nothing with one that the machine may have.
+
+use std::{
+    fs::{self, File},
+    ops::Deref,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Mutex,
+    time::SystemTime,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::engine::{Answer, Ground, answer, eventually};
+
+/// What dockerd and its containerd write to besides the directories that they are given; covered here.
+const COVERED: [&str; 4] = ["/run", "/etc/docker", "/etc/cni", "/opt"];
+
+const MISSING: &str = "dockerd and docker must be installed: scripts/install-deps --tests";
+
+pub(crate) struct Lab {
+    ground: Ground,
+    daemon: Mutex<Option<Child>>,
+}
+
+impl Deref for Lab {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
+}
+
+impl Lab {
+    /// Must be called by the first process of a pid namespace.
+    pub(crate) fn new(ground: Ground) -> Self {
+        let lab = Self { ground, daemon: Mutex::new(None) };
+        lab.enter(&COVERED);
+        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
+        lab.start_daemon();
+        lab.docker(&["import", &lab.make_image(), "busybox"]).ok();
+        lab
+    }
+
+    pub(crate) fn start_daemon(&self) {
+        let path = |name: &str| self.directory.join(name);
+        let log = File::options().create(true).append(true).open(path("log")).unwrap();
+        let mut command = self.program("dockerd");
+        command.arg("--data-root").arg(path("data")).arg("--exec-root").arg(path("exec"));
+        command.arg("--pidfile").arg(path("pid")).args(["--host", &self.socket()]);
+        command.arg("--add-runtime").arg(format!("loment={}", env!("CARGO_BIN_EXE_loment-runtime")));
+        command.args(["--default-runtime", "loment", "--exec-opt", "native.cgroupdriver=cgroupfs"]);
+        command.args(["--cgroup-parent", &self.cgroups, "--storage-driver", "vfs", "--live-restore"]);
+        // A test machine's kernel may lack the modules of iptables; without them ports are carried by docker's proxy.
+        command.args(["--iptables=false", "--ip6tables=false"]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut daemon = command.spawn().expect(MISSING);
+        eventually("dockerd's answer", || {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                panic!("dockerd has ended with {status}:\n{}", self.daemons_log());
+            }
+            self.docker(&["version"]).status == 0
+        });
+        *self.daemon.lock().unwrap() = Some(daemon);
+    }
+
+    /// Containers go on.
+    pub(crate) fn stop_daemon(&self) {
+        let mut daemon = self.daemon.lock().unwrap().take().expect("dockerd runs");
+        kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        let status = daemon.wait().unwrap();
+        assert!(status.success(), "{status}:\n{}", self.daemons_log());
+    }
+
+    fn daemons_log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    fn socket(&self) -> String {
+        format!("unix://{}", self.directory.join("socket").display())
+    }
+
+    /// dockerd finds containerd and the proxy by PATH, which may lack the directories of daemons.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("HOME", &self.directory);
+        command
+    }
+
+    /// A docker command.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program("docker");
+        command.args(["--host", &self.socket()]).args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn docker(&self, args: &[&str]) -> Answer {
+        answer(self.command(args).output().expect(MISSING))
+    }
+
+    /// Runs a script in a container that is gone afterwards.
+    pub(crate) fn run(&self, flags: &[&str], script: &str) -> Answer {
+        self.docker(&[&["run", "--rm"], network(flags), flags, &["busybox", "sh", "-c", script]].concat())
+    }
+
+    /// A container that runs in the background.
+    #[track_caller]
+    pub(crate) fn start(&self, name: &str, flags: &[&str], script: &str) {
+        let first = ["run", "--detach", "--name", name];
+        self.docker(&[&first, network(flags), flags, &["busybox", "sh", "-c", script]].concat()).ok();
+    }
+
+    #[track_caller]
+    pub(crate) fn inspect(&self, name: &str, what: &str) -> String {
+        self.docker(&["inspect", "--format", &format!("{{{{{what}}}}}"), name]).ok().trim().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn remove(&self, name: &str) {
+        self.docker(&["rm", "--force", "--volumes", name]).ok();
+    }
+
+    /// What has happened to a container up to now, a line each.
+    #[track_caller]
+    pub(crate) fn events(&self, name: &str, format: &str) -> String {
+        // Not a duration, which docker counts in seconds.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let until = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        let container = format!("container={name}");
+        let flags = ["--since", "1h", "--until", &until, "--filter", &container, "--format", format];
+        self.docker(&[&["events"], &flags[..]].concat()).ok()
+    }
+
+    /// An empty directory that anyone may write to.
+    pub(crate) fn open_directory(&self, name: &str) -> String {
+        let path = self.directory.join(name);
+        fs::DirBuilder::new().mode(0o777).create(&path).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
+    /// How many containers this runtime knows of. Which directory below its own docker gives a runtime is docker's to say.
+    pub(crate) fn known(&self) -> usize {
+        let below =
+            |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        let roots = below(&self.directory.join("exec")).map(|root| root.join("moby"));
+        roots.flat_map(|root| below(&root)).filter(|container| container.join("loment.json").exists()).count()
+    }
+
+    /// The cases have removed what they made; the daemon ends, and nothing that it started stays.
+    pub(crate) fn end(&self) {
+        let left = self.docker(&["ps", "--all", "--format", "{{.Names}}"]).ok();
+        for name in left.lines() {
+            self.remove(name);
+        }
+        let known = self.known();
+        self.stop_daemon();
+        assert_eq!(known, 0, "docker has deleted every container, and the runtime knows of none");
+    }
+}
+
+/// Without a network unless a test asks for one.
+fn network(flags: &[&str]) -> &'static [&'static str] {
+    if flags.contains(&"--network") { &[] } else { &["--network", "none"] }
+}
