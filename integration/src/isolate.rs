@@ -18,20 +18,32 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::{hierarchy::LabCgroups, requirements};
+use crate::{hierarchy::LabCgroups, requirements, slices};
 
 /// Everything that the lab itself makes is below this directory, on the lab's own tmpfs.
 pub const LAB_DIR: &str = "/run/loment-lab";
 
 const NONE: Option<&str> = None;
 
+/// Where systemd listens, and what says that it runs.
+const SYSTEMD: &str = "/run/systemd";
+
 /// Enters the lab's namespaces. The calling process must have one thread.
+///
+/// Where pods are put into systemd's slices (see [`crate::slices`]), the lab sees the machine's cgroups, as systemd does.
 pub fn enter(id: &str) -> Result<()> {
     let cgroups = LabCgroups::locate(id)?;
     cgroups.enter()?;
+    if slices::are_used() {
+        unshare(CloneFlags::CLONE_NEWNS).context("enter a new mount namespace")?;
+        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("make every mount private")?;
+        // It is hidden below, and looked up again.
+        mount(Some(SYSTEMD), "/mnt", NONE, MsFlags::MS_BIND, NONE).context("keep what systemd has in /run")?;
+    }
     let resolver = resolver_below_run();
+    let cgroup = if slices::are_used() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWCGROUP };
     let namespaces = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWCGROUP
+        | cgroup
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
@@ -39,11 +51,17 @@ pub fn enter(id: &str) -> Result<()> {
     // First private, so that nothing reaches the machine; then shared, so that volumes with propagation work inside.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).context("make every mount private")?;
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).context("make every mount shared")?;
-    cgroups.remount()?;
+    if !slices::are_used() {
+        cgroups.remount()?;
+    }
     tmpfs("/run", "mode=755")?;
     tmpfs("/dev/shm", "mode=1777")?;
     for directory in ["/run/containerd", "/run/lock", "/run/netns", LAB_DIR] {
         fs::create_dir_all(directory).with_context(|| format!("create {directory}"))?;
+    }
+    if slices::are_used() {
+        fs::create_dir(SYSTEMD).context("create /run/systemd")?;
+        mount(Some("/mnt"), SYSTEMD, NONE, MsFlags::MS_BIND, NONE).context("show what systemd has in /run")?;
     }
     overlay_var()?;
     restore(resolver)?;

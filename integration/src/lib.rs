@@ -19,6 +19,7 @@ pub mod pod;
 pub mod process;
 pub mod programs;
 pub mod requirements;
+pub mod slices;
 pub mod supervise;
 
 pub use lab::{Lab, Options};

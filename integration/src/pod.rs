@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use loment_cri::{Client, v1};
 use serde_json::Value;
 
-use crate::{Lab, hierarchy, images, lab::POD_CGROUPS, patience};
+use crate::{Lab, hierarchy, images, lab::POD_CGROUPS, patience, slices};
 
 /// How long to wait for what must happen. Only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,7 +66,10 @@ impl<'a> Node<'a> {
         let security =
             v1::LinuxSandboxSecurityContext { namespace_options: Some(pid_per_container), ..Default::default() };
         let linux = v1::LinuxPodSandboxConfig {
-            cgroup_parent: format!("{POD_CGROUPS}/{uid}"),
+            cgroup_parent: match slices::are_used() {
+                true => slices::of_pod(&uid),
+                false => format!("{POD_CGROUPS}/{uid}"),
+            },
             security_context: Some(security),
             ..Default::default()
         };
@@ -147,14 +150,17 @@ struct PodCgroup(String);
 impl PodCgroup {
     fn create(path: &str) -> Result<Self> {
         // What the kernel refuses is left for the runtime to fail on.
-        if !path.contains('\n') {
+        if !path.contains('\n') && !slices::is_slice(path) {
             hierarchy::create_everywhere(path)?;
         }
         Ok(Self(path.to_owned()))
     }
 
     fn remove(&self) -> Result<()> {
-        hierarchy::remove_everywhere(&self.0)
+        match slices::is_slice(&self.0) {
+            true => slices::remove(&self.0),
+            false => hierarchy::remove_everywhere(&self.0),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use loment_integration::{
     events::Events,
     hierarchy,
     pod::{Container, Node, eventually, shell},
+    slices,
 };
 
 const STAY: &str = "exec sleep 1000";
@@ -34,6 +35,10 @@ pub(crate) async fn limits_are_in_the_cgroup_files(node: &Node<'_>) -> Result<()
         ..Default::default()
     };
     let container = pod.start(shell("main", STAY).resources(resources)).await?;
+    if slices::are_used() {
+        let cgroup = hierarchy::of_process(container.pid().await?, "memory")?;
+        ensure!(cgroup.ends_with(format!("cri-containerd-{}.scope", container.id)), "it is in {}", cgroup.display());
+    }
     let memory = limit(&container, "memory", "memory.limit_in_bytes", "memory.max").await?;
     ensure!(memory == (64 * MIB).to_string(), "the memory limit is {memory}");
     let quota = limit(&container, "cpu", "cpu.cfs_quota_us", "cpu.max").await?;
