@@ -39,7 +39,7 @@ pub(super) fn start(
     setting: &Setting<'_>,
     late: bool,
 ) -> Result<()> {
-    hooks.run_start(birth.channel.as_fd(), |hook| {
+    hooks.run_start(birth.attendant().as_fd(), |hook| {
         program::refuse_ourselves(&hook.path, &setting.proc)?;
         if let Some(filter) = setting.filter {
             filter.load().at("load", "the seccomp filter")?;

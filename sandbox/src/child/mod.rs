@@ -117,10 +117,15 @@ impl Birth {
         match child(self) {
             Ok(never) => match never {},
             Err(error) => {
-                self.starter.get().map_or(&self.channel, |starter| &starter.channel).failed(&error);
+                self.attendant().failed(&error);
                 1
             }
         }
+    }
+
+    /// Whoever waits for what this process does: the parent, and when somebody else has opened the gate, that one.
+    fn attendant(&self) -> &ChildEnd {
+        self.starter.get().map_or(&self.channel, |starter| &starter.channel)
     }
 
     /// Says that this process is ready, and waits until the gate is opened; false when nobody is left who could.

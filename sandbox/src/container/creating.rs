@@ -14,16 +14,16 @@ use super::{
     Container, Defaults, Extras, Gate, Io, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
-    netdev,
+    capabilities, netdev,
 };
 use crate::{
     Error, Result,
     channel::{self, ParentEnd, Report},
     child::{self, Birth, Inhabited, Join},
     errand::Errand,
-    error::Context,
     hooks::{Aftermath, ContainerHooks},
     listener::Place,
+    namespace,
     plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, sysctl::Sysctl, user},
     record::{self, Record},
     rootfs::VisibleRoot,
@@ -56,6 +56,7 @@ pub struct Creating {
     /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
     unrestricted: Option<Arc<Spec>>,
     net_devices: Vec<NetDevice>,
+    warnings: Vec<Error>,
 }
 
 /// What there is news from.
@@ -94,7 +95,7 @@ impl Creating {
 
     /// [`Creating::begin`] with more than a specification can say.
     pub fn begin_with(request: Request, mut extras: Extras, layout: &Layout) -> Result<Self> {
-        let plan = plan::plan(&request)?;
+        let mut plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         birth::check_mount_label(plan.view.mount_label.as_deref())?;
         let filter = filter(&request.spec)?;
@@ -109,6 +110,11 @@ impl Creating {
             user::check_ids(&plan.process, maps)?;
         }
         refuse_changes_of_the_host(&plan, &joins)?;
+        let warnings = match request.role {
+            Role::Program => capabilities::leave_out_what_is_missing(&mut plan.process, users.maps().is_some())?,
+            // It has none anyway.
+            Role::Holder => None,
+        };
         let Request { id, bundle, spec, io, role, rootfs } = request;
         let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
@@ -143,7 +149,14 @@ impl Creating {
             call,
             unrestricted,
             net_devices,
+            warnings: warnings.into_iter().collect(),
         })
+    }
+
+    /// What the specification asks for and the container goes without, since this was last asked: to be told, and no
+    /// reason not to create it.
+    pub fn take_warnings(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Pid of init; 0 as long as there is none, which is so until the root file system has been mounted if hooks have
@@ -397,10 +410,7 @@ fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
             _ => continue,
         };
         let Some((field, value)) = change else { continue };
-        let path = format!("/proc/self/ns/{file}");
-        let own = nix::sys::stat::stat(path.as_str()).at("examine", &path)?;
-        let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
-        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+        if namespace::is_own(join.namespace.as_fd(), file, join.path.display())? {
             return Err(Error::invalid(field, value, format!("would change the host's {file} namespace")));
         }
     }

@@ -3,6 +3,7 @@
 mod adopted;
 mod agent;
 mod birth;
+mod capabilities;
 mod creating;
 mod exec;
 mod netdev;

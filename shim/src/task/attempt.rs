@@ -27,6 +27,9 @@ pub(super) async fn make(
         role: plan.role,
     };
     let mut creating = Creating::begin(request, &shim.layout)?;
+    for warning in creating.take_warnings() {
+        log::warn!("create container {}: {warning}", plan.id);
+    }
     // Dropped unfinished it takes back what it has made.
     let mut pid = 0;
     let settled = settle(shim, &mut creating, &mut pid, unwanted).await;

@@ -118,7 +118,10 @@ impl Exec {
 
     async fn execute(&self, task: &Task) -> Result<(Process, Option<Arc<Relay>>)> {
         let io = self.stdio.for_process()?;
-        let executing = task.with_container(|container| Ok(container.exec(&self.spec, io)?))?;
+        let mut executing = task.with_container(|container| Ok(container.exec(&self.spec, io)?))?;
+        for warning in executing.take_warnings() {
+            log::warn!("exec {} in container {}: {warning}", self.id, task.id());
+        }
         let pid = executing.pid();
         task.shim().pids.add(pid);
         let executed = self.become_program(executing).await;
