@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -66,7 +67,12 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         if let Err(errno) = setns(self.home.as_fd(), self.kind) {
-            eprintln!("come back to the runtime's own namespace ({:?}): {errno}; the runtime ends", self.kind);
+            // Nobody is left to be told when standard error is gone too.
+            let _ = writeln!(
+                std::io::stderr(),
+                "come back to the runtime's own namespace ({:?}): {errno}; the runtime ends",
+                self.kind
+            );
             exit_now(STRANDED);
         }
     }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::unistd::fchdir;
 
-use super::{Birth, Setting, identity, program};
+use super::{Birth, identity, last::Setting, program};
 use crate::{
     Result,
     error::Context,

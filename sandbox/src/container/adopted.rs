@@ -147,7 +147,7 @@ fn wait_for_start(
     let pid = init.pid();
     let hand_over = |(call, agent): (_, Arc<_>)| HandOver::begin(call, &agent, (pid, init.try_clone_pidfd()?), pid);
     let listener = call.map(hand_over).transpose()?;
-    let mut starting = Starting { channel, pid, listener, hooks, errand: None, failures: Vec::new() };
+    let mut starting = Starting::new(channel, pid, listener, hooks);
     while !starting.advance()? {}
     Ok(starting.take_failures())
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use loment_cgroups::{Cgroup, Entry};
+use loment_cgroups::Cgroup;
 use loment_sys::pidfd;
 use nix::{
     errno::Errno,
@@ -245,10 +245,7 @@ pub(super) fn bear(
     // child is in its cgroup.
     let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
     debug_assert!(!new.intersects(CloneFlags::CLONE_NEWUSER | NEWTIME), "these take a carrier");
-    let cgroup = match &birth.entry {
-        Entry::Into(directory) | Entry::Both(directory, _) => Some(directory.as_fd()),
-        Entry::Tasks(_) => None,
-    };
+    let cgroup = birth.entry.directory();
     let _visit = pids.map(Visit::of_children_to).transpose()?;
     let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child).map_err(|errno| {
         let error = Error::os("clone", "the container's process", errno);

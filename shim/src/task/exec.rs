@@ -167,10 +167,10 @@ impl Exec {
             log::error!("watch exec {}: {failure}", self.id);
         }
         let try_wait = || crate::lock(&self.live).process.as_mut().map_or(Ok(None), Process::try_wait);
-        let exit = super::reap(&self.id, try_wait).await;
+        let exit = super::end::reap(&self.id, try_wait).await;
         let pid = self.pid();
         task.shim().pids.remove(pid);
-        super::hand_over(&self.stdio, self.relay()).await;
+        super::end::hand_over(&self.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
         self.end(exit);
@@ -224,7 +224,7 @@ impl Exec {
             Stage::Created => self.end(Exit { code: 0, at: std::time::SystemTime::now() }),
             stage => drop(stage.take(Step::Delete, &format!("exec {}", self.id))?),
         }
-        super::drain(self.relay(), &self.stdio).await;
+        super::end::drain(self.relay(), &self.stdio).await;
         Ok(())
     }
 }
