@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use oci_spec::runtime::LinuxResources;
 
 use crate::{
-    Error, Result, Stats,
+    Entry, Error, Result, Stats, TasksFile,
     controller::Controller,
     create, devices,
     dir::{Dir, open_dir_at},
@@ -48,27 +48,6 @@ pub struct Cgroup {
     v1: Vec<Option<Dir>>,
     /// On v2 only: hybrid's is looked up when it is needed.
     v2: Option<Dir>,
-}
-
-/// How a process gets into a cgroup. Writing a pid into `cgroup.procs` waits for an RCU grace period (10 ms on a
-/// default kernel); both ways here do not.
-#[derive(Debug)]
-pub enum Entry {
-    /// v1: the single-threaded child writes `0` into each of these `tasks` files.
-    Tasks(Vec<TasksFile>),
-    /// v2: the child is born inside with `CLONE_INTO_CGROUP` on this directory.
-    Into(OwnedFd),
-    /// Hybrid: born inside this v2 directory, then `tasks` of the v1 hierarchies.
-    Both(OwnedFd, Vec<TasksFile>),
-}
-
-/// An open `tasks` file with its path for error messages.
-#[derive(Debug)]
-pub struct TasksFile {
-    /// Opened for writing.
-    pub fd: OwnedFd,
-    /// Where it is.
-    pub path: PathBuf,
 }
 
 impl Cgroup {

@@ -38,6 +38,7 @@ mod controller;
 mod create;
 mod devices;
 mod dir;
+mod entry;
 mod error;
 mod freeze;
 mod hugetlb;
@@ -60,7 +61,8 @@ mod v2;
 mod v2_tests;
 
 pub use crate::{
-    cgroup::{Cgroup, Entry, TasksFile},
+    cgroup::Cgroup,
+    entry::{Entry, TasksFile},
     error::{Error, Result},
     layout::{Kind, Layout},
     oom::OomWatch,

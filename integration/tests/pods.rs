@@ -135,6 +135,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         hooks::a_hook_that_takes_its_time_keeps_no_other_container_waiting,
         hooks::a_specification_with_the_edits_of_a_device_interface_has_them,
         hooks::each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_layer,
+        hooks::a_pod_is_deleted_while_an_attempt_waits_for_its_hooks,
         hooks::the_last_hooks_of_a_container_run_when_its_shim_was_killed,
         hooks::the_root_that_hooks_saw_is_unmounted_when_the_shim_was_killed,
         init::init_containers_run_in_order_and_one_that_fails_is_retried_until_it_succeeds,

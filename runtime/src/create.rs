@@ -74,7 +74,9 @@ pub(crate) fn create(
             io,
             role: Role::Program,
         };
-        let mut container = Creating::begin_with(request, extras, &Layout::detect()?)?.finish()?;
+        let mut creating = Creating::begin_with(request, extras, &Layout::detect()?)?;
+        creating.take_warnings().iter().for_each(crate::log::warn);
+        let mut container = creating.finish()?;
         let mut terminal = container.take_terminal();
         streams::hand_over(&making.handover, container.init().pid(), terminal.as_ref())?;
         if making.handover.console_socket.is_some() {

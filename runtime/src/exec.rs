@@ -45,7 +45,8 @@ pub(crate) fn exec(store: &Store, exec: &Exec, preserved: &Preserved) -> Result<
     }
     let attendant = if exec.detach { None } else { Some(Attendant::new(false)?) };
     let extras = Extras { preserve: preserved.count, ..Extras::default() };
-    let executing = adopted.exec(&request, &process, streams::io(terminal)?, extras)?;
+    let mut executing = adopted.exec(&request, &process, streams::io(terminal)?, extras)?;
+    executing.take_warnings().iter().for_each(crate::log::warn);
     let (mut process, terminal) = executing.finish()?;
     if let Err(failure) = streams::hand_over(&exec.handover, process.pid(), terminal.as_ref()) {
         process.signal(nix::libc::SIGKILL)?;

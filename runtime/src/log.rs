@@ -13,10 +13,13 @@ use crate::{
 /// The log that the command line names, for what is told on the way.
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// What has failed and does not make the command fail.
+/// What has failed and does not make the command fail. With a log it is told there only: what an engine has for standard
+/// error may be the container's.
 pub(crate) fn warn(message: impl std::fmt::Display) {
-    if let Some(log) = LOG.get() {
-        log.tell("warning", &message.to_string());
+    let Some(log) = LOG.get() else { return };
+    match log.file {
+        Some(_) => log.write("warning", &message.to_string()),
+        None => log.tell("warning", &message.to_string()),
     }
 }
 

@@ -89,5 +89,6 @@ fn run(arguments: &Arguments, preserved: &Preserved) -> Result<u32> {
 
 fn version() -> Result<u32> {
     let version = env!("CARGO_PKG_VERSION");
-    streams::print(&format!("loment-runtime version {version}\nspec: 1.2.0\n")).map(|()| 0)
+    let spec = loment_sandbox::OCI_VERSION;
+    streams::print(&format!("loment-runtime version {version}\nspec: {spec}\n")).map(|()| 0)
 }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use loment_cgroups::{Entry, TasksFile};
+use loment_cgroups::Entry;
 use loment_sys::{clone, fd, signal};
 use nix::{
     errno::Errno,
@@ -23,6 +23,7 @@ use nix::{
 use crate::{
     Error, Result,
     channel::{self, ChildEnd, ParentEnd, Report},
+    child::enter_cgroups,
     error::Context,
     process::Process,
 };
@@ -59,7 +60,7 @@ impl Helper<'_> {
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
         let (channel, child) = channel::pair()?;
         let words = Words::new(&self)?;
-        let (directory, _) = parts(self.cgroup);
+        let directory = self.cgroup.and_then(Entry::directory);
         let born = clone::clone3(0, directory, || {
             let error = match become_program(&self, &words, &null, &child) {
                 Ok(never) => match never {},
@@ -128,23 +129,10 @@ fn path(path: &Path) -> Result<&str> {
     text.ok_or_else(|| Error::invalid("program", path.display(), "is not an absolute path"))
 }
 
-/// How a cgroup is entered: by being born in it, and by writing oneself into files of it.
-fn parts(cgroup: Option<&Entry>) -> (Option<BorrowedFd<'_>>, &[TasksFile]) {
-    match cgroup {
-        None => (None, &[]),
-        Some(Entry::Tasks(tasks)) => (None, tasks),
-        Some(Entry::Into(directory)) => (Some(directory.as_fd()), &[]),
-        Some(Entry::Both(directory, tasks)) => (Some(directory.as_fd()), tasks),
-    }
-}
-
 /// What runs in the child.
 fn become_program(helper: &Helper<'_>, words: &Words, null: &OwnedFd, channel: &ChildEnd) -> Result<Infallible> {
     let what = "the helper";
-    let (_, tasks) = parts(helper.cgroup);
-    for file in tasks {
-        nix::unistd::write(&file.fd, b"0").at("enter cgroup by", file.path.display())?;
-    }
+    helper.cgroup.map_or(Ok(()), enter_cgroups)?;
     signal::reset().at("reset", "signals")?;
     // A signal to the caller's process group is not for it.
     setsid().at("begin a session for", what)?;

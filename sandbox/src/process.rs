@@ -7,12 +7,9 @@ use std::{
 };
 
 use loment_sys::pidfd;
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
+use nix::errno::Errno;
 
-use crate::{Error, Result, error::Context};
+use crate::{Error, Result, error::Context, ready};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +77,7 @@ impl Process {
 
     /// Whether it has ended, reaped or not.
     pub fn has_ended(&self) -> bool {
-        let mut ended = [PollFd::new(self.0.pidfd.as_fd(), PollFlags::POLLIN)];
-        self.0.exit.get().is_some() || poll(&mut ended, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+        self.0.exit.get().is_some() || ready::is_ready(self.0.pidfd.as_fd())
     }
 
     /// Sends a signal. `Ok(false)` when the process is gone.
@@ -181,12 +177,7 @@ const DYING: u16 = 3_000;
 
 /// Waits, within that time, until a process has ended.
 pub(crate) fn wait_for_end(process: BorrowedFd<'_>) -> nix::Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(process, PollFlags::POLLIN)], DYING) {
-            Err(Errno::EINTR) => {}
-            answer => return answer.map(drop),
-        }
-    }
+    ready::wait([process], DYING).map(drop)
 }
 
 /// Start time of any process: field 22 of `/proc/PID/stat`. proc_pid_stat(5)

@@ -15,7 +15,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     mount::{MntFlags, umount2},
-    sys::stat::Mode,
+    sys::{prctl, signal::Signal, stat::Mode},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     errand::Errand,
     error::Context,
     plan::{self, View},
+    ready,
     user_namespace::UserNamespaces,
 };
 
@@ -44,7 +45,14 @@ impl VisibleRoot {
     pub(crate) fn mount(rootfs: &[RootfsMount], bundle: &Path) -> Result<(Self, Errand)> {
         let root = plan::rootfs(rootfs, bundle)?;
         let place = place(bundle);
-        let errand = Errand::send("mount the root file system", |_| attach(View { root, ..View::default() }, &place))?;
+        let errand = Errand::send("mount the root file system", |channel| {
+            // What it would mount after its parent's death nobody would unmount. It may have died already.
+            prctl::set_pdeathsig(Signal::SIGKILL).at("tie to its parent", "the errand that mounts")?;
+            match ready::is_ready(channel.as_fd()) {
+                true => loment_sys::clone::exit_now(1),
+                false => attach(View { root, ..View::default() }, &place),
+            }
+        })?;
         Ok((Self(Some(place)), errand))
     }
 

@@ -10,13 +10,14 @@ use loment_sys::{clone, fd};
 use nix::{
     fcntl::{OFlag, open},
     sched::{CloneFlags, setns},
-    sys::stat::{Mode, fstat, stat},
+    sys::{prctl, stat::Mode},
 };
 
 use crate::{
     Error, Result,
     channel::{self, Report},
     error::Context,
+    namespace,
     plan::{
         View,
         ids::{IdMap, IdMaps},
@@ -64,13 +65,8 @@ impl UserNamespace {
 
     /// Opens the one at `path`. `None`: it is the caller's own, which nobody has to join.
     pub(crate) fn open(path: &Path, expected: Option<&IdMaps>) -> Result<Option<Self>> {
-        // O_NONBLOCK: the path may be anything, a FIFO too.
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let namespace = open(path, flags, Mode::empty()).map_err(|errno| {
-            Error::os("open namespace", path.display(), errno).hint("has the sandbox that it belongs to ended?")
-        })?;
-        let (found, own) = (fstat(&namespace).at("examine", path.display())?, stat(OWN).at("examine", OWN)?);
-        if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) {
+        let namespace = namespace::open(path)?;
+        if namespace::is_own(namespace.as_fd(), "user", path.display())? {
             return Ok(None);
         }
         let maps = read_maps(&namespace, path)?;
@@ -110,7 +106,7 @@ pub(crate) fn become_root(maps: &IdMaps) -> Result<()> {
         set_uid(0).at("become user", "0 of the user namespace")?;
     }
     // Another user makes a process dumpable again as fs.suid_dumpable says (CVE-2016-9962).
-    nix::sys::prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")
+    prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")
 }
 
 fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
@@ -126,7 +122,11 @@ fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
 fn read_maps(namespace: &OwnedFd, path: &Path) -> Result<IdMaps> {
     let (mut reader, writer) = std::io::pipe().at("make", "a pipe")?;
     let born = clone::clone3(0, None, || {
-        let shown = setns(namespace, CloneFlags::CLONE_NEWUSER).is_ok()
+        // In there others may have the right to look into this copy of the runtime (CVE-2016-9962).
+        let shown = fd::close_all_except(&[namespace.as_fd(), writer.as_fd()]).is_ok()
+            && prctl::set_dumpable(false).is_ok()
+            && setns(namespace, CloneFlags::CLONE_NEWUSER).is_ok()
+            && prctl::set_dumpable(false).is_ok()
             && ["uid_map", "gid_map"].iter().all(|name| {
                 let map = std::fs::read(format!("/proc/self/{name}"));
                 map.is_ok_and(|map| (&writer).write_all(&[map.as_slice(), b"\0"].concat()).is_ok())

@@ -37,7 +37,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let swept = record::sweep(&bundle)?;
     // A shim that was killed has left it behind, and nobody else knows of it.
     address::remove_stale(&address(flags, &bundle))?;
-    if let Some(record) = &swept.record {
+    // Without a process none of its hooks has run.
+    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0) {
         run_hooks(&bundle, record);
     }
     // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.

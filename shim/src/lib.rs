@@ -18,6 +18,7 @@ mod events;
 mod failure;
 mod info;
 mod logger;
+mod pids;
 pub mod pod;
 mod relay;
 mod rpc;

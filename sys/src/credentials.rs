@@ -26,9 +26,11 @@ struct Data {
     inheritable: u32,
 }
 
+/// The interface of capset(2) and capget(2) for capabilities of 64 bits.
+const VERSION_3: u32 = 0x2008_0522;
+
 /// Sets effective, permitted and inheritable capabilities of this thread. capset(2), version 3 of its interface.
 pub fn capset(sets: CapabilitySets) -> Result<()> {
-    const VERSION_3: u32 = 0x2008_0522;
     let mut header = Header { version: VERSION_3, pid: 0 };
     let half = |shift: u32| Data {
         effective: (sets.effective >> shift) as u32,
@@ -38,6 +40,32 @@ pub fn capset(sets: CapabilitySets) -> Result<()> {
     let data = [half(0), half(32)];
     // SAFETY: version 3 reads one header and exactly two data records; both outlive the call.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+}
+
+/// What this thread may hand on: the capabilities that are both permitted and in its bounding set. capget(2),
+/// PR_CAPBSET_READ(2const)
+pub fn grantable() -> Result<u64> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [const { Data { effective: 0, permitted: 0, inheritable: 0 } }; 2];
+    // SAFETY: version 3 reads one header and writes exactly two data records; both outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
+    let [low, high] = data.map(|half| u64::from(half.permitted));
+    let bounding = bounding_set().fold(0, |all, (capability, is_in_it)| all | u64::from(is_in_it) << capability);
+    Ok((high << 32 | low) & bounding)
+}
+
+/// Every capability that this kernel knows.
+pub fn known() -> u64 {
+    bounding_set().fold(0, |all, (capability, _)| all | 1 << capability)
+}
+
+/// Each capability that this kernel knows, and whether it is in the bounding set: after the last one it says `EINVAL`.
+fn bounding_set() -> impl Iterator<Item = (u32, bool)> {
+    (0..64).map_while(|capability| {
+        // SAFETY: takes numbers and touches no memory.
+        let answer = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
+        Errno::result(answer).ok().map(|answer| (capability, answer == 1))
+    })
 }
 
 /// Takes every capability that is not in `keep` out of the bounding set, those too that are younger than this

@@ -174,6 +174,27 @@ pub(crate) async fn each_attempt_of_an_init_container_has_its_hooks_and_a_fresh_
     Ok(())
 }
 
+pub(crate) async fn a_pod_is_deleted_while_an_attempt_waits_for_its_hooks(node: &Node<'_>) -> Result<()> {
+    if node.handler != config::HANDLER {
+        return Ok(());
+    }
+    let loment = Loment::new(node.lab);
+    let class = hooks::class(&node.handler);
+    // The second attempt of the app's.
+    let again = "touch waits; exec sleep 4742";
+    let create = format!("b=$(basename $bundle); if [ -e $b ]; then {again}; fi; touch $b");
+    let start = format!("if [ -e ready ]; then {again}; fi; touch ready");
+    for (name, kind, script) in [("remade", "createRuntime", &create), ("restarted", "poststart", &start)] {
+        let directory = hooks::set(node.lab, &[(kind, script), ("poststop", "echo $(basename $bundle) >> notes")])?;
+        let pod = Manifest::new(node, name)?.app("app", "sleep 0.5; exit 1");
+        let created = loment.run(&["--runtime-handler", &class, "create", "-f", "-"], &pod.text()).await?;
+        ensure!(created.code == 0, "create says {}", created.stderr);
+        eventually("the hook of an attempt", async || Ok(directory.join("waits").exists().then_some(()))).await?;
+        loment.delete(name).await?;
+    }
+    Ok(())
+}
+
 /// A root file system of busybox and a specification that uses it, which tests change.
 struct Written {
     spec: Value,

@@ -3,6 +3,7 @@
 mod concurrency;
 mod errors;
 mod exec;
+mod gate;
 mod life;
 mod limits;
 mod streams;

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[Case<Lab>] = cases![
     descriptors_are_preserved,
     health_is_checked_by_an_exec,
     a_privileged_container_sees_the_devices,
+    a_capability_that_the_runtime_lacks_is_no_reason_not_to_run,
     the_hosts_namespaces_may_be_shared,
     a_pod_shares_its_namespaces_and_runs_its_init_containers_first,
     a_pod_pauses_and_stops,
@@ -181,6 +182,16 @@ fn health_is_checked_by_an_exec(lab: &Lab) {
 fn a_privileged_container_sees_the_devices(lab: &Lab) {
     let seen = lab.run(&["--privileged"], "test -e /dev/kmsg && echo devices; grep Seccomp: /proc/self/status").ok();
     assert_eq!(seen, "devices\nSeccomp:\t0\n");
+}
+
+fn a_capability_that_the_runtime_lacks_is_no_reason_not_to_run(lab: &Lab) {
+    let said = lab.run(&["--cap-add", "all"], "grep CapEff: /proc/self/status >&2; echo runs");
+    assert_eq!((said.status, said.out.as_str()), (0, "runs\n"), "{}", said.err);
+    let own = format!("CapEff:\t{:016x}\n", loment_sys::credentials::grantable().unwrap());
+    assert_eq!(said.err, own, "what is told on the way is not for the container's streams");
+    lab.start("lacking", &["--cap-add", "sys_resource"], "exec sleep 1000");
+    assert_eq!(lab.podman(&["exec", "lacking", "echo", "runs"]).ok(), "runs\n");
+    lab.remove("lacking");
 }
 
 fn the_hosts_namespaces_may_be_shared(lab: &Lab) {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::unistd::fchdir;
 
-use super::{Birth, Setting, identity, program};
+use super::{Birth, identity, last::Setting, program};
 use crate::{
     Result,
     error::Context,
@@ -39,7 +39,7 @@ pub(super) fn start(
     setting: &Setting<'_>,
     late: bool,
 ) -> Result<()> {
-    hooks.run_start(birth.channel.as_fd(), |hook| {
+    hooks.run_start(birth.attendant().as_fd(), |hook| {
         program::refuse_ourselves(&hook.path, &setting.proc)?;
         if let Some(filter) = setting.filter {
             filter.load().at("load", "the seccomp filter")?;

@@ -149,7 +149,8 @@ pub(crate) fn assume(process: &ProcessPlan) -> Result<()> {
     prctl::set_keepcaps(false).at("stop keeping", "capabilities")?;
     credentials::capset(capabilities.sets).map_err(|errno| {
         let object = format!("{:x?}", capabilities.sets);
-        Error::os("set capabilities", object, errno).hint("is one of them missing in containerd's own set?")
+        Error::os("set capabilities", object, errno)
+            .hint("each effective one must be permitted, each inheritable one bounding")
     })?;
     credentials::set_ambient(capabilities.ambient).map_err(|errno| {
         let object = format!("{:x}", capabilities.ambient);

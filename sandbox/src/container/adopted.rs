@@ -11,7 +11,7 @@ use oci_spec::runtime::Process as ProcessSpec;
 
 use super::{
     Container, Defaults, Executing, Extras, Io, Request, Role, Starting,
-    agent::{Agent, HandOver},
+    agent::{Agent, Call, HandOver},
     creating, signal_all,
 };
 use crate::{
@@ -70,32 +70,23 @@ impl Adopted {
     /// does not stop it. `made_from` is what the container was made from.
     ///
     /// # Errors
-    /// What kept the program from running; EALREADY when nobody stands at the gate.
+    /// What kept the program from running; EALREADY when nobody stands at the gate. What fails before the gate is opened,
+    /// a seccomp agent that is not there say, leaves init where it stands.
     pub fn start(&self, made_from: &Request) -> Result<Vec<Error>> {
-        let started = match (gate::reach(&self.directory)?, &self.init) {
-            (Some(gate), Some(init)) => self.open_gate(gate, init, made_from),
-            _ => Err(Error::os("start", &self.record.id, Errno::EALREADY).hint("it has been started, or has ended")),
+        let Request { id, bundle, spec, role, .. } = made_from;
+        let filter = creating::filter(spec)?;
+        let hooks = ContainerHooks::of(spec, *role, id, bundle)?;
+        let agent = Agent::of(spec, filter.as_deref(), id, bundle)?;
+        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
+        let (Some(channel), Some(init)) = (gate::reach(&self.directory)?, &self.init) else {
+            gate::forget(&self.directory)?;
+            return Err(Error::os("start", &self.record.id, Errno::EALREADY).hint("it has been started, or has ended"));
         };
+        channel.open_gate_with(call.as_ref().map(|call| call.place.memory()))?;
+        let started = wait_for_start(channel, init, hooks, call.zip(agent));
         // Whichever way it went: nobody stands there now.
         gate::forget(&self.directory)?;
         started
-    }
-
-    fn open_gate(&self, channel: ParentEnd, init: &Process, made_from: &Request) -> Result<Vec<Error>> {
-        let Request { id, bundle, spec, role, .. } = made_from;
-        let filter = creating::filter(spec)?;
-        let agent = Agent::of(spec, filter.as_deref(), id, bundle)?;
-        let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
-        let hooks = ContainerHooks::of(spec, *role, id, bundle)?;
-        channel.open_gate_with(call.as_ref().map(|call| call.place.memory()))?;
-        let pid = init.pid();
-        let listener = match (call, &agent) {
-            (Some(call), Some(agent)) => Some(HandOver::begin(call, agent, (pid, init.try_clone_pidfd()?), pid)?),
-            _ => None,
-        };
-        let mut starting = Starting { channel, pid, listener, hooks, errand: None, failures: Vec::new() };
-        while !starting.advance()? {}
-        Ok(starting.take_failures())
     }
 
     /// Sends init a signal. `Ok(false)` when it has ended.
@@ -144,4 +135,19 @@ impl Adopted {
         };
         Executing::begin(&container, process, io, extras)
     }
+}
+
+/// After the gate has been opened.
+fn wait_for_start(
+    channel: ParentEnd,
+    init: &Process,
+    hooks: Option<Arc<ContainerHooks>>,
+    call: Option<(Call, Arc<Agent>)>,
+) -> Result<Vec<Error>> {
+    let pid = init.pid();
+    let hand_over = |(call, agent): (_, Arc<_>)| HandOver::begin(call, &agent, (pid, init.try_clone_pidfd()?), pid);
+    let listener = call.map(hand_over).transpose()?;
+    let mut starting = Starting::new(channel, pid, listener, hooks);
+    while !starting.advance()? {}
+    Ok(starting.take_failures())
 }

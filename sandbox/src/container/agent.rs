@@ -6,7 +6,6 @@
 //! loaded. Nothing here waits: what is not ready is looked for again when a timer says so.
 
 use std::{
-    collections::HashMap,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,7 +16,7 @@ use loment_sys::{pidfd, socket};
 use nix::{
     errno::Errno,
     libc::SIGKILL,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollTimeout,
     sys::{
         socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket as open_socket},
         time::TimeSpec,
@@ -26,14 +25,19 @@ use nix::{
 };
 use oci_spec::runtime::{
     ContainerProcessState, ContainerProcessStateBuilder, ContainerState, LinuxSeccomp, SECCOMP_FD_NAME, Spec,
-    StateBuilder,
 };
 
-use crate::{Error, Result, channel::ParentEnd, error::Context, listener::Place, seccomp::Filter};
+use crate::{
+    Error, OCI_VERSION, Result,
+    channel::ParentEnd,
+    error::Context,
+    listener::Place,
+    ready::{self, is_ready},
+    seccomp::Filter,
+    state::Known,
+};
 
 const FIELD: &str = "linux.seccomp.listenerPath";
-/// The version of the specification that the message follows.
-const VERSION: &str = "1.2.0";
 /// First and longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
 /// How long an agent may leave its message unread, if it is longer than what the kernel keeps for it.
@@ -44,9 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Agent {
     path: PathBuf,
     metadata: Option<String>,
-    id: String,
-    bundle: PathBuf,
-    annotations: Option<HashMap<String, String>>,
+    known: Known,
 }
 
 /// A connection to an agent that has not been told anything yet.
@@ -72,9 +74,7 @@ impl Agent {
             Some(path) => Ok(Some(Arc::new(Self {
                 path: path.to_owned(),
                 metadata: profile.listener_metadata().clone(),
-                id: id.to_owned(),
-                bundle: bundle.to_owned(),
-                annotations: spec.annotations().clone(),
+                known: Known::of(spec, id, bundle),
             }))),
         }
     }
@@ -100,11 +100,8 @@ impl Agent {
     fn message(&self, pid: i32, init: i32) -> Result<Vec<u8>> {
         let cannot = || Error::invalid("the state for", self.path.display(), "cannot be written as JSON");
         let status = if pid == init { ContainerState::Created } else { ContainerState::Running };
-        let state =
-            StateBuilder::default().version(VERSION).id(&*self.id).status(status).pid(init).bundle(&*self.bundle);
-        let mut state = state.build().map_err(|_| cannot())?;
-        state.set_annotations(self.annotations.clone());
-        let told = ContainerProcessStateBuilder::default().version(VERSION).pid(pid).state(state);
+        let state = self.known.state(status, Some(init));
+        let told = ContainerProcessStateBuilder::default().version(OCI_VERSION).pid(pid).state(state);
         let mut told: ContainerProcessState = told.fds([SECCOMP_FD_NAME.to_owned()]).build().map_err(|_| cannot())?;
         told.set_metadata(self.metadata.clone());
         serde_json::to_vec(&told).map_err(|_| cannot())
@@ -164,14 +161,14 @@ impl HandOver {
     /// Takes a look; true when there is nothing left to do, because the agent has the listener or because `channel` has
     /// news of another end. Waits until it is time to look.
     pub(super) fn advance(&mut self, channel: &ParentEnd) -> Result<bool> {
-        wait(self.as_fd())?;
+        ready::wait([self.as_fd()], PollTimeout::NONE).at("wait for", "a timer")?;
         if self.listener.is_none() {
             self.take()?;
         }
         if self.listener.is_some() && self.send()? {
             self.call.place.taken();
             self.over = true;
-        } else if self.listener.is_none() && has_news(channel.as_fd()) {
+        } else if self.listener.is_none() && is_ready(channel.as_fd()) {
             // It has failed before its filter was loaded, or it was killed.
             self.over = true;
         } else {
@@ -238,19 +235,6 @@ impl Drop for HandOver {
     }
 }
 
-fn wait(fd: BorrowedFd<'_>) -> Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE) {
-            Err(Errno::EINTR) => {}
-            answer => return answer.map(drop).at("wait for", "a timer"),
-        }
-    }
-}
-
-fn has_news(channel: BorrowedFd<'_>) -> bool {
-    poll(&mut [PollFd::new(channel, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|count| count > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -275,17 +259,14 @@ mod tests {
 
     #[test]
     fn an_agent_is_told_the_process_and_the_state_of_its_container() {
-        let agent = Agent {
-            path: "/a".into(),
-            metadata: Some("m".into()),
-            id: "web".into(),
-            bundle: "/b".into(),
-            annotations: Some([("k".to_owned(), "v".to_owned())].into()),
-        };
+        let spec = serde_json::from_value(json!({"ociVersion": OCI_VERSION, "annotations": {"k": "v"}})).unwrap();
+        let agent =
+            Agent { path: "/a".into(), metadata: Some("m".into()), known: Known::of(&spec, "web", Path::new("/b")) };
         let told: serde_json::Value = serde_json::from_slice(&agent.message(8, 7).unwrap()).unwrap();
-        let state = json!({"ociVersion": VERSION, "id": "web", "status": "running", "pid": 7, "bundle": "/b",
+        let state = json!({"ociVersion": OCI_VERSION, "id": "web", "status": "running", "pid": 7, "bundle": "/b",
             "annotations": {"k": "v"}});
-        let expected = json!({"ociVersion": VERSION, "fds": ["seccompFd"], "pid": 8, "metadata": "m", "state": state});
+        let expected =
+            json!({"ociVersion": OCI_VERSION, "fds": ["seccompFd"], "pid": 8, "metadata": "m", "state": state});
         assert_eq!(told, expected);
     }
 }

@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use loment_cgroups::{Cgroup, Entry};
+use loment_cgroups::Cgroup;
 use loment_sys::pidfd;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sched::{CloneFlags, setns},
+    poll::PollTimeout,
+    sched::CloneFlags,
     sys::stat::Mode,
 };
 
@@ -22,12 +22,13 @@ use crate::{
     channel::{self, ParentEnd, Report},
     child::{Birth, Join},
     error::Context,
+    namespace::{self, Visit},
     plan::{
         namespaces::{NEWTIME, Namespaces},
         process::ProcessPlan,
     },
     process::{Other, Process, wait_for_end},
-    record,
+    ready, record,
 };
 
 /// A child that has not yet become what it was made for. Dropping it kills and reaps it.
@@ -76,15 +77,9 @@ impl Nascent {
     /// too, the end of the stream does not tell.
     fn has_reported(&self) -> Result<bool> {
         let Some(process) = &self.process.0 else { return Ok(false) };
-        loop {
-            let mut news =
-                [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN), PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut news, PollTimeout::NONE) {
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).at("wait for", "the container's process"),
-                Ok(_) => return Ok(news.first().and_then(PollFd::any).unwrap_or(false)),
-            }
-        }
+        let [has_reported, _] = ready::wait([self.channel.as_fd(), process.as_fd()], PollTimeout::NONE)
+            .at("wait for", "the container's process")?;
+        Ok(has_reported)
     }
 
     /// It is what it was made for: the process, which nothing kills any more.
@@ -224,12 +219,8 @@ pub(super) fn bear_by_carrier(
 
 /// Clones a child without new namespaces, outside of the container's cgroup.
 pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
-    let guest = pids.map(PidNamespaceGuest::enter).transpose()?;
-    let born = loment_sys::clone::clone3(0, None, child).at("clone", "a process that helps to set a container up");
-    if let Some(guest) = guest {
-        guest.leave()?;
-    }
-    born
+    let _visit = pids.map(Visit::of_children_to).transpose()?;
+    loment_sys::clone::clone3(0, None, child).at("clone", "a process that helps to set a container up")
 }
 
 /// The two ends of a child that is about to be made.
@@ -254,11 +245,8 @@ pub(super) fn bear(
     // child is in its cgroup.
     let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
     debug_assert!(!new.intersects(CloneFlags::CLONE_NEWUSER | NEWTIME), "these take a carrier");
-    let cgroup = match &birth.entry {
-        Entry::Into(directory) | Entry::Both(directory, _) => Some(directory.as_fd()),
-        Entry::Tasks(_) => None,
-    };
-    let guest = pids.map(PidNamespaceGuest::enter).transpose()?;
+    let cgroup = birth.entry.directory();
+    let _visit = pids.map(Visit::of_children_to).transpose()?;
     let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child).map_err(|errno| {
         let error = Error::os("clone", "the container's process", errno);
         match errno {
@@ -267,31 +255,7 @@ pub(super) fn bear(
             _ => error,
         }
     });
-    let nascent = born.map(|born| Nascent::new(Process::new(born), channel));
-    if let Some(guest) = guest {
-        guest.leave()?;
-    }
-    nascent
-}
-
-/// While this process's children are born in another pid namespace. Only they are concerned: a process never changes
-/// its own. This way a process that joins a pid namespace is still our own child, without one in between.
-struct PidNamespaceGuest {
-    home: OwnedFd,
-}
-
-impl PidNamespaceGuest {
-    fn enter(pids: BorrowedFd<'_>) -> Result<Self> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let home = open("/proc/self/ns/pid", flags, Mode::empty()).at("open", "/proc/self/ns/pid")?;
-        setns(pids, CloneFlags::CLONE_NEWPID)
-            .map_err(|errno| Error::os("join", "the pid namespace", errno).hint("has its first process ended?"))?;
-        Ok(Self { home })
-    }
-
-    fn leave(self) -> Result<()> {
-        setns(&self.home, CloneFlags::CLONE_NEWPID).at("come back to", "the runtime's own pid namespace")
-    }
+    born.map(|born| Nascent::new(Process::new(born), channel))
 }
 
 /// Opens the namespaces to be joined; that of pids is the parent's business.
@@ -300,11 +264,7 @@ pub(super) fn open_namespaces(namespaces: &Namespaces) -> Result<(Vec<Join>, Opt
     let mut pids = None;
     // A user namespace is opened with its maps, and joined before all others.
     for (kind, path) in namespaces.join.iter().filter(|(kind, _)| *kind != CloneFlags::CLONE_NEWUSER) {
-        // O_NONBLOCK: the path may be anything, a FIFO too.
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let namespace = open(path, flags, Mode::empty()).map_err(|errno| {
-            Error::os("open namespace", path.display(), errno).hint("has the sandbox that it belongs to ended?")
-        })?;
+        let namespace = namespace::open(path)?;
         match *kind {
             CloneFlags::CLONE_NEWPID => pids = Some(namespace),
             kind => joins.push(Join { kind, namespace, path: path.clone() }),

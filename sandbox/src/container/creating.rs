@@ -14,20 +14,20 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use super::{
-    Container, Defaults, Extras, Gate, Io, Request, Role,
+    Container, Defaults, Extras, Gate, Request, Role,
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
-    netdev,
+    capabilities, netdev,
+    nursery::Unborn,
 };
 use crate::{
     Error, Result,
-    channel::{self, ParentEnd, Report},
-    child::{self, Birth, Inhabited, Join},
+    channel::Report,
+    child::{Inhabited, Join},
     errand::Errand,
-    error::Context,
     hooks::{Aftermath, ContainerHooks},
-    listener::Place,
-    plan::{self, Plan, namespaces::NEWTIME, netdev::NetDevice, sysctl::Sysctl, user},
+    namespace,
+    plan::{self, Plan, netdev::NetDevice, sysctl::Sysctl, user},
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
@@ -61,6 +61,7 @@ pub struct Creating {
     /// Whose device rules are still to be set: its disks are mounted by a process that is in its cgroup.
     unrestricted: Option<Arc<Spec>>,
     net_devices: Vec<NetDevice>,
+    warnings: Vec<Error>,
 }
 
 /// What there is news from.
@@ -70,21 +71,6 @@ enum Awaited {
     Init(Nascent),
     /// Mounting, or hooks.
     Errand(Errand),
-}
-
-/// A process to be, all that is needed to clone it.
-#[derive(Debug)]
-struct Unborn {
-    id: String,
-    role: Role,
-    io: Io,
-    plan: Plan,
-    joins: Vec<Join>,
-    pids: Option<OwnedFd>,
-    users: UserNamespaces,
-    filter: Option<Arc<Filter>>,
-    listener: Option<Arc<Place>>,
-    extras: Extras,
 }
 
 impl Creating {
@@ -120,7 +106,7 @@ impl Creating {
 
     /// [`Creating::begin_with`] in a scope that systemd has started.
     pub fn begin_in(request: Request, mut extras: Extras, layout: &Layout, occupant: Option<Occupant>) -> Result<Self> {
-        let plan = plan::plan(&request)?;
+        let mut plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         birth::check_mount_label(plan.view.mount_label.as_deref())?;
         let filter = filter(&request.spec)?;
@@ -135,6 +121,11 @@ impl Creating {
             user::check_ids(&plan.process, maps)?;
         }
         refuse_changes_of_the_host(&plan, &joins)?;
+        let warnings = match request.role {
+            Role::Program => capabilities::leave_out_what_is_missing(&mut plan.process, users.maps().is_some())?,
+            // It has none anyway.
+            Role::Holder => None,
+        };
         let Request { id, bundle, spec, io, role, rootfs } = request;
         let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
         let hooks = plan.hooks.clone();
@@ -149,6 +140,8 @@ impl Creating {
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
+                // There is no process yet, and a runtime that is killed meanwhile leaves a cgroup that has to be found.
+                record::write(cgroup.bundle(), &Record::of_nobody(&unborn.id, cgroup.get()?.path()))?;
                 let (root, errand) = VisibleRoot::mount(&rootfs, cgroup.bundle())?;
                 (Awaited::Errand(errand), Some(Box::new(unborn)), Some(root))
             }
@@ -170,7 +163,14 @@ impl Creating {
             call,
             unrestricted,
             net_devices,
+            warnings: warnings.into_iter().collect(),
         })
+    }
+
+    /// What the specification asks for and the container goes without, since this was last asked: to be told, and no
+    /// reason not to create it.
+    pub fn take_warnings(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Pid of init; 0 as long as there is none, which is so until the root file system has been mounted if hooks have
@@ -302,76 +302,12 @@ impl Creating {
     }
 }
 
-impl Unborn {
-    /// Clones it; on disk before its gate can open, because it is busy meanwhile.
-    fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
-        let Self { id, role, io, plan, joins, pids, users, filter, listener, extras } = self;
-        let (channel, mut birth) = birth::prepare(cgroup.get()?, io, extras)?;
-        birth.listener = listener;
-        let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
-        let child = nursery.bear(birth, channel, filter.as_deref())?;
-        record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
-        Ok(child)
-    }
-}
-
 impl AsFd for Creating {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.awaited {
             Awaited::Init(init) => init.as_fd(),
             Awaited::Errand(errand) => errand.as_fd(),
         }
-    }
-}
-
-/// What init is born with.
-struct Nursery<'a> {
-    plan: &'a Plan,
-    joins: &'a [Join],
-    pids: Option<BorrowedFd<'a>>,
-    users: &'a UserNamespaces,
-    role: Role,
-}
-
-impl Nursery<'_> {
-    fn bear(&self, mut birth: Birth, channel: ParentEnd, filter: Option<&Filter>) -> Result<Nascent> {
-        let Self { plan, joins, pids, users, role } = *self;
-        let ordinary = |birth: &Birth| match role {
-            Role::Program => child::init(birth, plan, joins, users, filter),
-            Role::Holder => child::hold(birth, plan, joins),
-        };
-        if users.container().is_some() {
-            return self.bear_in_user_namespace(&mut birth, channel, filter);
-        }
-        if plan.namespaces.new.contains(NEWTIME) {
-            let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, ordinary));
-            return birth::bear_by_carrier(pids, &birth, channel, carrier);
-        }
-        // A user namespace that turned out to be our own is not made.
-        birth::bear(plan.namespaces.new, pids, &birth, channel, || birth.run(ordinary))
-    }
-
-    /// First init, which waits; then, because it joins init's namespaces, who builds for it.
-    fn bear_in_user_namespace(
-        &self,
-        birth: &mut Birth,
-        channel: ParentEnd,
-        filter: Option<&Filter>,
-    ) -> Result<Nascent> {
-        let Self { plan, joins, pids, users, role } = *self;
-        let (giver, taker) = channel::handover()?;
-        birth.taker = Some(taker);
-        let init = |birth: &Birth| match role {
-            Role::Program => child::init_in_user_namespace(birth, plan, filter),
-            Role::Holder => child::hold_in_user_namespace(birth, plan),
-        };
-        let carrier = || birth.run(|birth| child::carry(birth, plan, joins, users, init));
-        let init = birth::bear_by_carrier(pids, birth, channel, carrier)?;
-        let (_, pidfd) = init.by_descriptor()?;
-        let builder = birth::bear_outside(Some(pidfd.as_fd()), || {
-            birth.run(|birth| child::build(birth, plan, role, &pidfd, users, &giver))
-        })?;
-        Ok(init.built_by(builder))
     }
 }
 
@@ -428,10 +364,7 @@ fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
             _ => continue,
         };
         let Some((field, value)) = change else { continue };
-        let path = format!("/proc/self/ns/{file}");
-        let own = nix::sys::stat::stat(path.as_str()).at("examine", &path)?;
-        let joined = nix::sys::stat::fstat(&join.namespace).at("examine", join.path.display())?;
-        if (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino) {
+        if namespace::is_own(join.namespace.as_fd(), file, join.path.display())? {
             return Err(Error::invalid(field, value, format!("would change the host's {file} namespace")));
         }
     }

@@ -12,6 +12,7 @@ use super::{
     Container, Defaults, Extras, Io, Role,
     agent::HandOver,
     birth::{self, Nascent},
+    capabilities,
 };
 use crate::{
     Error, Result,
@@ -32,6 +33,7 @@ pub struct Executing {
     terminal: Option<OwnedFd>,
     /// The listener of its seccomp filter, until the agent has it.
     listener: Option<HandOver>,
+    warnings: Vec<Error>,
 }
 
 impl Executing {
@@ -39,12 +41,13 @@ impl Executing {
         if container.role == Role::Holder {
             return Err(Error::invalid("exec", "", "is not possible in a holder of namespaces: it has no programs"));
         }
-        let plan = with_defaults(process::process(spec)?, spec, &container.defaults);
+        let mut plan = with_defaults(process::process(spec)?, spec, &container.defaults);
         birth::check_labels(&plan)?;
         let Defaults { personality, filter, inhabited, agent, .. } = &container.defaults;
         if let Some(maps) = &inhabited.maps {
             user::check_ids(&plan, maps)?;
         }
+        let warning = capabilities::leave_out_what_is_missing(&mut plan, inhabited.maps.is_some())?;
         let init = container.init.try_clone_pidfd()?;
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
         let (channel, mut birth) = birth::prepare(&container.cgroup, io, extras)?;
@@ -59,7 +62,12 @@ impl Executing {
             }
             _ => None,
         };
-        Ok(Self { child, ready: false, terminal: None, listener })
+        Ok(Self { child, ready: false, terminal: None, listener, warnings: warning.into_iter().collect() })
+    }
+
+    /// What the process goes without, since this was last asked: see [`super::Creating::take_warnings`].
+    pub fn take_warnings(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Its pid.

@@ -3,12 +3,15 @@
 mod adopted;
 mod agent;
 mod birth;
+mod capabilities;
 mod creating;
 mod exec;
 mod netdev;
+mod nursery;
+mod starting;
 
 use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -18,12 +21,12 @@ use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use self::agent::{Agent, Call, HandOver};
-pub use self::{adopted::Adopted, creating::Creating, exec::Executing};
+pub use self::{adopted::Adopted, creating::Creating, exec::Executing, starting::Starting};
 pub(crate) use self::{birth::FreshCgroup, creating::seed};
 pub use crate::plan::check_id;
 use crate::{
     Error, Result,
-    channel::{ParentEnd, Report},
+    channel::ParentEnd,
     child::Inhabited,
     errand::Errand,
     error::Context,
@@ -188,14 +191,7 @@ impl Container {
             _ => None,
         };
         gate.channel.open_gate()?;
-        Ok(Starting {
-            channel: gate.channel,
-            pid: self.init.pid(),
-            listener,
-            hooks: gate.hooks,
-            errand: None,
-            failures: Vec::new(),
-        })
+        Ok(Starting::new(gate.channel, self.init.pid(), listener, gate.hooks))
     }
 
     /// Begins another process in the container's namespaces and cgroup. What `process` leaves open (capabilities,
@@ -344,77 +340,4 @@ fn signal_all(cgroup: &Cgroup, signal: i32) -> Result<bool> {
         }
     }
     Ok(any)
-}
-
-/// A start under way: readable (as a descriptor) when there is news of it.
-#[derive(Debug)]
-pub struct Starting {
-    channel: ParentEnd,
-    pid: i32,
-    /// The listener of its seccomp filter, until the agent has it.
-    listener: Option<HandOver>,
-    hooks: Option<Arc<ContainerHooks>>,
-    /// The hooks that are run when the program has been executed.
-    errand: Option<Errand>,
-    failures: Vec<Error>,
-}
-
-impl Starting {
-    /// Takes one piece of news; true when it was the last: the program has been executed and the `poststart` hooks have
-    /// run. (A program that was killed at this very moment counts as executed: its exit tells.) Does not wait when the
-    /// descriptor is readable, and has to be asked again only when it is readable again.
-    pub fn advance(&mut self) -> Result<bool> {
-        if let Some(listener) = &mut self.listener {
-            if listener.advance(&self.channel)? {
-                self.listener = None;
-            }
-            return Ok(false);
-        }
-        if self.errand.is_some() {
-            return Ok(self.hear_of_hooks());
-        }
-        match self.channel.receive()? {
-            Report::Failed(error) => Err(error),
-            Report::Born(_) | Report::Ready(_) | Report::Hooks | Report::Closed => {
-                let sent = self.hooks.take().map_or(Ok(None), |hooks| hooks.send_poststart(self.pid));
-                self.errand = self.unless_failed(sent).flatten();
-                Ok(self.errand.is_none())
-            }
-        }
-    }
-
-    /// Whether the program has been executed and hooks are waited for.
-    pub fn runs_hooks(&self) -> bool {
-        self.errand.is_some()
-    }
-
-    /// Whether the hooks after the start are done. What befalls them does not befall the program, which runs.
-    fn hear_of_hooks(&mut self) -> bool {
-        let Some(errand) = &mut self.errand else { return true };
-        let done = errand.advance();
-        self.failures.extend(errand.take_failures());
-        self.unless_failed(done).unwrap_or(true)
-    }
-
-    fn unless_failed<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.failures.push(error)).ok()
-    }
-
-    /// What has failed since this was last asked and did not stop the start: `poststart` hooks.
-    pub fn take_failures(&mut self) -> Vec<Error> {
-        std::mem::take(&mut self.failures)
-    }
-
-    /// Waits for the end of the start.
-    pub fn finish(mut self) -> Result<()> {
-        while !self.advance()? {}
-        Ok(())
-    }
-}
-
-impl AsFd for Starting {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        let errand = self.errand.as_ref().map_or(self.channel.as_fd(), AsFd::as_fd);
-        self.listener.as_ref().map_or(errand, AsFd::as_fd)
-    }
 }

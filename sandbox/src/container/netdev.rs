@@ -5,15 +5,12 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::{
-    errno::Errno,
-    sched::{CloneFlags, setns},
-    sys::stat::fstat,
-};
+use nix::errno::Errno;
 
 use crate::{
     Error, Result,
     error::Context,
+    namespace::{self, Visit},
     netlink::{Address, Link, Netlink},
     plan::netdev::NetDevice,
 };
@@ -46,7 +43,7 @@ pub(super) fn move_all(devices: &[NetDevice], pid: i32) -> Result<()> {
     }
     let host = Network::of("self")?;
     let inside = Network::of(&pid.to_string())?;
-    if is_same(&host.namespace, &inside.namespace)? {
+    if namespace::is_own(inside.namespace.as_fd(), "net", "of the container")? {
         return Err(Error::invalid(FIELD, "", "needs a network namespace that is not the host's"));
     }
     let mut moved = Vec::new();
@@ -109,21 +106,10 @@ fn give_back(host: &Network, inside: &Network, moved: &Moved<'_>) {
 impl Network {
     /// Of a process, by its name in /proc.
     fn of(process: &str) -> Result<Self> {
-        let open = |process: &str| {
-            let path = format!("/proc/{process}/ns/net");
-            File::open(&path).map(OwnedFd::from).at("open network namespace", path)
-        };
-        let namespace = open(process)?;
-        let home = open("self")?;
-        // This process has one thread, so nobody else is taken along.
-        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).at("enter", "the container's network namespace")?;
-        let netlink = Netlink::open().at("open", "a netlink socket");
-        setns(home.as_fd(), CloneFlags::CLONE_NEWNET).at("come back to", "the runtime's own network namespace")?;
-        Ok(Self { namespace, netlink: netlink? })
+        let path = format!("/proc/{process}/ns/net");
+        let namespace = File::open(&path).map(OwnedFd::from).at("open network namespace", &path)?;
+        let _visit = Visit::to_network(namespace.as_fd())?;
+        let netlink = Netlink::open().at("open", "a netlink socket")?;
+        Ok(Self { namespace, netlink })
     }
-}
-
-fn is_same(one: &OwnedFd, other: &OwnedFd) -> Result<bool> {
-    let identity = |namespace| fstat(namespace).map(|stat| (stat.st_dev, stat.st_ino)).at("examine", "a namespace");
-    Ok(identity(one)? == identity(other)?)
 }

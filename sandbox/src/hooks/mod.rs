@@ -8,7 +8,6 @@
 mod run;
 
 use std::{
-    collections::HashMap,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,7 +20,7 @@ use nix::{
     },
     unistd::{Pid, chdir},
 };
-use oci_spec::runtime::{ContainerState, Spec, State};
+use oci_spec::runtime::{ContainerState, Spec};
 
 use self::run::Outcome;
 use crate::{
@@ -32,26 +31,21 @@ use crate::{
     error::Context,
     plan::hooks::{self, Hook, Hooks},
     record, rootfs,
+    state::Known,
 };
-
-/// The version of the runtime specification that the state is written in.
-const OCI_VERSION: &str = "1.2.0";
 
 /// A container's hooks and what they are told of it.
 #[derive(Debug)]
 pub(crate) struct ContainerHooks {
     hooks: Hooks,
-    id: String,
-    bundle: PathBuf,
-    annotations: Option<HashMap<String, String>>,
+    known: Known,
 }
 
 impl ContainerHooks {
     /// The hooks of a specification, checked; `None` when there are none.
     pub(crate) fn of(spec: &Spec, role: Role, id: &str, bundle: &Path) -> Result<Option<Arc<Self>>> {
         let Some(hooks) = hooks::hooks(spec, role)? else { return Ok(None) };
-        let annotations = spec.annotations().clone();
-        Ok(Some(Arc::new(Self { hooks, id: id.to_owned(), bundle: bundle.to_owned(), annotations })))
+        Ok(Some(Arc::new(Self { hooks, known: Known::of(spec, id, bundle) })))
     }
 
     /// Whether there are some before the root is switched, who may look for the root file system in the bundle.
@@ -85,11 +79,11 @@ impl ContainerHooks {
     }
 
     /// `startContainer`, by the container's own process: `assume` makes of a hook's process what the container's program
-    /// will be.
-    pub(crate) fn run_start(&self, parent: BorrowedFd<'_>, assume: impl Fn(&Hook) -> Result<()>) -> Result<()> {
+    /// will be. Without `starter`, who has opened the gate, they are stopped.
+    pub(crate) fn run_start(&self, starter: BorrowedFd<'_>, assume: impl Fn(&Hook) -> Result<()>) -> Result<()> {
         for hook in &self.hooks.start {
             let told = (ContainerState::Created, nix::unistd::getpid().as_raw());
-            self.run_inside(std::slice::from_ref(hook), told, parent, || assume(hook))?;
+            self.run_inside(std::slice::from_ref(hook), told, starter, || assume(hook))?;
         }
         Ok(())
     }
@@ -148,21 +142,14 @@ impl ContainerHooks {
     fn attend(&self) -> Result<()> {
         // What a hook leaves behind can be found: it becomes this process's child.
         prctl::set_child_subreaper(true).at("become", "the reaper of hooks")?;
-        chdir(&self.bundle).at("enter", self.bundle.display())
+        let bundle = self.known.bundle();
+        chdir(bundle).at("enter", bundle.display())
     }
 
-    /// state.go of the runtime specification; `pid` as whoever reads it sees it.
+    /// For a hook's standard input; `pid` as the hook sees it.
     fn state(&self, status: ContainerState, pid: Option<i32>) -> Result<Vec<u8>> {
-        let mut state = State::default();
-        state
-            .set_version(OCI_VERSION.to_owned())
-            .set_id(self.id.clone())
-            .set_status(status)
-            .set_pid(pid)
-            .set_bundle(self.bundle.clone())
-            .set_annotations(self.annotations.clone());
-        serde_json::to_vec(&state)
-            .map_err(|error| Error::invalid("state", &self.id, format!("cannot be written: {error}")))
+        serde_json::to_vec(&self.known.state(status, pid))
+            .map_err(|error| Error::invalid("state", self.known.id(), format!("cannot be written: {error}")))
     }
 }
 

@@ -119,7 +119,8 @@ fn wait(hook: &Hook, process: &OwnedFd, output: &mut Output, until: BorrowedFd<'
         let timeout = match deadline {
             Some((timeout, Some(deadline))) => match deadline.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => return Ok(Waited::Late(timeout)),
-                left => milliseconds(left),
+                // Rounded up, so that nobody asks again too early; as long as the kernel can wait at most.
+                left => PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
             },
             _ => PollTimeout::NONE,
         };
@@ -141,14 +142,6 @@ fn wait(hook: &Hook, process: &OwnedFd, output: &mut Output, until: BorrowedFd<'
             _ => {}
         }
     }
-}
-
-/// Rounded up, so that nobody asks again too early; as long as the kernel can wait at most.
-fn milliseconds(time: Duration) -> PollTimeout {
-    i32::try_from(time.as_millis() + 1)
-        .ok()
-        .and_then(|time| PollTimeout::try_from(time).ok())
-        .unwrap_or(PollTimeout::MAX)
 }
 
 /// What a hook says, the end of it.

@@ -60,6 +60,26 @@ pub(crate) struct CapabilityPlan {
     pub(crate) ambient: u64,
 }
 
+impl CapabilityPlan {
+    /// Leaves out of every set what is not in `grantable`; answers with what that is.
+    pub(crate) fn limit(&mut self, grantable: u64) -> u64 {
+        let CapabilitySets { effective, permitted, inheritable } = &mut self.sets;
+        let mut left_out = 0;
+        for set in [effective, permitted, inheritable, &mut self.bounding, &mut self.ambient] {
+            left_out |= *set & !grantable;
+            *set &= grantable;
+        }
+        left_out
+    }
+}
+
+/// Names of the capabilities of a set, in the kernel's order.
+pub(crate) fn names(set: u64) -> Vec<String> {
+    let mut all: Vec<_> = caps::all().into_iter().filter(|capability| set & capability.bitmask() != 0).collect();
+    all.sort_by_key(caps::Capability::index);
+    all.iter().map(ToString::to_string).collect()
+}
+
 /// A limit with its name in the spec.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rlimit {

@@ -29,7 +29,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
 ];
 
 /// Runs `parent` in a process of its own, which may change what it likes of itself.
-fn in_another_process(parent: impl FnOnce()) {
+pub(crate) fn in_another_process(parent: impl FnOnce()) {
     let run = || {
         parent();
         0

@@ -232,7 +232,7 @@ fn the_process_has_the_given_user_groups_and_umask() {
     assert_eq!(text, "Uid: 1000 1000 1000 1000\nGid: 1001 1001 1001 1001\nGroups: 7 8 \n0027\n");
 }
 
-fn capability_line(text: &str, name: &str) -> u64 {
+pub(crate) fn capability_line(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     u64::from_str_radix(line.trim(), 16).unwrap()
 }

@@ -13,10 +13,10 @@ use loment_sandbox::{
     error::Cause,
     hooks, record,
 };
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::{ambient, support::*};
 
 pub(crate) const TESTS: &[(&str, fn())] = tests![
     the_six_kinds_of_hooks_run_in_order,
@@ -40,6 +40,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_creation_that_is_dropped_stops_its_hook,
     a_creation_that_is_given_up_stops_its_hook_and_runs_those_after_it,
     a_hook_stops_when_its_runtime_dies,
+    a_creation_whose_runtime_is_killed_while_it_mounts_leaves_nothing,
     a_creation_never_waits_when_its_descriptor_is_readable,
     what_a_good_hook_leaves_running_lives_on,
     hooks_run_at_each_attempt,
@@ -502,6 +503,24 @@ fn a_hook_stops_when_its_runtime_dies() {
         }
         record::sweep(&bundle.path).unwrap();
     }
+}
+
+fn a_creation_whose_runtime_is_killed_while_it_mounts_leaves_nothing() {
+    let mut bundle = hooked("true", "createRuntime", "echo never >> $NOTES");
+    over_layers(&mut bundle);
+    let path = bundle.path.clone();
+    ambient::in_another_process(|| {
+        let creating = Creating::begin(bundle.request(no_io()), &Layout::detect().unwrap()).unwrap();
+        assert_eq!(creating.pid(), 0, "there is no process yet");
+        poll(&mut [PollFd::new(creating.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+        // As one that is killed: nothing is dropped.
+        loment_sys::clone::exit_now(0);
+    });
+    let swept = record::sweep(&path).unwrap();
+    assert_eq!(swept.record.expect("the record of its cgroup").pid, 0);
+    assert!(!swept.killed && !exists(notes(&bundle)));
+    // As `delete` does.
+    nix::mount::umount2(&bundle.rootfs(), nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
 fn a_creation_never_waits_when_its_descriptor_is_readable() {

@@ -6,6 +6,7 @@
 mod support;
 mod ambient;
 mod attacks;
+mod capabilities;
 mod create;
 mod exec;
 mod failures;
@@ -26,6 +27,7 @@ fn main() {
     let tests = [
         ambient::TESTS,
         attacks::TESTS,
+        capabilities::TESTS,
         create::TESTS,
         exec::TESTS,
         failures::TESTS,

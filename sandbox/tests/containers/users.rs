@@ -56,7 +56,7 @@ pub(crate) fn give(path: &Path, id: u32) {
 }
 
 /// A bundle with a user namespace, whose root file system belongs to its root.
-fn bundle(script: &str) -> Bundle {
+pub(crate) fn bundle(script: &str) -> Bundle {
     let mut bundle = Bundle::new(script);
     own_users(&mut bundle);
     give(&bundle.rootfs(), FIRST);

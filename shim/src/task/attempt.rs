@@ -34,6 +34,9 @@ pub(super) async fn make(
         None => None,
     };
     let mut creating = Creating::begin_in(request, Extras::default(), &shim.layout, occupant)?;
+    for warning in creating.take_warnings() {
+        log::warn!("create container {}: {warning}", plan.id);
+    }
     // Dropped unfinished it takes back what it has made.
     let mut pid = 0;
     let settled = settle(shim, &mut creating, &mut pid, unwanted).await;

@@ -118,7 +118,10 @@ impl Exec {
 
     async fn execute(&self, task: &Task) -> Result<(Process, Option<Arc<Relay>>)> {
         let io = self.stdio.for_process()?;
-        let executing = task.with_container(|container| Ok(container.exec(&self.spec, io)?))?;
+        let mut executing = task.with_container(|container| Ok(container.exec(&self.spec, io)?))?;
+        for warning in executing.take_warnings() {
+            log::warn!("exec {} in container {}: {warning}", self.id, task.id());
+        }
         let pid = executing.pid();
         task.shim().pids.add(pid);
         let executed = self.become_program(executing).await;
@@ -164,10 +167,10 @@ impl Exec {
             log::error!("watch exec {}: {failure}", self.id);
         }
         let try_wait = || crate::lock(&self.live).process.as_mut().map_or(Ok(None), Process::try_wait);
-        let exit = super::reap(&self.id, try_wait).await;
+        let exit = super::end::reap(&self.id, try_wait).await;
         let pid = self.pid();
         task.shim().pids.remove(pid);
-        super::hand_over(&self.stdio, self.relay()).await;
+        super::end::hand_over(&self.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
         self.end(exit);
@@ -221,7 +224,7 @@ impl Exec {
             Stage::Created => self.end(Exit { code: 0, at: std::time::SystemTime::now() }),
             stage => drop(stage.take(Step::Delete, &format!("exec {}", self.id))?),
         }
-        super::drain(self.relay(), &self.stdio).await;
+        super::end::drain(self.relay(), &self.stdio).await;
         Ok(())
     }
 }

@@ -12,6 +12,10 @@ impl Task {
             tokio::select! {
                 news = readable(&starting) => news?,
                 () = self.killed.notified(), if starting.runs_hooks() => {
+                    if self.plan.member.is_some() {
+                        // In its pod it has run, and its exit tells how it ended.
+                        return Ok(());
+                    }
                     let id = &self.plan.id;
                     return Err(Failure::precondition(format!("start container {id}: it was killed while its hooks ran")));
                 }

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod checkpoint;
+mod end;
 pub(crate) mod exec;
 pub(crate) mod exit;
 mod hooks;
@@ -15,10 +16,9 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
-use containerd_shim_protos::events::task::{TaskExit, TaskStart};
+use containerd_shim_protos::events::task::TaskStart;
 use loment_cgroups::stats::Usage;
 use loment_sandbox::{
     checkpoint::Restorable,
@@ -26,7 +26,6 @@ use loment_sandbox::{
     process::Exit,
 };
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use protobuf::MessageField;
 use tokio::sync::{Mutex as Turn, Notify};
 
 use self::{
@@ -42,16 +41,8 @@ use crate::{
     pod::host::Member,
     relay::Relay,
     shim::Shim,
-    stdio::{self, Stdio},
-    time::timestamp,
+    stdio::Stdio,
 };
-
-/// How long a Delete waits for a reader of the terminal's last output, and for the logger's end.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How long what was killed may take to be gone. It may be writing back what it had written.
-const ENDING: Duration = Duration::from_secs(4);
-/// First and longest wait before it is looked at again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// A task.
 pub(crate) struct Task {
@@ -61,7 +52,8 @@ pub(crate) struct Task {
     shim: Arc<Shim>,
     /// Start, the publication of the end, and Delete, one after the other. Never held by State or Kill.
     turn: Turn<()>,
-    /// It has been killed before its Start has come to an end: hooks that this waits for are waited for no longer.
+    /// It has been killed before its Start, or its next attempt, has come to an end: hooks that this waits for are waited
+    /// for no longer.
     killed: Notify,
     live: Mutex<Live>,
     exit: ExitCell,
@@ -244,114 +236,6 @@ impl Task {
         Ok(())
     }
 
-    /// Waits for the end of the present attempt and tells it.
-    async fn watch(self: Arc<Self>) {
-        let ending = crate::lock(&self.live).container().map(|container| container.init().ending());
-        let Some(ending) = ending else { return };
-        if let Err(failure) = readable(&ending).await {
-            log::error!("watch container {}: {failure}", self.plan.id);
-        }
-        let exit = self.reap().await;
-        if let Some(member) = self.plan.member.clone() {
-            let oom_killed = self.ended_for_memory(exit);
-            let _turn = self.turn.lock().await;
-            member.exited(exit, oom_killed);
-            return;
-        }
-        self.end_others().await;
-        hand_over(&self.plan.stdio, self.relay()).await;
-        // After the event of a Start that is still under way.
-        let _turn = self.turn.lock().await;
-        if self.ended_for_memory(exit) {
-            self.publish_oom();
-        }
-        self.finish(exit);
-    }
-
-    async fn reap(&self) -> Exit {
-        let exit = reap(&self.plan.id, || {
-            let mut live = crate::lock(&self.live);
-            let ended = match &mut live.container {
-                Vessel::Here(container) => container.init_mut().try_wait(),
-                Vessel::Restorable(_) | Vessel::Gone => Ok(None),
-            };
-            live.reaped |= !matches!(ended, Ok(None));
-            ended
-        });
-        let exit = exit.await;
-        self.shim.pids.remove(self.pid());
-        exit
-    }
-
-    /// Whether init has ended.
-    fn has_ended(&self) -> bool {
-        crate::lock(&self.live).container().is_some_and(|container| container.init().has_ended())
-    }
-
-    /// The init's end is the last of its container: kills what the kernel has not killed and waits for every exec, also
-    /// for one that is being started at this very moment. No other is begun: init has been reaped.
-    async fn end_others(&self) {
-        if !self.private_pids
-            && let Err(failure) = self.with_container(|container| Ok(container.cgroup().kill()?))
-        {
-            log::warn!("end what is left of container {}: {failure}", self.plan.id);
-        }
-        let execs: Vec<_> = crate::lock(&self.live).execs.values().cloned().collect();
-        for exec in execs {
-            exec.over().await;
-        }
-    }
-
-    /// Tells everyone that the container has ended and will not run again.
-    fn finish(&self, exit: Exit) {
-        let mut live = crate::lock(&self.live);
-        live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
-        let pid = live.pid();
-        drop(live);
-        self.plan.stdio.release();
-        self.exit.set(exit);
-        self.shim.events.send(&Event::Exit(TaskExit {
-            container_id: self.plan.id.clone(),
-            id: self.plan.id.clone(),
-            pid: pid.unsigned_abs(),
-            exit_status: exit.code,
-            exited_at: MessageField::some(timestamp(exit.at)),
-            ..TaskExit::default()
-        }));
-    }
-
-    /// Sends a signal to init, or to every process of the container.
-    pub(crate) fn kill(&self, signal: i32, all: bool) -> Result<()> {
-        if !self.stage().alive() {
-            return Err(exec::finished(&self.plan.id));
-        }
-        if let Some(member) = &self.plan.member {
-            member.kill_requested(signal);
-            return Ok(());
-        }
-        if self.is_restorable() {
-            self.never_restored(signal);
-            return Ok(());
-        }
-        if signal == nix::libc::SIGKILL && self.stage() == Stage::Created {
-            self.killed.notify_one();
-        }
-        self.note_signal(signal);
-        let paused = self.stage() == Stage::Paused;
-        let sent = self.with_container(|container| {
-            let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
-            if paused && signal == nix::libc::SIGKILL {
-                // A frozen process of cgroup v1 does not even die.
-                container.resume()?;
-            }
-            Ok(sent)
-        });
-        match sent? {
-            true => Ok(()),
-            false => Err(exec::finished(&self.plan.id)),
-        }
-    }
-
     /// Remembers that a client has sent a signal. Who has ended before it needed none.
     fn note_signal(&self, signal: i32) {
         let mut live = crate::lock(&self.live);
@@ -430,109 +314,6 @@ impl Task {
         // A request that was repeated must not take a later process of the same name.
         crate::lock(&self.live).execs.retain(|_, other| !Arc::ptr_eq(other, &exec));
         Ok((exec.pid(), exec.exit().get()))
-    }
-
-    /// Removes everything that belongs to the container. May be asked again after a failure.
-    pub(crate) async fn delete(&self) -> Result<Exit> {
-        self.discard().await?;
-        let _turn = self.turn.lock().await;
-        self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
-        drain(self.relay(), &self.plan.stdio).await;
-        if !self.take_back() {
-            self.keep_usage();
-            self.until_done("delete", Container::try_delete).await?;
-            let aftermath = self.with_container(|container| Ok(container.aftermath()?))?;
-            self.clear_up(aftermath).await?;
-        }
-        Ok(self.exit.get().unwrap_or(Exit { code: 0, at: std::time::SystemTime::now() }))
-    }
-
-    /// Takes `step` until it is done, for a bounded time. It does not wait itself: meanwhile the shim serves the other
-    /// containers of the pod, and reaps.
-    async fn until_done(&self, what: &str, step: fn(&mut Container) -> loment_sandbox::Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + ENDING;
-        let mut pause = PAUSE.0;
-        while !self.with_container(|container| Ok(step(container)?))? {
-            if Instant::now() >= deadline {
-                return Err(Failure::unknown(format!(
-                    "{what} container {}: its processes have been killed and still end after {ENDING:?} (one waits in \
-                     the kernel, for a disk or a network file system; try again)",
-                    self.plan.id
-                )));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
-        }
-        Ok(())
-    }
-
-    /// Ends a container that was never started and waits for its end.
-    async fn discard(&self) -> Result<()> {
-        {
-            let mut live = crate::lock(&self.live);
-            let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
-            live.stage = next;
-            if let Some(container) = live.container().filter(|_| self.plan.member.is_none()) {
-                container.init().signal(nix::libc::SIGKILL)?;
-                self.killed.notify_one();
-            }
-        }
-        if self.is_restorable() {
-            self.never_restored(nix::libc::SIGKILL);
-        }
-        self.tell_end();
-        if let Some(member) = self.plan.member.as_ref().filter(|_| self.exit.get().is_none()) {
-            member.kill_requested(nix::libc::SIGKILL);
-        }
-        self.exit.wait().await;
-        Ok(())
-    }
-}
-
-/// Reaps a process that has ended. One that is traced is not ours to reap before its tracer has let it go: a debugger, or
-/// CRIU, which ends what it has written to disk.
-async fn reap(id: &str, mut try_wait: impl FnMut() -> loment_sandbox::Result<Option<Exit>>) -> Exit {
-    let mut pause = PAUSE.0;
-    loop {
-        match try_wait() {
-            Ok(Some(exit)) => return exit,
-            Ok(None) => tokio::time::sleep(pause).await,
-            Err(error) => {
-                log::error!("reap {id}: {error}");
-                return Exit { code: 255, at: std::time::SystemTime::now() };
-            }
-        }
-        pause = (pause * 2).min(PAUSE.1);
-    }
-}
-
-/// Waits until the client has read the output of a process that has ended, unless it does not read at all.
-async fn hand_over(stdio: &Stdio, relay: Option<Arc<Relay>>) {
-    if let Some(relay) = relay {
-        // A stuck client does not keep the exit back for longer than this.
-        let _stuck = tokio::time::timeout(stdio::STUCK, relay.drained()).await;
-    }
-    stdio.drained().await;
-}
-
-/// Waits, not for ever, until the client has read what a terminal still had to say.
-async fn drain_terminal(relay: &Relay) {
-    if tokio::time::timeout(DRAIN, relay.drained()).await.is_err() {
-        log::warn!("the client of a terminal did not read its last output within {DRAIN:?}");
-    }
-}
-
-/// Waits, not for ever, until all output of a process that has ended is where it belongs. A logger that takes longer is
-/// seen off afterwards.
-async fn drain(relay: Option<Arc<Relay>>, stdio: &Stdio) {
-    let drained = async {
-        if let Some(relay) = relay {
-            drain_terminal(&relay).await;
-        }
-        stdio.end_logger().await;
-    };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        log::warn!("the last output of a process was not taken within {DRAIN:?}");
     }
 }
 

@@ -4,8 +4,6 @@ use std::{sync::Arc, time::SystemTime};
 
 use loment_sandbox::{container::Container, layer, process::Exit};
 
-use tokio::sync::Notify;
-
 use super::{Task, Vessel, attempt, stage::Stage};
 use crate::{
     failure::{Failure, Result},
@@ -35,12 +33,11 @@ impl Task {
         self.clear_up(aftermath).await?;
         // The terminal's last lines belong before those of the next attempt.
         if let Some(relay) = self.relay() {
-            super::drain_terminal(&relay).await;
+            super::end::drain_terminal(&relay).await;
         }
         layer::fresh_writable_layer(&self.plan.rootfs)?;
         let spec = Arc::new(spec::read(&self.plan.bundle)?);
-        let made = attempt::make(&self.shim, &self.plan, spec, &Notify::new()).await;
-        let (container, relay) = made?;
+        let (container, relay) = attempt::make(&self.shim, &self.plan, spec, &self.killed).await?;
         let mut live = crate::lock(&self.live);
         live.container = Vessel::Here(container);
         live.kills = live.kills.renewed();
@@ -51,8 +48,12 @@ impl Task {
         Ok(())
     }
 
-    /// Sends a signal to the present attempt. One that has ended needs none.
+    /// Sends a signal to the present attempt. One that has ended needs none. SIGKILL means that there will be no other
+    /// one: if it is being made and waits for hooks, it is given up.
     pub(crate) fn signal_attempt(&self, signal: i32) -> Result<()> {
+        if signal == nix::libc::SIGKILL {
+            self.killed.notify_one();
+        }
         self.note_signal(signal);
         self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
     }
@@ -60,7 +61,7 @@ impl Task {
     /// Tells containerd that the container will not run again.
     pub(crate) async fn report(self: Arc<Self>, code: u32, oom_killed: bool) {
         let exit = Exit { code, at: SystemTime::now() };
-        super::hand_over(&self.plan.stdio, self.relay()).await;
+        super::end::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
             self.publish_oom();
         }
