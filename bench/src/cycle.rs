@@ -25,7 +25,7 @@ pub enum Phase {
     Exec,
     /// `StopContainer` without grace: SIGKILL.
     KillContainer,
-    /// `RemoveContainer`, `StopPodSandbox` and `RemovePodSandbox`.
+    /// `StopPodSandbox` and `RemovePodSandbox`, when its container has been removed.
     RemovePod,
 }
 

@@ -20,7 +20,8 @@ use crate::{
     freeze, kill,
     layout::Layout,
     oom::{self, OomWatch},
-    path, plan, procs, remove, stats,
+    path, plan, procs, remove,
+    stats::{self, usage::Part},
     systemd::{self, Errand, Name, Stop},
     v1, v2,
 };
@@ -336,11 +337,24 @@ impl Cgroup {
     /// A part of the statistics in one set of units on every layout. A cgroup that is gone is an error of kind
     /// [`io::ErrorKind::NotFound`].
     pub fn usage(&self) -> Result<stats::Usage> {
+        self.read_usage(Part::Whole)
+    }
+
+    /// Of [`Cgroup::usage`] what [`stats::Usage::add_lasting`] takes, from a third of the files: for a cgroup that is about
+    /// to be removed.
+    pub fn lasting_usage(&self) -> Result<stats::Usage> {
+        self.read_usage(Part::Lasting)
+    }
+
+    fn read_usage(&self, part: Part) -> Result<stats::Usage> {
         let present = self.process_dir().ok_or_else(|| self.nowhere())?;
         present.open("cgroup.procs", OFlag::O_PATH).map_err(|_| self.nowhere())?;
         match &self.v2 {
-            Some(dir) => stats::usage::read_v2(dir),
-            None => stats::usage::read_v1(|controller| self.dir(controller), self.unified()?.as_ref()),
+            Some(dir) => stats::usage::read_v2(dir, part),
+            None => {
+                let unified = if part == Part::Whole { self.unified()? } else { None };
+                stats::usage::read_v1(|controller| self.dir(controller), unified.as_ref(), part)
+            }
         }
         .map_err(|e| Error::new("read usage of", present.path().display(), e))
     }

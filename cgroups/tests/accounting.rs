@@ -282,7 +282,9 @@ fn a_pod_without_a_cgroup_of_its_own_is_a_sum_that_remembers_the_dead() {
     let usages = [&first, &second].map(|cgroup| cgroup.usage().unwrap());
     let both = sum.usage(usages.iter()).unwrap();
     assert_eq!(both.cpu.total, usages[0].cpu.total + usages[1].cpu.total);
-    sum.bury(&usages[0]);
+    let last = first.lasting_usage().unwrap();
+    assert_eq!((last.cpu.total, last.memory.usage), (usages[0].cpu.total, 0), "what it holds goes with it");
+    sum.bury(&last);
     let after = sum.usage(usages[1..].iter()).unwrap();
     assert_eq!((after.cpu.total, after.memory.faults), (both.cpu.total, both.memory.faults));
     assert_eq!(after.memory.usage, usages[1].memory.usage);

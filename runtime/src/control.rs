@@ -54,7 +54,12 @@ pub(crate) fn update(store: &Store, update: &Update) -> Result<()> {
     let adopted = place.created(&Layout::detect()?)?;
     match status(&adopted)? {
         status @ (Status::Stopped | Status::Creating) => Err(wrong("update", &place, status, "running")),
-        _ => Ok(adopted.cgroup().update(&resources)?),
+        _ => {
+            if let Some(errand) = adopted.cgroup().tell_systemd(&resources)? {
+                errand.finish()?;
+            }
+            Ok(adopted.cgroup().update(&resources)?)
+        }
     }
 }
 

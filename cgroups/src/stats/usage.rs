@@ -158,11 +158,25 @@ fn limit_v2(bytes: u64) -> Option<u64> {
     Some(bytes).filter(|bytes| *bytes != u64::MAX)
 }
 
+/// How much is read: each value is a file to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything.
+    Whole,
+    /// What [`Usage::add_lasting`] takes.
+    Lasting,
+}
+
 /// Reads what the v1 controllers account. `pressure` is the cgroup in hybrid's v2 hierarchy, if it is in there.
-pub(crate) fn read_v1<'a>(dir_of: impl Fn(Controller) -> Option<&'a Dir>, pressure: Option<&Dir>) -> io::Result<Usage> {
+pub(crate) fn read_v1<'a>(
+    dir_of: impl Fn(Controller) -> Option<&'a Dir>,
+    pressure: Option<&Dir>,
+    part: Part,
+) -> io::Result<Usage> {
     let mut text = String::with_capacity(4096);
     let mut usage = Usage::default();
-    if let Some(dir) = dir_of(Controller::Pids) {
+    let whole = part == Part::Whole;
+    if let Some(dir) = dir_of(Controller::Pids).filter(|_| whole) {
         let pids = read_v1::pids(dir, &mut text)?;
         usage.pids = Pids { current: pids.current, limit: pids.limit };
     }
@@ -175,13 +189,16 @@ pub(crate) fn read_v1<'a>(dir_of: impl Fn(Controller) -> Option<&'a Dir>, pressu
         let cpu = &mut usage.cpu;
         (cpu.periods, cpu.throttled_periods, cpu.throttled) =
             (held.periods, held.throttled_periods, held.throttled_time);
+    }
+    if let Some(dir) = dir_of(Controller::Cpu).filter(|_| whole) {
+        let cpu = &mut usage.cpu;
         cpu.share = number(dir, "cpu.shares", &mut text)?;
         cpu.period = number(dir, "cpu.cfs_period_us", &mut text)?;
         // -1 without a limit.
         cpu.quota = Some(number(dir, "cpu.cfs_quota_us", &mut text)?).filter(|quota| *quota != 0);
     }
     if let Some(dir) = dir_of(Controller::Memory) {
-        usage.memory = memory_v1(dir, &mut text)?;
+        usage.memory = memory_v1(dir, &mut text, part)?;
     }
     if let Some(dir) = dir_of(Controller::Blkio) {
         let (bytes, operations) = read_v1::transfers(dir, &mut text)?;
@@ -197,10 +214,20 @@ fn number(dir: &Dir, file: &str, text: &mut String) -> io::Result<u64> {
     Ok(if dir.read(file, text)? { parse::number(text) } else { 0 })
 }
 
-fn memory_v1(dir: &Dir, text: &mut String) -> io::Result<Memory> {
+fn memory_v1(dir: &Dir, text: &mut String, part: Part) -> io::Result<Memory> {
     dir.read("memory.stat", text)?;
     let swap = parse::keyed(text, "total_swap");
     let stat = read_v1::memory_stat(text);
+    let lasting = Memory {
+        limit_hits: number(dir, "memory.failcnt", text)?,
+        faults: stat.total_pg_fault,
+        major_faults: stat.total_pg_maj_fault,
+        oom_kills: oom::kills_v1(dir)?,
+        ..Memory::default()
+    };
+    if part == Part::Lasting {
+        return Ok(lasting);
+    }
     let usage = number(dir, "memory.usage_in_bytes", text)?;
     let limit = limit_v1(number(dir, "memory.limit_in_bytes", text)?);
     // Counts both.
@@ -216,10 +243,7 @@ fn memory_v1(dir: &Dir, text: &mut String) -> io::Result<Memory> {
         limit,
         swap_limit: with_swap.map(|both| both.saturating_sub(limit.unwrap_or(0))),
         reservation: limit_v1(number(dir, "memory.soft_limit_in_bytes", text)?).unwrap_or(0),
-        limit_hits: number(dir, "memory.failcnt", text)?,
-        faults: stat.total_pg_fault,
-        major_faults: stat.total_pg_maj_fault,
-        oom_kills: oom::kills_v1(dir)?,
+        ..lasting
     })
 }
 
@@ -243,10 +267,10 @@ fn devices(bytes: &[BlkioEntry], operations: &[BlkioEntry]) -> Vec<IoEntry> {
 }
 
 /// Reads what the v2 controllers account.
-pub(crate) fn read_v2(dir: &Dir) -> io::Result<Usage> {
+pub(crate) fn read_v2(dir: &Dir, part: Part) -> io::Result<Usage> {
     const MICROSECOND: u64 = 1000;
     let mut text = String::with_capacity(4096);
-    let mut usage = Usage { pids: read_v2::pids(dir, &mut text)?.unwrap_or_default(), ..Usage::default() };
+    let mut usage = Usage::default();
     if let Some(time) = read_v2::cpu_time(dir, &mut text)? {
         usage.cpu = Cpu {
             total: time.usage_usec.saturating_mul(MICROSECOND),
@@ -258,28 +282,42 @@ pub(crate) fn read_v2(dir: &Dir) -> io::Result<Usage> {
             ..Cpu::default()
         };
     }
+    if let Some(memory) = memory_v2(dir, &mut text, part)? {
+        usage.memory = memory;
+    }
+    usage.io = read_v2::transfers(dir, &mut text)?.unwrap_or_default();
+    usage.io.sort_unstable_by_key(|entry| (entry.major, entry.minor));
+    if part == Part::Lasting {
+        return Ok(usage);
+    }
+    usage.pids = read_v2::pids(dir, &mut text)?.unwrap_or_default();
     if dir.read("cpu.max", &mut text)? {
         let mut words = text.split_whitespace();
         usage.cpu.quota = words.next().and_then(|quota| quota.parse().ok());
         usage.cpu.period = words.next().map_or(0, parse::number);
     }
     usage.cpu.share = number(dir, "cpu.weight", &mut text)?;
-    if let Some(memory) = memory_v2(dir, &mut text)? {
-        usage.memory = memory;
-    }
-    usage.io = read_v2::transfers(dir, &mut text)?.unwrap_or_default();
-    usage.io.sort_unstable_by_key(|entry| (entry.major, entry.minor));
     usage.pressure = read_pressure(dir, &mut text)?;
     Ok(usage)
 }
 
-fn memory_v2(dir: &Dir, text: &mut String) -> io::Result<Option<Memory>> {
+fn memory_v2(dir: &Dir, text: &mut String, part: Part) -> io::Result<Option<Memory>> {
     if !dir.read("memory.stat", text)? {
         return Ok(None);
     }
     let stat = read_v2::memory_stat(text);
-    let usage = number(dir, "memory.current", text)?;
     let events = read_v2::memory_events(dir, text)?.unwrap_or_default();
+    let lasting = Memory {
+        limit_hits: events.max,
+        faults: stat.pgfault,
+        major_faults: stat.pgmajfault,
+        oom_kills: events.oom_kill,
+        ..Memory::default()
+    };
+    if part == Part::Lasting {
+        return Ok(Some(lasting));
+    }
+    let usage = number(dir, "memory.current", text)?;
     let swap_limit = if dir.read("memory.swap.max", text)? { limit_v2(parse::number(text)) } else { None };
     Ok(Some(Memory {
         usage,
@@ -292,10 +330,7 @@ fn memory_v2(dir: &Dir, text: &mut String) -> io::Result<Option<Memory>> {
         limit: limit_v2(if dir.read("memory.max", text)? { parse::number(text) } else { u64::MAX }),
         swap_limit,
         reservation: number(dir, "memory.low", text)?,
-        limit_hits: events.max,
-        faults: stat.pgfault,
-        major_faults: stat.pgmajfault,
-        oom_kills: events.oom_kill,
+        ..lasting
     }))
 }
 

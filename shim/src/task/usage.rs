@@ -57,7 +57,7 @@ impl Task {
         live.last_usage = match counted {
             true => Some(Usage { memory: kills(), ..Usage::default() }),
             // A cgroup that is gone already has nothing to tell.
-            false => live.container().and_then(|container| container.cgroup().usage().ok()),
+            false => live.container().and_then(|container| container.cgroup().lasting_usage().ok()),
         };
     }
 }
