@@ -4,6 +4,7 @@ use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc, time::SystemTime};
 
 use loment_cgroups::Layout;
 use loment_sandbox::{
+    OCI_VERSION,
     container::{Container, Creating, Extras, Request, Role},
     gate,
     lifecycle::rfc3339::Timestamp,
@@ -116,7 +117,7 @@ fn refuse_systemd(spec: &Spec) -> Result<()> {
 fn state(bundle: &Path, spec: &Spec) -> State {
     let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
     State {
-        oci_version: spec.version().clone(),
+        oci_version: OCI_VERSION.to_owned(),
         bundle: bundle.to_owned(),
         rootfs: root.unwrap_or_default(),
         created: Timestamp::micros(SystemTime::now()).to_string(),
