@@ -4,6 +4,7 @@ use std::{fs, os::fd::OwnedFd, path::Path, sync::Arc, time::SystemTime};
 
 use loment_cgroups::{Layout, systemd::is_scope};
 use loment_sandbox::{
+    OCI_VERSION,
     container::{Container, Creating, Extras, Request, Role},
     gate,
     lifecycle::rfc3339::Timestamp,
@@ -128,7 +129,7 @@ fn choose_scope(spec: &mut Spec, id: &str) -> Result<()> {
 fn state(bundle: &Path, spec: &Spec) -> State {
     let root = spec.root().as_ref().map(|root| bundle.join(root.path()));
     State {
-        oci_version: spec.version().clone(),
+        oci_version: OCI_VERSION.to_owned(),
         bundle: bundle.to_owned(),
         rootfs: root.unwrap_or_default(),
         created: Timestamp::micros(SystemTime::now()).to_string(),

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use loment_cgroups::Layout;
+use loment_sandbox::OCI_VERSION;
 use serde_json::{Value, json};
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 /// The state of one container, as the runtime specification lays it out, with runc's additions.
 fn describe(place: &Place, layout: &Layout) -> Result<Value> {
     let Some(state) = place.state()? else {
-        return Ok(json!({ "ociVersion": "1.0.0", "id": place.id, "pid": 0, "status": Status::Creating.name(),
+        return Ok(json!({ "ociVersion": OCI_VERSION, "id": place.id, "pid": 0, "status": Status::Creating.name(),
             "bundle": "", "rootfs": "", "created": "", "owner": "" }));
     };
     let adopted = place.created(layout)?;

@@ -1,9 +1,10 @@
 //! Between a parent and the child that becomes a container's process: the child reports, the parent opens the gate.
 //!
 //! One pair of sequenced-packet sockets, both ends close-on-exec. The child sends one report, "ready" or an error. If
-//! another process clones it, that one reports its pidfd before; if there are hooks for the runtime to run, it asks for
-//! them before and waits for the same answer as at its gate. After "ready" its end is closed by execve(2), so that the end of the stream says that the program runs. The parent
-//! sends one byte, "go". If the parent dies its end closes, and a child that waits at its gate leaves.
+//! another process clones it, that one reports its pidfd before; if there are hooks for the runtime to run, it asks
+//! for them before and waits for the same answer as at its gate. After "ready" its end is closed by execve(2), so that
+//! the end of the stream says that the program runs. The parent sends one byte, "go". If the parent dies its end
+//! closes, and a child that waits at its gate leaves.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

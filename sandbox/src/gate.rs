@@ -16,7 +16,7 @@ use std::{
 use nix::{
     errno::Errno,
     libc,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollTimeout,
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
@@ -32,6 +32,7 @@ use crate::{
     channel::{ChildEnd, ParentEnd},
     error::Context,
     listener::Place,
+    ready,
 };
 
 /// Name of the socket.
@@ -132,16 +133,12 @@ impl Waiting {
 
     /// Whether somebody has come.
     fn wait_for(&self, listener: BorrowedFd<'_>) -> Result<bool> {
-        let mut awaited =
-            [PollFd::new(listener, PollFlags::POLLIN), PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut awaited, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).at("wait at", "the gate"),
-        }
+        let awaited = [listener, self.signals.as_fd()];
+        let [has_visitor, _] = ready::wait(awaited, PollTimeout::NONE).at("wait at", "the gate")?;
         if let Ok(Some(signal)) = self.signals.read_signal() {
             loment_sys::clone::exit_now(128 + signal.ssi_signo.cast_signed());
         }
-        Ok(awaited[0].any().unwrap_or(false))
+        Ok(has_visitor)
     }
 }
 

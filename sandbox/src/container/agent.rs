@@ -40,7 +40,7 @@ use crate::{
 const FIELD: &str = "linux.seccomp.listenerPath";
 /// First and longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(20));
-/// How long an agent may leave its message unread, if it is longer than what the kernel keeps for it.
+/// How long an agent may read nothing of its message, if that is longer than what the kernel keeps for it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An agent, and what it is told about the container.
@@ -201,7 +201,10 @@ impl HandOver {
             // With its first byte goes the descriptor.
             let listener = self.listener.as_ref().filter(|_| self.sent == 0).map(AsFd::as_fd);
             match socket::send(self.call.socket.as_fd(), rest, listener) {
-                Ok(count) => self.sent += count,
+                Ok(count) => {
+                    self.sent += count;
+                    self.deadline = Some(Instant::now() + PATIENCE);
+                }
                 Err(Errno::EAGAIN) if self.deadline.is_none_or(|deadline| Instant::now() < deadline) => {
                     return Ok(false);
                 }

@@ -307,9 +307,9 @@ impl Container {
     fn kill(&mut self) -> Result<()> {
         self.cgroup.kill()?;
         // As pid 1 of its namespace init waits in the kernel until all the others have been reaped.
-        for other in self.others.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            other.end()?;
-        }
+        let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
+        others.iter().try_for_each(Other::end)?;
+        others.clear();
         // It is signalled once more: the cgroup may be gone.
         self.init.end()?;
         // Not before: one that waits at its gate would leave by itself, and with another status.

@@ -20,7 +20,7 @@ use nix::{
         stat::{Mode, umask},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve, pipe2, setsid},
+    unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, getppid, pipe2, setsid},
 };
 
 use crate::{Error, Result, error::Context, plan::hooks::Hook, process::wait_for_end};
@@ -52,15 +52,17 @@ pub(super) fn run(
     let stdin = to_read(state).at("hand the state to", &hook.name)?;
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).at("make a pipe for", &hook.name)?;
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at("make a pipe for", &hook.name)?;
-    let (pid, process) = loment_sys::clone::clone3(0, None, || match become_hook(hook, &stdin, &writer, prepare) {
-        Ok(never) => match never {},
-        Err(error) => {
-            // To whoever reads the hook's output; without a reader there is nothing left to be done.
-            let _ = write!(std::io::stderr(), "{error}");
-            127
-        }
-    })
-    .at("clone a process for", &hook.name)?;
+    let parent = getpid();
+    let (pid, process) =
+        loment_sys::clone::clone3(0, None, || match become_hook(hook, &stdin, &writer, parent, prepare) {
+            Ok(never) => match never {},
+            Err(error) => {
+                // To whoever reads the hook's output; without a reader there is nothing left to be done.
+                let _ = write!(std::io::stderr(), "{error}");
+                127
+            }
+        })
+        .at("clone a process for", &hook.name)?;
     drop(writer);
     let mut output = Output { pipe: Some(File::from(reader)), tail: Vec::new() };
     let waited = wait(hook, &process, &mut output, until);
@@ -199,7 +201,13 @@ fn to_read(text: &[u8]) -> nix::Result<OwnedFd> {
 }
 
 /// In the hook's process.
-fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, prepare: &dyn Fn() -> Result<()>) -> Result<Infallible> {
+fn become_hook(
+    hook: &Hook,
+    stdin: &OwnedFd,
+    output: &OwnedFd,
+    parent: Pid,
+    prepare: &dyn Fn() -> Result<()>,
+) -> Result<Infallible> {
     let name = "standard streams";
     dup2_stdin(stdin).at("connect", name)?;
     dup2_stdout(output).at("connect", name)?;
@@ -207,8 +215,11 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, prepare: &dyn Fn(
     signal::reset().at("reset", "signals")?;
     umask(Mode::from_bits_truncate(0o022));
     setsid().at("begin", "a session")?;
-    // It does not outlive who waits for it.
+    // It does not outlive who waits for it, who may have been killed already.
     prctl::set_pdeathsig(Signal::SIGKILL).at("tie to its parent", &hook.name)?;
+    if getppid() != parent {
+        loment_sys::clone::exit_now(127);
+    }
     fd::cloexec_from(3).at("mark for closing", "all descriptors")?;
     prepare()?;
     execve(&hook.path, &hook.args, &hook.env).at("execute", hook.path.to_string_lossy())

@@ -63,7 +63,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     let uid = spec::annotation(&spec, POD_UID).filter(|_| is_sandbox).map(str::to_owned);
     let task = match request.checkpoint.as_str() {
         "" => Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?,
-        images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into()).await?,
+        images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into(), &reservation.unwanted).await?,
     };
     if is_sandbox {
         shim.is_around(&task, uid.as_deref());

@@ -23,12 +23,13 @@ use crate::{
 };
 
 impl Task {
-    /// A task whose processes are in `images`, and come with its Start.
+    /// A task whose processes are in `images`, and come with its Start. `unwanted` says that it is to be deleted already.
     pub(crate) async fn create_restorable(
         shim: Arc<Shim>,
         plan: Plan,
         spec: Arc<Spec>,
         images: PathBuf,
+        unwanted: &Notify,
     ) -> Result<Arc<Self>> {
         if plan.member.is_some() {
             let why = "the shim runs its pod, which knows no containers of another life";
@@ -37,7 +38,14 @@ impl Task {
         let private_pids = has_private_pids(&spec);
         let request = request(&plan, spec, plan.stdio.for_process()?);
         let (restorable, errand) = Restorable::begin(request, images, &shim.layout)?;
-        super::hooks::run(errand, &plan.id).await?;
+        // Dropped unfinished, both take back what was made.
+        tokio::select! {
+            mounted = super::hooks::run(errand, &plan.id) => mounted?,
+            () = unwanted.notified() => {
+                let why = "it was given up while it waited for mounts, because it is to be deleted";
+                return Err(Failure::precondition(format!("restore container {}: {why}", plan.id)));
+            }
+        }
         plan.stdio.handed_over();
         let live = Live::new(Vessel::Restorable(restorable), None, Kills::default());
         let (turn, live, exit) = (Turn::new(()), Mutex::new(live), ExitCell::new());
