@@ -35,7 +35,7 @@ pub(crate) struct Global {
     /// Where the state of containers is kept; should be a tmpfs
     #[arg(long, default_value = "/run/loment", value_name = "DIR")]
     pub(crate) root: PathBuf,
-    /// Write log lines to this file [default: errors to standard error]
+    /// Write log lines to this file; errors go to standard error as well
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// Form of the log lines

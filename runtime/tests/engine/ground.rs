@@ -1,8 +1,8 @@
 //! Where an engine runs: namespaces, a directory and cgroups of its own.
 
 use std::{
-    fs,
-    os::unix::fs::symlink,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -55,6 +55,7 @@ impl Ground {
         for applet in String::from_utf8(list).unwrap().lines().filter(|applet| *applet != "busybox") {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
+        fs::set_permissions(root.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
         fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/tmp:/bin/sh\n").unwrap();
         fs::write(root.join("etc/group"), "root:x:0:\napp:x:1000:\n").unwrap();
         let tar = self.directory.join("image.tar");

@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case<Lab>] = cases![
     health_is_checked_by_an_exec,
     what_happens_is_told_in_order,
     many_containers_start_at_once,
+    an_image_is_built_in_containers,
     a_container_outlives_the_daemon,
 ];
 
@@ -141,6 +142,18 @@ fn many_containers_start_at_once(lab: &Lab) {
         assert_eq!(lab.inspect(name, ".State.Status"), "running");
         lab.remove(name);
     }
+}
+
+fn an_image_is_built_in_containers(lab: &Lab) {
+    let directory = lab.open_directory("build");
+    let steps = "FROM busybox\nRUN echo built > /x\nUSER 5\nRUN id -u > /tmp/y\n";
+    fs::write(format!("{directory}/Dockerfile"), steps).unwrap();
+    // The other builder runs runc by its name.
+    let mut build = lab.command(&["build", "--network", "none", "--tag", "built", &directory]);
+    answer(build.env("DOCKER_BUILDKIT", "0").output().unwrap()).ok();
+    let seen = lab.docker(&["run", "--rm", "--network", "none", "built", "cat", "/x", "/tmp/y"]).ok();
+    assert_eq!(seen, "built\n5\n");
+    lab.docker(&["rmi", "built"]).ok();
 }
 
 fn a_container_outlives_the_daemon(lab: &Lab) {
