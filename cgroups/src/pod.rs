@@ -21,11 +21,11 @@ impl Pod {
     /// The pod with this uid whose sandbox (or any other container) is in `member`. Without a uid its cgroup cannot be
     /// told from one that pods share.
     pub fn around(member: &Cgroup, uid: Option<&str>) -> Result<Self> {
-        let parent = match uid.filter(|uid| !uid.is_empty()) {
-            Some(uid) => member.parent()?.filter(|parent| is_named_after(parent.path(), uid)),
-            None => None,
-        };
-        Ok(Self { own: parent, dead: Usage::default() })
+        let uid = uid.filter(|uid| !uid.is_empty());
+        // Its name is looked at before it is opened, which takes a descriptor for each hierarchy.
+        let is_own = uid.zip(member.path().parent()).is_some_and(|(uid, parent)| is_named_after(parent, uid));
+        let own = if is_own { member.parent()? } else { None };
+        Ok(Self { own, dead: Usage::default() })
     }
 
     /// Its own cgroup, if it has one.

@@ -21,6 +21,13 @@ fn stats(cgroup: &TestCgroup) -> v1::Stats {
     }
 }
 
+/// The kernel charges 64 pages in advance on each processor, and gives those back when others need the place
+/// (mm/memcontrol.c, `MEMCG_CHARGE_BATCH`): so what stands still does not count the same at every moment.
+fn is_about(one: u64, other: u64) -> bool {
+    let processors = std::thread::available_parallelism().unwrap().get() as u64;
+    one.abs_diff(other) <= processors * (64 << 12)
+}
+
 #[test]
 fn statistics_of_v2_agree_with_the_files() {
     let cgroup = TestCgroup::new();
@@ -100,7 +107,7 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
 
     let memory = stats.memory.unwrap();
     let usage = memory.usage.unwrap();
-    assert_eq!(usage.usage, number("memory", "memory.usage_in_bytes"));
+    assert!(is_about(usage.usage, number("memory", "memory.usage_in_bytes")), "{usage:?}");
     assert_eq!(usage.max, number("memory", "memory.max_usage_in_bytes"));
     assert_eq!(usage.limit, 512 << 20);
     assert_eq!(memory.swap.unwrap().limit, 600 << 20);
@@ -115,7 +122,7 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
         (cpu.usage.total, cpu.usage.per_cpu)
     );
     assert_eq!(theirs.cpu.throttling.throttled_time, cpu.throttling.throttled_time);
-    assert_eq!(theirs.memory.memory.usage, usage.usage);
+    assert!(is_about(theirs.memory.memory.usage, usage.usage), "{:?} {usage:?}", theirs.memory.memory);
     assert_eq!(theirs.memory.stats.get("total_rss"), Some(&memory.total_rss));
     cgroup.thaw().unwrap();
 }
