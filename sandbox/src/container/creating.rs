@@ -326,13 +326,15 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
 
 fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
     let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
-    if let Some(resources) = resources(spec) {
-        cgroup.get()?.apply_limits(resources)?;
-    }
+    let unlimited = LinuxResources::default();
+    let resources = resources(spec).unwrap_or(&unlimited);
     match plan.view.needs_disks() {
-        false => cgroup.get()?.restrict_devices(resources(spec))?,
-        // An earlier attempt's rules may be in force. What the parent does not allow is told by the mount.
-        true => drop(cgroup.get()?.allow_devices()),
+        false => cgroup.get()?.confine(resources)?,
+        true => {
+            cgroup.get()?.apply_limits(resources)?;
+            // An earlier attempt's rules may be in force. What the parent does not allow is told by the mount.
+            let _refused = cgroup.get()?.allow_devices();
+        }
     }
     Ok(cgroup)
 }

@@ -18,8 +18,6 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_loader_of_a_program_is_not_the_runtime,
     a_volume_that_is_exchanged_for_a_link_leads_nothing_outside,
     a_device_that_is_exchanged_for_a_link_leaves_the_hosts_file_alone,
-    without_device_rules_there_are_the_default_devices_only,
-    a_device_rule_opens_what_it_names_and_no_more,
     a_hierarchy_that_is_mounted_inside_a_cgroup_namespace_has_no_release_agent,
     a_readonly_cgroup_stays_read_only_without_the_capability_to_mount,
 ];
@@ -253,45 +251,6 @@ fn a_device_that_is_exchanged_for_a_link_leaves_the_hosts_file_alone() {
     }
     drop(exchanger);
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
-}
-
-/// Tries to open a fresh node of each device for reading.
-const OPEN_DEVICES: &str = "mkdir /n; for d in 'c 1 3' 'c 1 5' 'c 1 1' 'c 1 11' 'b 7 0' 'b 8 0'; do \
-     mknod /n/x $d; (: < /n/x) && echo $d opens; rm /n/x; done 2>&1 | grep -E 'opens|Operation not permitted'";
-
-fn may_make_nodes(bundle: &Bundle) {
-    symlink("busybox", bundle.rootfs().join("bin/mknod")).unwrap();
-}
-
-fn without_device_rules_there_are_the_default_devices_only() {
-    for rules in [None, Some(json!([]))] {
-        let mut bundle = Bundle::new(OPEN_DEVICES);
-        may_make_nodes(&bundle);
-        match rules {
-            Some(rules) => bundle.spec["linux"]["resources"]["devices"] = rules,
-            None => drop(bundle.spec["linux"].as_object_mut().unwrap().remove("resources")),
-        }
-        let text = bundle.output();
-        let opened: Vec<_> = text.lines().filter(|line| line.ends_with("opens")).collect();
-        assert_eq!(opened, ["c 1 3 opens", "c 1 5 opens"], "{text}");
-        assert_eq!(text.matches("not permitted").count(), 4, "{text}");
-    }
-}
-
-/// c 1:11 is the kernel's log, b 7:0 a loop device.
-fn a_device_rule_opens_what_it_names_and_no_more() {
-    let mut bundle = Bundle::new(&format!("{OPEN_DEVICES}; mknod /k c 1 11; (: > /k) || echo not for writing"));
-    may_make_nodes(&bundle);
-    bundle.spec["linux"]["resources"]["devices"] = json!([
-        {"allow": false, "access": "rwm"},
-        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}
-    ]);
-    // What the kernel asks of who reads its log.
-    with_capability(&mut bundle, "CAP_SYSLOG");
-    let text = bundle.output();
-    let opened: Vec<_> = text.lines().filter(|line| line.ends_with("opens")).collect();
-    assert_eq!(opened, ["c 1 3 opens", "c 1 5 opens", "c 1 11 opens"], "{text}");
-    assert!(text.contains("not for writing"), "{text}");
 }
 
 fn with_capability(bundle: &mut Bundle, capability: &str) {

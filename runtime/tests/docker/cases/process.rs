@@ -14,6 +14,7 @@ pub(super) const CASES: &[Case<Lab>] = cases![
     an_exec_may_have_a_terminal,
     who_the_process_is_and_what_it_may,
     dockers_capabilities_are_all_that_a_process_has,
+    a_privileged_container_has_what_the_daemon_may_give,
     the_default_seccomp_profile_holds,
     dockers_init_is_the_first_process,
 ];
@@ -73,6 +74,15 @@ fn dockers_capabilities_are_all_that_a_process_has(lab: &Lab) {
     // AppArmor, where there is one, forbids mounts as well.
     let flags = ["--cap-drop", "chown", "--cap-add", "sys_admin", "--security-opt", "apparmor=unconfined"];
     assert_eq!(lab.run(&flags, script).ok(), "refused\nmounted\n");
+}
+
+fn a_privileged_container_has_what_the_daemon_may_give(lab: &Lab) {
+    let script = "grep CapEff: /proc/self/status; test -e /dev/kmsg && mount -t tmpfs t /tmp && echo mounted";
+    let own = format!("CapEff:\t{:016x}\n", loment_sys::credentials::grantable().unwrap());
+    assert_eq!(lab.run(&["--privileged"], script).ok(), format!("{own}mounted\n"));
+    lab.start("privileged", &[], "exec sleep 1000");
+    assert_eq!(lab.docker(&["exec", "--privileged", "privileged", "grep", "CapEff:", "/proc/self/status"]).ok(), own);
+    lab.remove("privileged");
 }
 
 fn the_default_seccomp_profile_holds(lab: &Lab) {
