@@ -119,7 +119,9 @@ pub(crate) async fn a_known_load_is_reported_within_five_per_cent(node: &Node<'_
     let pod = eventually("64 MiB that have been touched", async || {
         let pod = top(node, "load").await?;
         let touched = number(container(&pod, "main")?, "/usage/memory/anonymousBytes")?;
-        Ok((touched >= 64 * MIB).then_some(pod))
+        // The pod's own cgroup has all of it: the kernel adds up in the cgroups above now and then, every 2 seconds at last.
+        let has_come_up = number(&pod["usage"], "/memory/anonymousBytes")? >= touched;
+        Ok((touched >= 64 * MIB && has_come_up).then_some(pod))
     })
     .await?;
     let usage = &container(&pod, "main")?["usage"];
@@ -127,9 +129,8 @@ pub(crate) async fn a_known_load_is_reported_within_five_per_cent(node: &Node<'_
     ensure!(number(usage, "/memory/limitBytes")? == 512 * MIB, "the memory is {}", usage["memory"]);
     ensure!(number(usage, "/pids/processes")? == 20 && number(usage, "/pids/tasks")? == 20, "pids: {}", usage["pids"]);
     disk.check(&usage["io"]["devices"], 100 * MIB)?;
-    // The pod's own cgroup has all of it, and the sandbox's.
+    // And the sandbox's.
     let total = &pod["usage"];
-    ensure!(number(total, "/memory/anonymousBytes")? >= number(usage, "/memory/anonymousBytes")?, "the pod is {total}");
     ensure!(number(total, "/pids/processes")? == 21, "the pod's pids are {}", total["pids"]);
     loment.ok(&["delete", "pod", "load", "--now"]).await.map(drop)
 }
