@@ -155,7 +155,7 @@ fn program() -> Result<PathBuf> {
         |path: &Path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     let missing = |where_to: String| {
         Error::failed("find", "criu", where_to)
-            .hint(format!("install CRIU, or name it in {PROGRAM} of containerd's environment"))
+            .hint(format!("install CRIU 4.0 or later, or name it in {PROGRAM} of containerd's environment"))
     };
     if let Some(named) = env::var_os(PROGRAM).map(PathBuf::from) {
         let found = named.is_absolute() && is_program(&named);
