@@ -71,7 +71,8 @@ impl Restorable {
         Ok((Self { cgroup, root, id, images, outside, externals, streams, network, joined, defaults }, errand))
     }
 
-    /// Has the processes brought back. `work` is for CRIU's log. When that has succeeded, [`Restorable::finish`].
+    /// Has the processes brought back. `work` is for CRIU's log. When that has succeeded,
+    /// [`Restorable::verify`] and [`Restorable::finish`].
     pub fn restore(&self, work: &Path) -> Result<Criu> {
         let entry = self.cgroup.get()?.entry()?;
         let pidfile = pidfile(work);
@@ -122,6 +123,29 @@ impl Restorable {
     fn has_a_stream_of_another_mode(&self) -> Result<bool> {
         let mut others = self.outside.streams.iter().zip(&self.streams);
         others.try_fold(false, |found, (then, now)| Ok(found || then.has_other_mode_than(now.as_fd())?))
+    }
+
+    /// Whether the processes that have been brought back are held as the specification says; they are ended if not. CRIU
+    /// knows `no_new_privs` since 3.19: an older one says nothing of it and loses it.
+    pub fn verify(&self) -> Result<()> {
+        if !self.defaults.process.no_new_privileges {
+            return Ok(());
+        }
+        let cgroup = self.cgroup.get()?;
+        for pid in cgroup.pids()? {
+            // What cannot be read has ended.
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            if status.lines().any(|line| line == "NoNewPrivs:\t0") {
+                cgroup.kill()?;
+                return Err(Error::invalid(
+                    "process.noNewPrivileges",
+                    "true",
+                    "is lost: CRIU has restored a process without",
+                )
+                .hint("install CRIU 3.19 or newer, or restore without noNewPrivileges"));
+            }
+        }
+        Ok(())
     }
 
     /// The container that has been brought back. Nobody may have reaped its init, a child of this process's, before: it

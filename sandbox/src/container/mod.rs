@@ -141,7 +141,7 @@ struct Gate {
 /// What a process of the container has unless it says otherwise.
 #[derive(Debug, Clone)]
 pub(crate) struct Defaults {
-    process: Arc<ProcessPlan>,
+    pub(crate) process: Arc<ProcessPlan>,
     personality: Option<Persona>,
     filter: Option<Arc<Filter>>,
     inhabited: Inhabited,

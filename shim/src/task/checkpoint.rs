@@ -72,6 +72,10 @@ impl Task {
         let Vessel::Restorable(restorable) = std::mem::replace(&mut live.container, Vessel::Gone) else {
             return Err(failed(Failure::precondition("it was killed meanwhile")));
         };
+        if let Err(error) = restorable.verify() {
+            live.container = Vessel::Restorable(restorable);
+            return Err(failed(error.into()));
+        }
         let container = restorable.finish(&work).map_err(|error| failed(error.into()))?;
         self.shim.pids.add(container.init().pid());
         live.container = Vessel::Here(container);

@@ -164,6 +164,39 @@ fn a_container_of_a_pod_comes_back_into_the_pods_namespaces() {
     assert!(counted.iter().copied().eq(1..=counted.len() as u64), "it counted {counted:?}");
 }
 
+/// CRIU before 3.19 loses it.
+#[test]
+fn what_comes_back_has_no_new_privileges_or_does_not_come_back() {
+    if !criu_works() {
+        return;
+    }
+    let place = Place::new();
+    let mut task = place.task(false, COUNTS);
+    task.create.stdout = place.logger();
+    task.change(|spec| spec["process"]["noNewPrivileges"] = json!(true));
+    task.created().unwrap();
+    task.started().unwrap();
+    place.counts_beyond(5);
+    task.checkpoint(&place.images(), CheckpointOptions { exit: true, ..CheckpointOptions::default() }).unwrap();
+    task.ended();
+    task.deleted().unwrap();
+    task.create.checkpoint = place.images().display().to_string();
+    task.created().unwrap();
+    match task.started() {
+        Ok(()) => {
+            let status = fs::read_to_string(format!("/proc/{}/status", task.pid())).unwrap();
+            assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+            task.ended_and_deleted(&place);
+        }
+        refused => {
+            let error = message(refused);
+            assert!(error.contains("process.noNewPrivileges") && error.contains("3.19"), "{error}");
+            task.deleted().unwrap();
+            place.has_nothing_left();
+        }
+    }
+}
+
 impl Place {
     /// Who writes down what the container says.
     fn logger(&self) -> String {
