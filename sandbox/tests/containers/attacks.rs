@@ -276,8 +276,8 @@ fn a_hierarchy_that_is_mounted_inside_a_cgroup_namespace_has_no_release_agent() 
 }
 
 fn a_readonly_cgroup_stays_read_only_without_the_capability_to_mount() {
-    let script = "mount -o remount,rw /sys/fs/cgroup; for d in /sys/fs/cgroup/*/; do mount -o remount,bind,rw $d; \
-                  echo 0 > $d/cgroup.procs; mkdir $d/new; ls $d/release_agent; done; mkdir /m; \
+    let script = "mount -o remount,rw /sys/fs/cgroup; for d in /sys/fs/cgroup /sys/fs/cgroup/*/; do \
+                  [ -d $d ] || continue; mount -o remount,bind,rw $d; echo 0 > $d/cgroup.procs; mkdir $d/new; ls $d/release_agent; done; mkdir /m; \
                   mount -t cgroup -o memory cgroup /m; mount -t cgroup2 cgroup /m; ls /m";
     let bundle = Bundle::new(&format!("({script}) 2>&1; true"));
     let text = bundle.output();
