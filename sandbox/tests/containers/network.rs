@@ -1,6 +1,6 @@
 //! Network devices of the host in a container.
 
-use std::{fs::File, os::fd::AsFd, process::Command};
+use std::{fs::File, os::fd::AsFd, process::Command, thread, time::Duration};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::json;
@@ -73,6 +73,10 @@ fn a_name_may_be_left_to_the_kernel() {
 fn a_device_that_cannot_move_leaves_the_others_where_they_were() {
     elsewhere(|| {
         pair();
+        // The kernel finds out a while later that nobody is at the other end.
+        while !ip("addr show dev left").contains("NO-CARRIER") {
+            thread::sleep(Duration::from_millis(10));
+        }
         let before = ip("addr");
         let mut bundle = Bundle::new("true");
         bundle.spec["linux"]["netDevices"] = json!({"left": {}, "missing": {"name": "eth0"}});
