@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::{TestCgroup, layout, unique_path, until};
+use common::{TestCgroup, enclosed, layout, unique_path, until};
 use libcgroups::common::CgroupManager;
 use loment_cgroups::{Cgroup, OomWatch, Pod, Stats, stats::v1};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,61 +21,17 @@ fn stats(cgroup: &TestCgroup) -> v1::Stats {
     }
 }
 
-/// The kernel charges 64 pages in advance on each processor, and gives those back when others need the place
-/// (mm/memcontrol.c, `MEMCG_CHARGE_BATCH`): so what stands still does not count the same at every moment.
-fn is_about(one: u64, other: u64) -> bool {
-    let processors = std::thread::available_parallelism().unwrap().get() as u64;
-    one.abs_diff(other) <= processors * (64 << 12)
-}
-
-#[test]
-fn statistics_of_v2_agree_with_the_files() {
-    let cgroup = TestCgroup::new();
-    if !cgroup.is_unified() {
-        // Below.
-        return;
-    }
-    cgroup.apply(json!({"memory": {"limit": 512 << 20, "swap": 600 << 20}, "pids": {"limit": 50}}));
-    let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); sleep 100 & echo ready; wait";
-    let process = cgroup.spawn("bash", &["-c", work]);
-    process.hear("ready");
-    cgroup.freeze().unwrap();
-    let Stats::V2(stats) = cgroup.stats().unwrap() else { panic!("v2") };
-    let field = |file: &str, key: &str| -> u64 {
-        let text = cgroup.read("", file);
-        let mut words = text.lines().map(|line| line.rsplit_once(' ').unwrap_or(("", line)));
-        words.find(|(name, _)| *name == key).unwrap_or_else(|| panic!("{key} in {text}")).1.parse().unwrap()
-    };
-    let pids = stats.pids.unwrap();
-    assert_eq!((pids.current, pids.limit), (2, 50));
-    let (cpu, memory) = (stats.cpu.unwrap(), stats.memory.unwrap());
-    assert_eq!((cpu.usage_usec, cpu.user_usec), (field("cpu.stat", "usage_usec"), field("cpu.stat", "user_usec")));
-    assert!(is_about(memory.usage, field("memory.current", "")), "{memory:?}");
-    assert_eq!(memory.usage_limit, 512 << 20);
-    for (told, key) in
-        [(memory.anon, "anon"), (memory.file, "file"), (memory.slab, "slab"), (memory.inactive_file, "inactive_file")]
-    {
-        assert!(is_about(told, field("memory.stat", key)), "{key} in {memory:?}");
-    }
-    for (told, key) in [(memory.pgfault, "pgfault"), (memory.pgmajfault, "pgmajfault")] {
-        assert_eq!(told, field("memory.stat", key), "{key}");
-    }
-    assert!(memory.anon >= 3_000_000 && cpu.usage_usec > 0, "{memory:?}");
-    assert_eq!(stats.memory_events.unwrap().max, field("memory.events", "max"));
-    assert!(stats.io.is_some());
-    cgroup.thaw().unwrap();
-}
-
 #[test]
 fn statistics_agree_with_the_files_and_with_libcgroups() {
     let cgroup = TestCgroup::new();
     if cgroup.is_unified() {
-        // Above: libcgroups fails all statistics of v2 for one absent file.
+        // In `unified`: libcgroups fails all statistics of v2 for one absent file.
         return;
     }
     cgroup.apply(json!({"memory": {"limit": 512 << 20, "swap": 600 << 20}, "pids": {"limit": 50}}));
-    cgroup.apply(json!({"cpu": {"quota": 20_000, "period": 100_000}}));
-    let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); for i in {1..300000}; do :; done; \
+    // Less than a process gets on a machine that is busy with others: it is held back in any case.
+    cgroup.apply(json!({"cpu": {"quota": 5_000, "period": 100_000}}));
+    let work = "x=$(head -c 3000000 /dev/zero | tr '\\0' a); for i in {1..20000}; do :; done; \
                 sleep 100 & echo ready; wait";
     let process = cgroup.spawn("bash", &["-c", work]);
     process.hear("ready");
@@ -88,8 +44,9 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
         std::mem::replace(&mut before, now.clone()) == now
     });
 
-    let stats = stats(&cgroup);
     let number = |controller: &str, file: &str| cgroup.read(controller, file).parse::<u64>().unwrap();
+    let ask = || (stats(&cgroup), libcgroups::v1::Manager::new(&cgroup.path).unwrap().stats().unwrap());
+    let (in_use, (stats, theirs)) = enclosed(|| number("memory", "memory.usage_in_bytes"), ask);
     let pids = stats.pids.unwrap();
     assert_eq!((pids.current, pids.limit), (2, 50));
 
@@ -99,14 +56,15 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
     assert_eq!(cpu.usage.per_cpu.iter().sum::<u64>(), cpu.usage.total);
     let apart = (cpu.usage.user + cpu.usage.kernel).abs_diff(cpu.usage.total);
     assert!(apart <= 20_000_000, "two clock ticks of rounding at most: {:?}", cpu.usage);
-    // How often it was held back depends on how much time the machine had to spare.
     let kernels = cgroup.read("cpu", "cpu.stat");
     let held = format!("nr_throttled {}\n", cpu.throttling.throttled_periods);
-    assert!(kernels.contains(&held) && cpu.throttling.periods > 0, "{kernels}, {cpu:?}");
+    assert!(kernels.contains(&held), "{kernels}, {cpu:?}");
+    assert!(cpu.throttling.throttled_periods > 0 && cpu.throttling.throttled_time > 0);
+    assert!(cpu.throttling.periods >= cpu.throttling.throttled_periods);
 
     let memory = stats.memory.unwrap();
     let usage = memory.usage.unwrap();
-    assert!(is_about(usage.usage, number("memory", "memory.usage_in_bytes")), "{usage:?}");
+    assert_eq!(usage.usage, in_use);
     assert_eq!(usage.max, number("memory", "memory.max_usage_in_bytes"));
     assert_eq!(usage.limit, 512 << 20);
     assert_eq!(memory.swap.unwrap().limit, 600 << 20);
@@ -114,14 +72,13 @@ fn statistics_agree_with_the_files_and_with_libcgroups() {
     assert!(memory.total_rss >= 3_000_000 && memory.pg_fault > 0, "{memory:?}");
     assert!(memory.kernel.unwrap().usage > 0);
 
-    let theirs = libcgroups::v1::Manager::new(&cgroup.path).unwrap().stats().unwrap();
     assert_eq!((theirs.pids.current, theirs.pids.limit), (pids.current, pids.limit));
     assert_eq!(
         (theirs.cpu.usage.usage_total, theirs.cpu.usage.per_core_usage_total),
         (cpu.usage.total, cpu.usage.per_cpu)
     );
     assert_eq!(theirs.cpu.throttling.throttled_time, cpu.throttling.throttled_time);
-    assert!(is_about(theirs.memory.memory.usage, usage.usage), "{:?} {usage:?}", theirs.memory.memory);
+    assert_eq!(theirs.memory.memory.usage, usage.usage);
     assert_eq!(theirs.memory.stats.get("total_rss"), Some(&memory.total_rss));
     cgroup.thaw().unwrap();
 }

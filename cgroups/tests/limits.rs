@@ -4,7 +4,9 @@ mod common;
 
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
-use common::{TestCgroup, directory, layout, resources_of, standing, unique_path, until};
+use common::{
+    TestCgroup, directory, layout, only_allowed_devices_open, opens, resources_of, standing, unique_path, until,
+};
 use libcgroups::common::{CgroupManager, ControllerOpt};
 use loment_cgroups::{Cgroup, Entry};
 use proptest::prelude::*;
@@ -158,18 +160,8 @@ fn devices_are_those_of_libcgroups_without_console_and_tun() {
 
 #[test]
 fn a_process_cannot_open_a_device_that_is_not_allowed() {
-    let opens = |cgroup: &TestCgroup, redirect: &str| {
-        let mut process = cgroup.spawn("bash", &["-c", &format!("exec 3{redirect}")]);
-        process.0.wait().unwrap().success()
-    };
     let cgroup = TestCgroup::new();
-    cgroup.apply(json!({"devices": [
-        {"allow": false, "access": "rwm"},
-        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
-    ]}));
-    assert!(opens(&cgroup, "<>/dev/null"));
-    assert!(opens(&cgroup, "</dev/kmsg"));
-    assert!(!opens(&cgroup, ">/dev/kmsg"));
+    only_allowed_devices_open(&cgroup);
     cgroup.apply(json!({"devices": [{"allow": true, "access": "rwm"}]}));
     assert_eq!(cgroup.read("devices", "devices.list"), "a *:* rwm");
     assert!(opens(&cgroup, ">/dev/kmsg"));

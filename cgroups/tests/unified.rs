@@ -5,7 +5,7 @@ mod common;
 
 use std::{collections::BTreeMap, io::ErrorKind, process::ExitCode};
 
-use common::{TestCgroup, until};
+use common::{TestCgroup, enclosed, only_allowed_devices_open, opens, until};
 use libtest_mimic::{Arguments, Trial};
 use loment_cgroups::{Kind, Layout, Stats, stats::v2};
 use serde_json::json;
@@ -168,18 +168,8 @@ fn a_block_weight_is_where_the_scheduler_has_it() {
 }
 
 fn a_process_cannot_open_a_device_that_is_not_allowed() {
-    let opens = |cgroup: &TestCgroup, redirect: &str| {
-        let mut process = cgroup.spawn("bash", &["-c", &format!("exec 3{redirect}")]);
-        process.0.wait().unwrap().success()
-    };
     let cgroup = TestCgroup::new();
-    cgroup.apply(json!({"devices": [
-        {"allow": false, "access": "rwm"},
-        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
-    ]}));
-    assert!(opens(&cgroup, "<>/dev/null"));
-    assert!(opens(&cgroup, "</dev/kmsg"));
-    assert!(!opens(&cgroup, ">/dev/kmsg"));
+    only_allowed_devices_open(&cgroup);
     cgroup.apply(json!({"devices": [{"allow": false, "access": "rwm"}]}));
     assert!(!opens(&cgroup, "</dev/kmsg"), "an update replaces the program");
     cgroup.apply(json!({"devices": [{"allow": true, "access": "rwm"}]}));
@@ -246,45 +236,40 @@ fn statistics_agree_with_the_files() {
     let process = cgroup.spawn("bash", &["-c", work]);
     process.hear("ready");
     cgroup.freeze().unwrap();
-    // What was charged a moment ago reaches the files with a delay; two equal readings enclose what is compared.
-    until("files and statistics that agree", || {
-        let files = |file| keyed(&cgroup, file);
-        let before = (files("cpu.stat"), files("memory.stat"), cgroup.read("", "memory.current"));
-        let stats = stats(&cgroup);
-        let after = (files("cpu.stat"), files("memory.stat"), cgroup.read("", "memory.current"));
-        if before != after {
-            return false;
-        }
-        let (cpu, memory) = (stats.cpu.unwrap(), stats.memory.unwrap());
-        assert_eq!((stats.pids.unwrap().current, stats.pids.unwrap().limit), (2, 50));
-        let of_cpu = [
-            (cpu.usage_usec, "usage_usec"),
-            (cpu.user_usec, "user_usec"),
-            (cpu.system_usec, "system_usec"),
-            (cpu.nr_periods, "nr_periods"),
-            (cpu.nr_throttled, "nr_throttled"),
-            (cpu.throttled_usec, "throttled_usec"),
-        ];
-        for (value, key) in of_cpu {
-            assert_eq!(value, before.0[key], "{key}");
-        }
-        assert!(cpu.usage_usec > 10_000 && cpu.nr_throttled > 0 && cpu.throttled_usec > 0, "{cpu:?}");
-        let of_memory = [
-            (memory.anon, "anon"),
-            (memory.file, "file"),
-            (memory.inactive_file, "inactive_file"),
-            (memory.active_anon, "active_anon"),
-            (memory.pgfault, "pgfault"),
-            (memory.slab, "slab"),
-        ];
-        for (value, key) in of_memory {
-            assert_eq!(value, before.1[key], "{key}");
-        }
-        assert!(memory.anon >= 3_000_000, "{memory:?}");
-        assert_eq!(memory.usage.to_string(), before.2);
-        assert_eq!((memory.usage_limit, memory.swap_limit), (512 << 20, 88 << 20));
-        true
-    });
+    let files = |file| keyed(&cgroup, file);
+    let look = || (files("cpu.stat"), files("memory.stat"), files("memory.events"), cgroup.read("", "memory.current"));
+    let ((cpu_stat, memory_stat, memory_events, current), told) = enclosed(look, || stats(&cgroup));
+    let (cpu, memory) = (told.cpu.unwrap(), told.memory.unwrap());
+    assert_eq!((told.pids.unwrap().current, told.pids.unwrap().limit), (2, 50));
+    let of_cpu = [
+        (cpu.usage_usec, "usage_usec"),
+        (cpu.user_usec, "user_usec"),
+        (cpu.system_usec, "system_usec"),
+        (cpu.nr_periods, "nr_periods"),
+        (cpu.nr_throttled, "nr_throttled"),
+        (cpu.throttled_usec, "throttled_usec"),
+    ];
+    for (value, key) in of_cpu {
+        assert_eq!(value, cpu_stat[key], "{key}");
+    }
+    assert!(cpu.usage_usec > 10_000 && cpu.nr_throttled > 0 && cpu.throttled_usec > 0, "{cpu:?}");
+    let of_memory = [
+        (memory.anon, "anon"),
+        (memory.file, "file"),
+        (memory.inactive_file, "inactive_file"),
+        (memory.active_anon, "active_anon"),
+        (memory.pgfault, "pgfault"),
+        (memory.pgmajfault, "pgmajfault"),
+        (memory.slab, "slab"),
+    ];
+    for (value, key) in of_memory {
+        assert_eq!(value, memory_stat[key], "{key}");
+    }
+    assert!(memory.anon >= 3_000_000, "{memory:?}");
+    assert_eq!(memory.usage.to_string(), current);
+    assert_eq!((memory.usage_limit, memory.swap_limit), (512 << 20, 88 << 20));
+    assert_eq!(told.memory_events.unwrap().max, memory_events["max"]);
+    assert!(told.io.is_some());
     cgroup.thaw().unwrap();
 }
 

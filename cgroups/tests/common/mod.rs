@@ -17,6 +17,7 @@ use std::{
 
 use loment_cgroups::{Cgroup, Entry, Kind, Layout};
 use oci_spec::runtime::LinuxResources;
+use serde_json::json;
 
 /// A path that no other test and no other run uses.
 pub fn unique_path() -> PathBuf {
@@ -188,6 +189,36 @@ pub fn directory(layout: &Layout, controller: &str, path: &Path) -> PathBuf {
 pub fn standing(layout: &Layout, path: &Path) -> Vec<PathBuf> {
     let relative = path.strip_prefix("/").unwrap_or(path);
     layout.mount_points().map(|mount| mount.join(relative)).filter(|dir| dir.exists()).collect()
+}
+
+/// What `ask` answers while what `look` sees stands still, and what that is. The kernel charges memory in advance on each
+/// processor, and adds up with a delay (mm/memcontrol.c): two equal looks enclose what is compared with them.
+pub fn enclosed<S: PartialEq, T>(look: impl Fn() -> S, ask: impl Fn() -> T) -> (S, T) {
+    let mut found = None;
+    until("files that stand still", || {
+        let before = look();
+        let told = ask();
+        let still = before == look();
+        found = still.then_some((before, told));
+        still
+    });
+    found.expect("until() returns when it is found")
+}
+
+/// Tries device rules: c 1:11 is the kernel's log.
+pub fn only_allowed_devices_open(cgroup: &TestCgroup) {
+    cgroup.apply(json!({"devices": [
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+    ]}));
+    assert!(opens(cgroup, "<>/dev/null"));
+    assert!(opens(cgroup, "</dev/kmsg"));
+    assert!(!opens(cgroup, ">/dev/kmsg"));
+}
+
+/// Whether a process of the cgroup can open what a shell's redirection names.
+pub fn opens(cgroup: &TestCgroup, redirect: &str) -> bool {
+    cgroup.spawn("bash", &["-c", &format!("exec 3{redirect}")]).0.wait().unwrap().success()
 }
 
 /// Waits for something that the kernel or a child does in its own time; fails after ten seconds, on an emulated machine

@@ -89,6 +89,29 @@ impl Task {
         task
     }
 
+    /// Makes it and lets it count for a while.
+    fn counting(&self, place: &Place) {
+        self.created().unwrap();
+        self.started().unwrap();
+        place.counts_beyond(5);
+    }
+
+    /// Ends it with a checkpoint, deletes it, and has the next create take that.
+    fn put_away(&mut self, place: &Place, options: CheckpointOptions) {
+        self.checkpoint(&place.images(), CheckpointOptions { exit: true, ..options }).unwrap();
+        self.ended();
+        self.deleted().unwrap();
+        self.create.checkpoint = place.images().display().to_string();
+    }
+
+    /// Brings it back, and it counts on.
+    fn brought_back(&self, place: &Place) {
+        let counted = place.count();
+        self.created().unwrap();
+        self.started().unwrap();
+        place.counts_beyond(counted);
+    }
+
     /// Ends it and looks for what it has left.
     fn ended_and_deleted(&self, place: &Place) {
         self.killed().unwrap();
@@ -142,26 +165,17 @@ fn a_container_of_a_pod_comes_back_into_the_pods_namespaces() {
     let mut task = place.task(false, COUNTS);
     task.create.stdout = place.logger();
     task.change(|spec| spec["linux"]["namespaces"] = then.namespaces());
-    task.created().unwrap();
-    task.started().unwrap();
-    place.counts_beyond(5);
-    task.checkpoint(&place.images(), CheckpointOptions { exit: true, ..CheckpointOptions::default() }).unwrap();
-    task.ended();
-    task.deleted().unwrap();
-    let counted = place.count();
+    task.counting(&place);
+    task.put_away(&place, CheckpointOptions::default());
     // Another sandbox, as after the end of the node.
     task.change(|spec| spec["linux"]["namespaces"] = now.namespaces());
-    task.create.checkpoint = place.images().display().to_string();
-    task.created().unwrap();
-    task.started().unwrap();
-    place.counts_beyond(counted);
+    task.brought_back(&place);
     for (_, kind) in Sandbox::KINDS {
         let of_container = fs::read_link(format!("/proc/{}/ns/{kind}", task.pid())).unwrap();
         assert_eq!(of_container, fs::read_link(now.path(kind)).unwrap());
     }
     task.ended_and_deleted(&place);
-    let counted = place.counted();
-    assert!(counted.iter().copied().eq(1..=counted.len() as u64), "it counted {counted:?}");
+    place.has_counted_without_a_gap();
 }
 
 /// CRIU before 3.19 loses it.
@@ -174,13 +188,8 @@ fn what_comes_back_has_no_new_privileges_or_does_not_come_back() {
     let mut task = place.task(false, COUNTS);
     task.create.stdout = place.logger();
     task.change(|spec| spec["process"]["noNewPrivileges"] = json!(true));
-    task.created().unwrap();
-    task.started().unwrap();
-    place.counts_beyond(5);
-    task.checkpoint(&place.images(), CheckpointOptions { exit: true, ..CheckpointOptions::default() }).unwrap();
-    task.ended();
-    task.deleted().unwrap();
-    task.create.checkpoint = place.images().display().to_string();
+    task.counting(&place);
+    task.put_away(&place, CheckpointOptions::default());
     task.created().unwrap();
     match task.started() {
         Ok(()) => {
@@ -224,6 +233,12 @@ impl Place {
             assert!(Instant::now() < deadline, "it has stopped at {}", self.count());
             sleep(Duration::from_millis(5));
         }
+    }
+
+    #[track_caller]
+    fn has_counted_without_a_gap(&self) {
+        let counted = self.counted();
+        assert!(counted.iter().copied().eq(1..=counted.len() as u64), "it counted {counted:?}");
     }
 
     fn images(&self) -> PathBuf {
@@ -366,16 +381,12 @@ fn a_container_runs_on_after_its_checkpoint_or_ends_with_it_and_is_brought_back(
     place.has_nothing_left();
     assert!(!place.directory.join("bundle/criu-work").exists());
 
-    let counted = place.count();
     task.create.checkpoint = place.images().display().to_string();
-    task.created().unwrap();
-    task.started().unwrap();
-    place.counts_beyond(counted);
+    task.brought_back(&place);
     assert_eq!(task.status(), Status::RUNNING);
     task.ended_and_deleted(&place);
     // It has gone on from where it was, and nothing of what it said is lost between its two lives and their loggers.
-    let counted = place.counted();
-    assert!(counted.iter().copied().eq(1..=counted.len() as u64), "it counted {counted:?}");
+    place.has_counted_without_a_gap();
 }
 
 #[test]
@@ -390,24 +401,14 @@ fn an_open_connection_is_kept_if_that_is_asked_for_and_otherwise_told() {
         let able = ["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"];
         spec["process"]["capabilities"] = json!({ "bounding": able, "permitted": able, "effective": able });
     });
-    task.created().unwrap();
-    task.started().unwrap();
-    place.counts_beyond(5);
+    task.counting(&place);
     let error = message(task.checkpoint(&place.directory.join("refused"), CheckpointOptions::default()));
     assert!(error.contains("onnected TCP socket"), "{error}");
     place.counts_beyond(place.count());
-    let options = CheckpointOptions { exit: true, open_tcp: true, ..CheckpointOptions::default() };
-    task.checkpoint(&place.images(), options).unwrap();
-    task.ended();
-    task.deleted().unwrap();
-    let counted = place.count();
-    task.create.checkpoint = place.images().display().to_string();
-    task.created().unwrap();
-    task.started().unwrap();
-    place.counts_beyond(counted);
+    task.put_away(&place, CheckpointOptions { open_tcp: true, ..CheckpointOptions::default() });
+    task.brought_back(&place);
     task.ended_and_deleted(&place);
-    let counted = place.counted();
-    assert!(counted.iter().copied().eq(1..=counted.len() as u64), "it counted {counted:?}");
+    place.has_counted_without_a_gap();
 }
 
 /// As from another client: its fifos, say, are for more people.
@@ -416,7 +417,7 @@ fn a_stream_may_have_other_permissions_than_it_had_if_criu_is_new_enough_for_it(
     if !criu_works() {
         return;
     }
-    let (place, options) = (Place::new(), CheckpointOptions { exit: true, ..CheckpointOptions::default() });
+    let place = Place::new();
     let fifo = place.directory.join("fifo");
     mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let _reader = fs::File::options().read(true).write(true).open(&fifo).unwrap();
@@ -424,10 +425,7 @@ fn a_stream_may_have_other_permissions_than_it_had_if_criu_is_new_enough_for_it(
     task.create.stdout = fifo.display().to_string();
     task.created().unwrap();
     task.started().unwrap();
-    task.checkpoint(&place.images(), options).unwrap();
-    task.ended();
-    task.deleted().unwrap();
-    task.create.checkpoint = place.images().display().to_string();
+    task.put_away(&place, CheckpointOptions::default());
     fs::set_permissions(&fifo, fs::Permissions::from_mode(0o722)).unwrap();
     task.created().unwrap();
     match task.started() {
