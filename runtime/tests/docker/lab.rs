@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::engine::{Answer, Ground, answer, eventually};
+use crate::engine::{Engine, Ground, eventually};
 
 /// What dockerd and its containerd write to besides the directories that they are given; covered here.
 const COVERED: [&str; 3] = ["/run", "/etc/docker", "/opt"];
@@ -43,7 +43,7 @@ impl Lab {
         lab.enter(&COVERED);
         mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
         lab.start_daemon();
-        lab.docker(&["import", &lab.make_image(), "busybox"]).ok();
+        lab.call(&["import", &lab.make_image(), "busybox"]).ok();
         lab
     }
 
@@ -64,7 +64,7 @@ impl Lab {
             if let Some(status) = daemon.try_wait().unwrap() {
                 panic!("dockerd has ended with {status}:\n{}", self.daemons_log());
             }
-            self.docker(&["version"]).status == 0
+            self.call(&["version"]).status == 0
         });
         *self.daemon.lock().unwrap() = Some(daemon);
     }
@@ -93,39 +93,6 @@ impl Lab {
         command
     }
 
-    /// A docker command.
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.program("docker");
-        command.args(["--host", &self.socket()]).args(args).stdin(Stdio::null());
-        command
-    }
-
-    pub(crate) fn docker(&self, args: &[&str]) -> Answer {
-        answer(self.command(args).output().expect(MISSING))
-    }
-
-    /// Runs a script in a container that is gone afterwards.
-    pub(crate) fn run(&self, flags: &[&str], script: &str) -> Answer {
-        self.docker(&[&["run", "--rm"], network(flags), flags, &["busybox", "sh", "-c", script]].concat())
-    }
-
-    /// A container that runs in the background.
-    #[track_caller]
-    pub(crate) fn start(&self, name: &str, flags: &[&str], script: &str) {
-        let first = ["run", "--detach", "--name", name];
-        self.docker(&[&first, network(flags), flags, &["busybox", "sh", "-c", script]].concat()).ok();
-    }
-
-    #[track_caller]
-    pub(crate) fn inspect(&self, name: &str, what: &str) -> String {
-        self.docker(&["inspect", "--format", &format!("{{{{{what}}}}}"), name]).ok().trim().to_owned()
-    }
-
-    #[track_caller]
-    pub(crate) fn remove(&self, name: &str) {
-        self.docker(&["rm", "--force", "--volumes", name]).ok();
-    }
-
     /// What has happened to a container up to now, a line each.
     #[track_caller]
     pub(crate) fn events(&self, name: &str, format: &str) -> String {
@@ -134,7 +101,7 @@ impl Lab {
         let until = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         let container = format!("container={name}");
         let flags = ["--since", "1h", "--until", &until, "--filter", &container, "--format", format];
-        self.docker(&[&["events"], &flags[..]].concat()).ok()
+        self.call(&[&["events"], &flags[..]].concat()).ok()
     }
 
     /// An empty directory that anyone may write to.
@@ -154,7 +121,7 @@ impl Lab {
 
     /// The cases have removed what they made; the daemon ends, and nothing that it started stays.
     pub(crate) fn end(&self) {
-        let left = self.docker(&["ps", "--all", "--format", "{{.Names}}"]).ok();
+        let left = self.call(&["ps", "--all", "--format", "{{.Names}}"]).ok();
         for name in left.lines() {
             self.remove(name);
         }
@@ -164,7 +131,13 @@ impl Lab {
     }
 }
 
-/// Without a network unless a test asks for one.
-fn network(flags: &[&str]) -> &'static [&'static str] {
-    if flags.contains(&"--network") { &[] } else { &["--network", "none"] }
+impl Engine for Lab {
+    const REMOVE: &'static [&'static str] = &["rm", "--force", "--volumes"];
+    const MISSING: &'static str = MISSING;
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program("docker");
+        command.args(["--host", &self.socket()]).args(args).stdin(Stdio::null());
+        command
+    }
 }

@@ -1,6 +1,7 @@
 //! What the tests of the engines share: ground that is not the machine's, an image, answers of commands, and how a list
 //! of cases becomes a test program.
 
+pub(crate) mod common;
 mod ground;
 
 use std::{
@@ -36,6 +37,48 @@ pub(crate) fn run<L: Sync>(arguments: &Arguments, cases: &[Case<L>], lab: Option
         })
     };
     libtest_mimic::run(arguments, cases.iter().map(trial).collect())
+}
+
+/// An engine on ground of its own.
+pub(crate) trait Engine {
+    /// The command that removes a container, whatever it does.
+    const REMOVE: &'static [&'static str];
+    /// What to do where there is no such engine.
+    const MISSING: &'static str;
+
+    /// A command of the engine's.
+    fn command(&self, args: &[&str]) -> Command;
+
+    fn call(&self, args: &[&str]) -> Answer {
+        answer(self.command(args).output().expect(Self::MISSING))
+    }
+
+    /// Runs a script in a container that is gone afterwards.
+    fn run(&self, flags: &[&str], script: &str) -> Answer {
+        self.call(&[&["run", "--rm"], network(flags), flags, &["busybox", "sh", "-c", script]].concat())
+    }
+
+    /// A container that runs in the background.
+    #[track_caller]
+    fn start(&self, name: &str, flags: &[&str], script: &str) {
+        let first = ["run", "--detach", "--name", name];
+        self.call(&[&first, network(flags), flags, &["busybox", "sh", "-c", script]].concat()).ok();
+    }
+
+    #[track_caller]
+    fn inspect(&self, name: &str, what: &str) -> String {
+        self.call(&["inspect", "--format", &format!("{{{{{what}}}}}"), name]).ok().trim().to_owned()
+    }
+
+    #[track_caller]
+    fn remove(&self, name: &str) {
+        self.call(&[Self::REMOVE, &[name]].concat()).ok();
+    }
+}
+
+/// Without a network unless a test asks for one.
+fn network(flags: &[&str]) -> &'static [&'static str] {
+    if flags.iter().any(|flag| flag.starts_with("--network")) { &[] } else { &["--network", "none"] }
 }
 
 /// What an engine has said.

@@ -8,7 +8,7 @@ use std::{
 
 use nix::mount::{MntFlags, umount2};
 
-use crate::engine::{Answer, Ground, answer, eventually};
+use crate::engine::{Engine, Ground, eventually};
 
 /// What podman writes to besides its own directories; covered here.
 const COVERED: [&str; 4] = ["/run", "/var/lib/containers", "/var/lib/cni", "/etc/cni"];
@@ -30,7 +30,7 @@ impl Lab {
         let lab = Self { ground: Ground::of("podman") };
         lab.enter(&COVERED);
         lab.configure();
-        lab.podman(&["import", &lab.make_image(), "busybox"]).ok();
+        lab.call(&["import", &lab.make_image(), "busybox"]).ok();
         lab
     }
 
@@ -38,21 +38,6 @@ impl Lab {
     fn configure(&self) {
         let text = "[containers]\ndefault_ulimits = [\"nofile=512:1024\", \"nproc=1024:1024\"]\n";
         fs::write(self.directory.join("containers.conf"), text).unwrap();
-    }
-
-    /// A podman command up to its own arguments.
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("podman");
-        let path = |name: &str| self.directory.join(name);
-        command.arg("--root").arg(path("root")).arg("--runroot").arg(path("runroot")).arg("--tmpdir").arg(path("tmp"));
-        command.args(["--runtime", env!("CARGO_BIN_EXE_loment-runtime"), "--cgroup-manager", "cgroupfs"]);
-        command.args(["--events-backend", "file", "--log-level", "error"]);
-        // conmon writes its file `oom` into its working directory.
-        command.current_dir(&self.directory);
-        command.env("CONTAINERS_CONF", path("containers.conf")).env("HOME", &self.directory).env("TMPDIR", "/tmp");
-        let (verb, rest) = args.split_first().unwrap();
-        command.arg(verb).args(self.parent_of(verb, rest)).args(rest).stdin(Stdio::null());
-        command
     }
 
     /// Everything that makes a container makes its cgroup below this run's.
@@ -64,38 +49,10 @@ impl Lab {
         }
     }
 
-    pub(crate) fn podman(&self, args: &[&str]) -> Answer {
-        answer(self.command(args).output().expect("podman must be installed: scripts/install-deps"))
-    }
-
-    /// Runs a script in a container that is gone afterwards.
-    pub(crate) fn run(&self, flags: &[&str], script: &str) -> Answer {
-        let network =
-            if flags.iter().any(|flag| flag.starts_with("--network")) { &[][..] } else { &["--network", "none"] };
-        self.podman(&[&["run", "--rm"], network, flags, &["busybox", "sh", "-c", script]].concat())
-    }
-
-    /// A container that runs in the background.
-    #[track_caller]
-    pub(crate) fn start(&self, name: &str, flags: &[&str], script: &str) {
-        let first = ["run", "--detach", "--name", name, "--network", "none"];
-        self.podman(&[&first, flags, &["busybox", "sh", "-c", script]].concat()).ok();
-    }
-
-    #[track_caller]
-    pub(crate) fn inspect(&self, name: &str, what: &str) -> String {
-        self.podman(&["inspect", "--format", &format!("{{{{{what}}}}}"), name]).ok().trim().to_owned()
-    }
-
-    #[track_caller]
-    pub(crate) fn remove(&self, name: &str) {
-        self.podman(&["rm", "--force", "--time", "0", name]).ok();
-    }
-
     /// Everything that podman has made goes away; what has not is told.
     pub(crate) fn end(&self) {
-        self.podman(&["pod", "rm", "--all", "--force", "--time", "0"]).ok();
-        self.podman(&["rm", "--all", "--force", "--time", "0"]).ok();
+        self.call(&["pod", "rm", "--all", "--force", "--time", "0"]).ok();
+        self.call(&["rm", "--all", "--force", "--time", "0"]).ok();
         let containers = fs::read_dir("/run/loment").into_iter().flatten().flatten().count();
         eventually("the end of podman's monitors", || {
             let mine = self.directory.to_str().unwrap();
@@ -106,6 +63,25 @@ impl Lab {
         umount2(&self.directory, MntFlags::MNT_DETACH).unwrap();
         self.remove_directory();
         assert_eq!(containers, 0, "podman has deleted every container, and the runtime knows of none");
+    }
+}
+
+impl Engine for Lab {
+    const REMOVE: &'static [&'static str] = &["rm", "--force", "--time", "0"];
+    const MISSING: &'static str = "podman must be installed: scripts/install-deps";
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        let path = |name: &str| self.directory.join(name);
+        command.arg("--root").arg(path("root")).arg("--runroot").arg(path("runroot")).arg("--tmpdir").arg(path("tmp"));
+        command.args(["--runtime", env!("CARGO_BIN_EXE_loment-runtime"), "--cgroup-manager", "cgroupfs"]);
+        command.args(["--events-backend", "file", "--log-level", "error"]);
+        // conmon writes its file `oom` into its working directory.
+        command.current_dir(&self.directory);
+        command.env("CONTAINERS_CONF", path("containers.conf")).env("HOME", &self.directory).env("TMPDIR", "/tmp");
+        let (verb, rest) = args.split_first().unwrap();
+        command.arg(verb).args(self.parent_of(verb, rest)).args(rest).stdin(Stdio::null());
+        command
     }
 }
 

@@ -1,9 +1,9 @@
 //! How containers begin, go on and end.
 
-use std::{fs, process::Stdio};
+use std::fs;
 
 use crate::{
-    engine::{Case, answer, cases, eventually},
+    engine::{Case, Engine, answer, cases, common::many_start_at_once, eventually},
     lab::Lab,
 };
 
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case<Lab>] = cases![
 ];
 
 fn docker_uses_this_runtime(lab: &Lab) {
-    assert_eq!(lab.docker(&["info", "--format", "{{.DefaultRuntime}} {{.CgroupDriver}}"]).ok(), "loment cgroupfs\n");
+    assert_eq!(lab.call(&["info", "--format", "{{.DefaultRuntime}} {{.CgroupDriver}}"]).ok(), "loment cgroupfs\n");
     let before = lab.known();
     lab.start("ours", &[], "exec sleep 1000");
     assert_eq!(lab.inspect("ours", ".HostConfig.Runtime"), "loment");
@@ -43,14 +43,14 @@ fn docker_runs_a_program_and_tells_its_exit_status(lab: &Lab) {
 
 fn docker_knows_why_a_program_cannot_be_run(lab: &Lab) {
     for (program, status) in [("nope", 127), ("/nope", 127), ("/etc/passwd", 126), ("/etc", 126)] {
-        let answer = lab.docker(&["run", "--rm", "--network", "none", "busybox", program]);
+        let answer = lab.call(&["run", "--rm", "--network", "none", "busybox", program]);
         assert_eq!(answer.status, status, "{program}: {}", answer.err);
     }
     lab.start("why", &[], "exec sleep 1000");
     // docker 20.10 has one status for both.
-    let answer = lab.docker(&["exec", "why", "nope"]);
+    let answer = lab.call(&["exec", "why", "nope"]);
     assert!([126, 127].contains(&answer.status) && answer.out.contains("executable file not found"), "{answer:?}");
-    let answer = lab.docker(&["exec", "why", "/etc/passwd"]);
+    let answer = lab.call(&["exec", "why", "/etc/passwd"]);
     assert!(answer.status == 126 && answer.out.contains("permission denied"), "{answer:?}");
     lab.remove("why");
 }
@@ -58,30 +58,30 @@ fn docker_knows_why_a_program_cannot_be_run(lab: &Lab) {
 fn a_container_in_the_background_has_a_whole_life(lab: &Lab) {
     lab.start("life", &[], "trap 'exit 3' TERM; echo out; echo err >&2; while :; do sleep 0.05; done");
     eventually("its output", || {
-        let logs = lab.docker(&["logs", "life"]);
+        let logs = lab.call(&["logs", "life"]);
         (logs.out.as_str(), logs.err.as_str()) == ("out\n", "err\n")
     });
     assert_eq!(lab.inspect("life", ".State.Status"), "running");
     assert!(fs::exists(format!("/proc/{}", lab.inspect("life", ".State.Pid"))).unwrap());
-    assert!(lab.docker(&["ps", "--format", "{{.Names}}"]).ok().lines().any(|name| name == "life"));
-    assert!(lab.docker(&["top", "life", "-eo", "pid,args"]).ok().contains("trap"));
-    lab.docker(&["stop", "--time", "30", "life"]).ok();
+    assert!(lab.call(&["ps", "--format", "{{.Names}}"]).ok().lines().any(|name| name == "life"));
+    assert!(lab.call(&["top", "life", "-eo", "pid,args"]).ok().contains("trap"));
+    lab.call(&["stop", "--time", "30", "life"]).ok();
     assert_eq!(lab.inspect("life", ".State.ExitCode"), "3");
-    lab.docker(&["start", "life"]).ok();
-    lab.docker(&["kill", "life"]).ok();
-    assert_eq!(lab.docker(&["wait", "life"]).ok(), "137\n");
-    lab.docker(&["rm", "life"]).ok();
+    lab.call(&["start", "life"]).ok();
+    lab.call(&["kill", "life"]).ok();
+    assert_eq!(lab.call(&["wait", "life"]).ok(), "137\n");
+    lab.call(&["rm", "life"]).ok();
 }
 
 fn a_container_pauses(lab: &Lab) {
     lab.start("pause", &[], "exec sleep 1000");
-    lab.docker(&["pause", "pause"]).ok();
+    lab.call(&["pause", "pause"]).ok();
     assert_eq!(lab.inspect("pause", ".State.Status"), "paused");
-    let frozen = lab.docker(&["exec", "pause", "true"]);
+    let frozen = lab.call(&["exec", "pause", "true"]);
     assert!(frozen.status != 0 && frozen.err.contains("paused"), "{frozen:?}");
-    lab.docker(&["unpause", "pause"]).ok();
+    lab.call(&["unpause", "pause"]).ok();
     assert_eq!(lab.inspect("pause", ".State.Status"), "running");
-    assert_eq!(lab.docker(&["exec", "pause", "echo", "here"]).ok(), "here\n");
+    assert_eq!(lab.call(&["exec", "pause", "echo", "here"]).ok(), "here\n");
     lab.remove("pause");
 }
 
@@ -90,7 +90,7 @@ fn a_container_that_fails_is_started_again_as_often_as_allowed(lab: &Lab) {
     eventually("the last failure", || lab.inspect("retry", ".State.Status") == "exited");
     assert_eq!(lab.inspect("retry", ".RestartCount"), "2");
     assert_eq!(lab.inspect("retry", ".State.ExitCode"), "5");
-    assert_eq!(lab.docker(&["logs", "retry"]).ok(), "tried\n".repeat(3));
+    assert_eq!(lab.call(&["logs", "retry"]).ok(), "tried\n".repeat(3));
     lab.remove("retry");
 }
 
@@ -98,12 +98,12 @@ fn a_container_starts_again_with_its_files(lab: &Lab) {
     lab.start("again", &[], "exec sleep 1000");
     let (there, back) = (lab.directory.join("there"), lab.directory.join("back"));
     fs::write(&there, "copied\n").unwrap();
-    lab.docker(&["cp", there.to_str().unwrap(), "again:/tmp/file"]).ok();
+    lab.call(&["cp", there.to_str().unwrap(), "again:/tmp/file"]).ok();
     let pid = lab.inspect("again", ".State.Pid");
-    lab.docker(&["restart", "--time", "0", "again"]).ok();
+    lab.call(&["restart", "--time", "0", "again"]).ok();
     assert_ne!(lab.inspect("again", ".State.Pid"), pid);
-    assert_eq!(lab.docker(&["exec", "again", "cat", "/tmp/file"]).ok(), "copied\n");
-    lab.docker(&["cp", "again:/tmp/file", back.to_str().unwrap()]).ok();
+    assert_eq!(lab.call(&["exec", "again", "cat", "/tmp/file"]).ok(), "copied\n");
+    lab.call(&["cp", "again:/tmp/file", back.to_str().unwrap()]).ok();
     assert_eq!(fs::read_to_string(back).unwrap(), "copied\n");
     lab.remove("again");
 }
@@ -113,35 +113,17 @@ fn health_is_checked_by_an_exec(lab: &Lab) {
     lab.start("health", &flags, "exec sleep 1000");
     let becomes = |status| eventually(status, || lab.inspect("health", ".State.Health.Status") == status);
     becomes("unhealthy");
-    lab.docker(&["exec", "health", "touch", "/tmp/healthy"]).ok();
+    lab.call(&["exec", "health", "touch", "/tmp/healthy"]).ok();
     becomes("healthy");
     lab.remove("health");
 }
 
 fn what_happens_is_told_in_order(lab: &Lab) {
-    assert_eq!(lab.docker(&["run", "--name", "told", "--network", "none", "busybox", "sh", "-c", "exit 4"]).status, 4);
-    lab.docker(&["rm", "told"]).ok();
+    assert_eq!(lab.call(&["run", "--name", "told", "--network", "none", "busybox", "sh", "-c", "exit 4"]).status, 4);
+    lab.call(&["rm", "told"]).ok();
     let told = lab.events("told", "{{.Action}} {{.Actor.Attributes.exitCode}}");
     let kinds: Vec<_> = told.lines().map(|line| line.trim_end_matches(" <no value>")).collect();
     assert_eq!(kinds, ["create", "attach", "start", "die 4", "destroy"]);
-}
-
-fn many_containers_start_at_once(lab: &Lab) {
-    let names: Vec<_> = (0..8).map(|n| format!("many{n}")).collect();
-    let children: Vec<_> = names
-        .iter()
-        .map(|name| {
-            let args = ["run", "--detach", "--name", name, "busybox", "sleep", "1000"];
-            lab.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
-    for child in children {
-        answer(child.wait_with_output().unwrap()).ok();
-    }
-    for name in &names {
-        assert_eq!(lab.inspect(name, ".State.Status"), "running");
-        lab.remove(name);
-    }
 }
 
 fn an_image_is_built_in_containers(lab: &Lab) {
@@ -151,9 +133,9 @@ fn an_image_is_built_in_containers(lab: &Lab) {
     // The other builder runs runc by its name.
     let mut build = lab.command(&["build", "--network", "none", "--tag", "built", &directory]);
     answer(build.env("DOCKER_BUILDKIT", "0").output().unwrap()).ok();
-    let seen = lab.docker(&["run", "--rm", "--network", "none", "built", "cat", "/x", "/tmp/y"]).ok();
+    let seen = lab.call(&["run", "--rm", "--network", "none", "built", "cat", "/x", "/tmp/y"]).ok();
     assert_eq!(seen, "built\n5\n");
-    lab.docker(&["rmi", "built"]).ok();
+    lab.call(&["rmi", "built"]).ok();
 }
 
 fn a_container_outlives_the_daemon(lab: &Lab) {
@@ -163,8 +145,12 @@ fn a_container_outlives_the_daemon(lab: &Lab) {
     assert!(fs::exists(format!("/proc/{pid}")).unwrap());
     lab.start_daemon();
     assert_eq!(lab.inspect("outlives", ".State.Pid"), pid);
-    lab.docker(&["exec", "outlives", "touch", "/tmp/go"]).ok();
-    assert_eq!(lab.docker(&["wait", "outlives"]).ok(), "6\n");
-    assert_eq!(lab.docker(&["logs", "outlives"]).ok(), "gone\n");
+    lab.call(&["exec", "outlives", "touch", "/tmp/go"]).ok();
+    assert_eq!(lab.call(&["wait", "outlives"]).ok(), "6\n");
+    assert_eq!(lab.call(&["logs", "outlives"]).ok(), "gone\n");
     lab.remove("outlives");
+}
+
+fn many_containers_start_at_once(lab: &Lab) {
+    many_start_at_once(lab, 8, &[]);
 }

@@ -1,9 +1,14 @@
 //! Who a container's processes are, what they may do, and what they are connected to.
 
-use std::{io::Write, process::Stdio};
-
 use crate::{
-    engine::{Case, at_terminal, cases, eventually},
+    engine::{
+        Case, Engine, cases,
+        common::{
+            a_terminal_is_the_containers_own, an_exec_has_user_environment_and_directory, an_exec_may_have_a_terminal,
+            input_and_output_go_through,
+        },
+        eventually,
+    },
     lab::Lab,
 };
 
@@ -18,44 +23,6 @@ pub(super) const CASES: &[Case<Lab>] = cases![
     the_default_seccomp_profile_holds,
     dockers_init_is_the_first_process,
 ];
-
-fn an_exec_has_user_environment_and_directory(lab: &Lab) {
-    lab.start("exec", &["--user", "app"], "exec sleep 1000");
-    let flags = ["exec", "--user", "5:6", "--env", "A=b", "--workdir", "/etc", "exec"];
-    let script = "id -u; id -g; echo $A; pwd; exit 5";
-    let answer = lab.docker(&[&flags[..], &["sh", "-c", script]].concat());
-    assert_eq!((answer.status, answer.out.as_str()), (5, "5\n6\nb\n/etc\n"), "{}", answer.err);
-    assert_eq!(lab.docker(&["exec", "exec", "id", "-u"]).ok(), "1000\n");
-    lab.docker(&["exec", "--detach", "--user", "0", "exec", "sh", "-c", "echo x > /tmp/detached"]).ok();
-    eventually("the file", || lab.docker(&["exec", "exec", "cat", "/tmp/detached"]).out == "x\n");
-    lab.remove("exec");
-}
-
-fn input_and_output_go_through(lab: &Lab) {
-    let mut command = lab.command(&["run", "--rm", "--network", "none", "--interactive", "busybox", "cat"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let text = "0123456789abcdef".repeat(20_000);
-    let mut stdin = child.stdin.take().unwrap();
-    let input = text.clone();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.stdout == text.as_bytes(), "{} bytes came back", output.stdout.len());
-}
-
-fn a_terminal_is_the_containers_own(lab: &Lab) {
-    let program = ["busybox", "sh", "-c", "tty; test -t 0 && exit 4"];
-    let command = lab.command(&[&["run", "--rm", "--network", "none", "-it"], &program[..]].concat());
-    let (status, shown) = at_terminal(command);
-    assert!(status == Some(4) && shown.contains("/dev/pts/0"), "{status:?} {shown}");
-}
-
-fn an_exec_may_have_a_terminal(lab: &Lab) {
-    lab.start("tty", &["--tty"], "exec sleep 1000");
-    let (status, shown) = at_terminal(lab.command(&["exec", "-it", "tty", "sh", "-c", "tty; test -t 0 && exit 4"]));
-    assert!(status == Some(4) && shown.contains("/dev/pts/1"), "{status:?} {shown}");
-    lab.remove("tty");
-}
 
 fn who_the_process_is_and_what_it_may(lab: &Lab) {
     let flags = ["--user", "1000:7", "--group-add", "8", "--cap-drop", "all", "--cap-add", "net_admin"];
@@ -88,7 +55,7 @@ fn a_privileged_container_has_what_the_daemon_may_give(lab: &Lab) {
     let seen = lab.run(&["--privileged"], script).ok();
     check(seen.strip_suffix("mounted\n").unwrap());
     lab.start("privileged", &[], "exec sleep 1000");
-    check(&lab.docker(&["exec", "--privileged", "privileged", "grep", "CapEff:", "/proc/self/status"]).ok());
+    check(&lab.call(&["exec", "--privileged", "privileged", "grep", "CapEff:", "/proc/self/status"]).ok());
     lab.remove("privileged");
 }
 
@@ -109,12 +76,12 @@ fn the_default_seccomp_profile_holds(lab: &Lab) {
 fn dockers_init_is_the_first_process(lab: &Lab) {
     // The orphan's end is init's to see: without one it would stay a zombie of the shell's.
     lab.start("init", &["--init"], "sh -c 'sleep 0.1 & echo $! > /tmp/orphan'; exec sleep 1000");
-    assert_eq!(lab.docker(&["exec", "init", "cat", "/proc/1/comm"]).ok(), "docker-init\n");
+    assert_eq!(lab.call(&["exec", "init", "cat", "/proc/1/comm"]).ok(), "docker-init\n");
     eventually("the orphan's end", || {
         let script = "test -s /tmp/orphan && ! test -e /proc/$(cat /tmp/orphan)";
-        lab.docker(&["exec", "init", "sh", "-c", script]).status == 0
+        lab.call(&["exec", "init", "sh", "-c", script]).status == 0
     });
-    lab.docker(&["stop", "--time", "30", "init"]).ok();
+    lab.call(&["stop", "--time", "30", "init"]).ok();
     assert_eq!(lab.inspect("init", ".State.ExitCode"), "143");
     lab.remove("init");
 }

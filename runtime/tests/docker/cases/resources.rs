@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    engine::{Case, cases, eventually},
+    engine::{Case, Engine, cases, eventually},
     lab::Lab,
 };
 
@@ -38,7 +38,7 @@ fn a_volume_outlives_its_container(lab: &Lab) {
     let flags = ["--volume", "kept:/etc"];
     lab.run(&flags, "echo more >> /etc/group").ok();
     assert_eq!(lab.run(&flags, "tail -n 2 /etc/group").ok(), "app:x:1000:\nmore\n");
-    lab.docker(&["volume", "rm", "kept"]).ok();
+    lab.call(&["volume", "rm", "kept"]).ok();
 }
 
 fn a_device_is_there_and_may_be_used_as_said(lab: &Lab) {
@@ -58,8 +58,8 @@ fn limits_hold(lab: &Lab) {
 
 fn limits_change_while_a_container_runs(lab: &Lab) {
     lab.start("update", &["--memory", "64m", "--cpus", "0.5"], "exec sleep 1000");
-    lab.docker(&["update", "--memory", "48m", "--memory-swap", "48m", "--cpus", "0.25", "update"]).ok();
-    let seen = lab.docker(&["exec", "update", "sh", "-c", LIMITS]).ok();
+    lab.call(&["update", "--memory", "48m", "--memory-swap", "48m", "--cpus", "0.25", "update"]).ok();
+    let seen = lab.call(&["exec", "update", "sh", "-c", LIMITS]).ok();
     assert!(seen.starts_with("50331648\n25000"), "{seen}");
     lab.remove("update");
 }
@@ -68,7 +68,7 @@ fn usage_is_told(lab: &Lab) {
     lab.start("stats", &["--memory", "64m"], "sleep 1000 & exec sleep 1000");
     eventually("both processes", || {
         let format = "{{.PIDs}} {{.MemUsage}}";
-        let seen = lab.docker(&["stats", "--no-stream", "--format", format, "stats"]).ok();
+        let seen = lab.call(&["stats", "--no-stream", "--format", format, "stats"]).ok();
         seen.starts_with("2 ") && !seen.starts_with("2 0B") && seen.ends_with(" / 64MiB\n")
     });
     lab.remove("stats");
@@ -84,9 +84,9 @@ fn docker_learns_that_a_container_lacked_memory(lab: &Lab) {
     let script = "dd if=/dev/zero of=/dev/null bs=100M count=1; echo $?; while [ ! -e /go ]; do sleep 0.05; done";
     lab.start("oom", &["--memory", "20m", "--memory-swap", "20m"], script);
     eventually("the event", || lab.events("oom", "{{.Action}}").lines().any(|action| action == "oom"));
-    eventually("the status", || lab.docker(&["logs", "oom"]).ok() == "137\n");
-    lab.docker(&["exec", "oom", "touch", "/go"]).ok();
-    assert_eq!(lab.docker(&["wait", "oom"]).ok(), "0\n");
+    eventually("the status", || lab.call(&["logs", "oom"]).ok() == "137\n");
+    lab.call(&["exec", "oom", "touch", "/go"]).ok();
+    assert_eq!(lab.call(&["wait", "oom"]).ok(), "0\n");
     assert_eq!(lab.inspect("oom", ".State.OOMKilled"), "true");
     lab.remove("oom");
 }
