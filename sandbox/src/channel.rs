@@ -86,9 +86,7 @@ impl ParentEnd {
             answer => answer.map(drop).at("open the gate of", "the container's process"),
         }
     }
-}
 
-impl ParentEnd {
     /// Lets the child see that nobody listens any more.
     pub(crate) fn hang_up(&self) {
         // An error means that the child is gone.
@@ -108,12 +106,7 @@ impl ChildEnd {
         socket::send(self.0.as_fd(), &[BORN], Some(pidfd)).map(drop).at("report to", "the parent")
     }
 
-    /// The same end under another number.
-    pub(crate) fn moved(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
-    }
-
-    /// The end of a child whose gate is opened by another process than its maker.
+    /// The end of a child whose gate is opened by another process than its maker, or the same end under another number.
     pub(crate) fn over(connection: OwnedFd) -> Self {
         Self(connection)
     }

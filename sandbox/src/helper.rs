@@ -143,7 +143,7 @@ fn become_program(helper: &Helper<'_>, words: &Words, null: &OwnedFd, channel: &
     dup2_stdin(null).at("connect", what)?;
     dup2_stdout(output).at("connect", what)?;
     dup2_stderr(output).at("connect", what)?;
-    let channel = fd::pass(&helper.descriptors, channel.as_fd()).map(ChildEnd::moved).at("connect", what)?;
+    let channel = fd::pass(&helper.descriptors, channel.as_fd()).map(ChildEnd::over).at("connect", what)?;
     let Err(errno) = execve(&words.program, &words.arguments, &words.environment);
     // The end that the caller has is closed by now.
     channel.failed(&Error::os("execute", helper.program.display(), errno));

@@ -69,8 +69,8 @@ impl Drop for Process {
 
 /// Whether a `cgroupsPath` has the form that means a scope: `slice:prefix:name`.
 pub fn is_scope(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    !bytes.contains(&b'/') && bytes.iter().filter(|b| **b == b':').count() == 2
+    // One that systemd would not take is meant as a scope, too.
+    !matches!(Name::parse(path), Ok(None))
 }
 
 impl Errand {

@@ -171,9 +171,7 @@ impl FreshCgroup {
         let cgroup = self.cgroup.take().ok_or(Errno::ENOENT).at("use", "the container's cgroup")?;
         Ok((cgroup, std::mem::take(&mut self.bundle)))
     }
-}
 
-impl FreshCgroup {
     /// Removes it before it is dropped.
     pub(crate) fn take_back(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {

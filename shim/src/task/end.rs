@@ -38,8 +38,9 @@ impl Task {
             log::error!("watch container {}: {failure}", self.plan.id);
         }
         let exit = self.reap().await;
+        // Before anything is waited for: systemd removes a scope that is empty, and its counts with it.
+        let oom_killed = self.ended_for_memory(exit);
         if let Some(member) = self.plan.member.clone() {
-            let oom_killed = self.ended_for_memory(exit);
             let _turn = self.turn.lock().await;
             member.exited(exit, oom_killed);
             return;
@@ -48,7 +49,7 @@ impl Task {
         hand_over(&self.plan.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;
-        if self.ended_for_memory(exit) {
+        if oom_killed {
             self.publish_oom();
         }
         self.finish(exit);
