@@ -209,6 +209,8 @@ impl Place {
         let created = self.state()?.is_some();
         match self.adopt(layout)? {
             Some(adopted) if created => Ok(adopted),
+            // Its record goes first when it is deleted, and its directory next.
+            None if created => Err(self.is_missing()),
             _ => Err(Failure::new(format!("container {:?} is being created", self.id))),
         }
     }
