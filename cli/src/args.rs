@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -40,6 +41,8 @@ pub(crate) enum Verb {
     Create(Create),
     /// Show pods
     Get(Get),
+    /// Make pods anew that have lost their sandbox, by a reboot for example
+    Resume(crate::commands::resume::Resume),
     /// Print what a container has written
     Logs(Logs),
     /// Stop and remove pods
@@ -140,6 +143,15 @@ pub(crate) struct Create {
     /// How to print what was made
     #[arg(short, long)]
     pub(crate) output: Option<CreateOutput>,
+    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
+    /// [default: not at all]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) pull_retry: Option<Duration>,
+}
+
+/// A duration as Go writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,8 +1,8 @@
 //! A pod's files on the disk: made before its containers, removed after them.
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +10,7 @@ use nix::unistd::{Gid, chown};
 
 use crate::lower::layout::Layout;
 use crate::lower::volumes::{FileOf, Make};
+use crate::record;
 
 /// Makes the directories of a pod with these containers, and what its volumes need.
 pub(crate) fn make(layout: &Layout, containers: &[&str], volumes: &[Make]) -> anyhow::Result<()> {
@@ -40,13 +41,24 @@ impl NameLock {
         let locks = state.join("locks");
         directory(&locks, 0o700)?;
         let path = locks.join(format!("{namespace}_{name}"));
-        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(NameLock { path, _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+        loop {
+            let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+            match file.try_lock() {
+                // Who had it before has removed the file that was opened here: another one may be locked by now.
+                Ok(()) if !is_at(&file, &path) => drop(file),
+                Ok(()) => return Ok(Some(NameLock { path, _file: file })),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("lock {}", path.display()));
+                }
+            }
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(own), Ok(there)) if own == there)
 }
 
 impl Drop for NameLock {
@@ -62,16 +74,33 @@ pub(crate) fn write_hosts(layout: &Layout, text: &str) -> anyhow::Result<()> {
 }
 
 /// Removes everything that [`make`] made and what containers have left there. Nothing is left to do if it is gone.
+///
+/// The pod's record goes last: by it the rest is found if this is cut short.
 pub(crate) fn remove(directory: &Path, logs: &Path) -> anyhow::Result<()> {
-    for path in [directory, logs] {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("remove {}", path.display()));
-            }
-            _ => {}
+    remove_tree(logs)?;
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("read directory {}", directory.display())),
+        Ok(entries) => {
+            let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            paths.filter(|path| !path.ends_with(record::FILE)).try_for_each(|path| remove_tree(&path))?;
         }
     }
-    Ok(())
+    remove_tree(directory)
+}
+
+fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn make_volume(make: &Make) -> anyhow::Result<()> {
@@ -178,8 +207,6 @@ fn check_host_path(path: &Path, kind: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     /// A directory that goes with its owner.

@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod resume;
 pub(crate) mod stats;
 pub(crate) mod top;
 
