@@ -7,7 +7,7 @@
 //! | `manifest/` | a manifest file: read strictly, completed, validated |
 //! | `lower/` | a pod lowered to CRI, without touching anything |
 //! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
-//! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
+//! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `error` | how things are printed and named |
@@ -24,6 +24,7 @@ mod lower;
 mod manifest;
 mod pod;
 mod prometheus;
+mod record;
 mod resource;
 mod session;
 mod show;

@@ -13,6 +13,7 @@ use loment_shim::pod::{
 };
 use serde_json::Value;
 
+use crate::record;
 use crate::session::{Found, Session};
 
 /// The containerd namespace in which CRI keeps its pods.
@@ -123,6 +124,13 @@ pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()
     let Some(path) = mark(found).filter(|path| path.parent().is_some_and(std::path::Path::is_dir)) else {
         return Ok(());
     };
+    if !path.exists() {
+        // That a pod is to end is wanted anew, as a changed spec is. One whose record cannot be written ends all the same.
+        let _ = record::change(found, |pod| {
+            pod.metadata.generation = Some(pod.metadata.generation.unwrap_or(1).saturating_add(1));
+            Ok(())
+        });
+    }
     let grace = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
     let end = Timestamp::from_second(Timestamp::now().as_second().saturating_add(grace)).unwrap_or(Timestamp::MAX);
     fs::write(&path, end.to_string()).with_context(|| format!("write {}", path.display()))

@@ -8,8 +8,10 @@ use k8s_openapi::api::core::v1::Pod;
 use loment_cri::{Client, v1};
 
 use crate::args::Global;
+use crate::commands::note;
 use crate::error::Said;
 use crate::lower::{DIRECTORY, LOGS, MANIFEST, label};
+use crate::record;
 
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -27,7 +29,7 @@ pub(crate) struct Session {
 /// A pod that exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// As it was made: completed, without a status.
+    /// As it is now: completed, without a status.
     pub(crate) pod: Pod,
     pub(crate) sandbox: v1::PodSandbox,
 }
@@ -74,7 +76,7 @@ impl Session {
             let pod: Pod = serde_json::from_str(text)
                 .with_context(|| format!("read the manifest in annotation {MANIFEST} of sandbox {}", sandbox.id))?;
             if !found.iter().any(|other| other.pod.metadata.uid == pod.metadata.uid) {
-                found.push(Found { pod, sandbox });
+                found.push(Found { pod, sandbox }.with_record());
             }
         }
         Ok(found)
@@ -93,6 +95,21 @@ impl Session {
 }
 
 impl Found {
+    /// With the metadata and the spec of the pod's record. The annotation has them as they were at its creation, which
+    /// is better than nothing when the record cannot be read: such a pod can still be seen and deleted.
+    fn with_record(mut self) -> Self {
+        match self.directory().map(|directory| record::read(directory, self.uid())) {
+            Some(Ok(Some(pod))) => self.pod = pod,
+            Some(Err(error)) => note(&format!("Warning: pod {:?}: {error:#}", self.name())),
+            Some(Ok(None)) | None => {}
+        }
+        self
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        crate::lower::uid(&self.pod)
+    }
+
     pub(crate) fn name(&self) -> &str {
         crate::lower::name(&self.pod)
     }

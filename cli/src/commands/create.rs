@@ -18,7 +18,7 @@ use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
 use crate::manifest::{defaults, validate};
 use crate::session::Session;
-use crate::{cgroup, disk, host, pod, show};
+use crate::{cgroup, disk, host, pod, record, show};
 
 /// A pod that is about to be made.
 struct Planned {
@@ -131,6 +131,7 @@ fn stamp(pod: &mut Pod, node: &str) -> anyhow::Result<()> {
     }
     pod.metadata.uid = Some(new_uid(random_bytes()?));
     pod.metadata.creation_timestamp = Some(Time(now()));
+    record::stamp(pod);
     Ok(())
 }
 
@@ -198,6 +199,7 @@ async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
     disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
+    record::create(&plan.layout.directory, &plan.pod)?;
     let config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
     let linux = config.linux.clone().unwrap_or_default();
     cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
