@@ -120,7 +120,7 @@ impl Interruption {
     async fn came(&self) {
         let mut signal = self.signal.clone();
         if signal.wait_for(Option::is_some).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
