@@ -10,7 +10,6 @@ use nix::unistd::{Gid, chown};
 
 use crate::lower::layout::Layout;
 use crate::lower::volumes::{FileOf, Make};
-use crate::record;
 
 /// Makes the directories of a pod with these containers, and what its volumes need.
 pub(crate) fn make(layout: &Layout, containers: &[&str], volumes: &[Make]) -> anyhow::Result<()> {
@@ -73,29 +72,42 @@ pub(crate) fn write_hosts(layout: &Layout, text: &str) -> anyhow::Result<()> {
     write(&layout.hosts(), text.as_bytes(), 0o644)
 }
 
+/// What the directory of a pod is called as soon as it is nobody's.
+const REMOVED: &str = ".removed-";
+
 /// Removes everything that [`make`] made and what containers have left there. Nothing is left to do if it is gone.
 ///
-/// The pod's record goes last: by it the rest is found if this is cut short.
+/// The directory loses its name first: if this is cut short, the rest is nobody's, and [`sweep`] removes it.
 pub(crate) fn remove(directory: &Path, logs: &Path) -> anyhow::Result<()> {
     remove_tree(logs)?;
-    match fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("read directory {}", directory.display())),
-        Ok(entries) => {
-            let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-            paths.filter(|path| !path.ends_with(record::FILE)).try_for_each(|path| remove_tree(&path))?;
-        }
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let removed = directory.with_file_name(format!("{REMOVED}{name}"));
+    match fs::rename(directory, &removed) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("rename {} to {}", directory.display(), removed.display())),
+        Ok(()) => remove_tree(&removed),
     }
-    remove_tree(directory)
+}
+
+/// Removes what is left of directories whose removal was cut short.
+pub(crate) fn sweep(pods: &Path) -> anyhow::Result<()> {
+    let is_removed =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(REMOVED.as_bytes()));
+    entries(pods)?.iter().filter(|path| is_removed(path)).try_for_each(|path| remove_tree(path))
+}
+
+/// What is in a directory; nothing when there is none.
+pub(crate) fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let what = || format!("read directory {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(what)?,
+    };
+    entries.map(|entry| Ok(entry.with_context(what)?.path())).collect()
 }
 
 fn remove_tree(path: &Path) -> anyhow::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
+    match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", path.display()))
         }

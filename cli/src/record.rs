@@ -17,8 +17,7 @@ use crate::error::Said;
 use crate::lower;
 use crate::session::Found;
 
-/// Its name in the pod's directory.
-pub(crate) const FILE: &str = "pod.json";
+const FILE: &str = "pod.json";
 /// Where the next record is written before it takes the place of the one that is.
 const NEXT: &str = "pod.json.next";
 

@@ -5,11 +5,8 @@
 //! it, the next pod of its name takes its place, and `loment delete` removes it.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::v1;
 
@@ -17,7 +14,7 @@ use crate::args::Global;
 use crate::lower::layout::{Layout, text};
 use crate::lower::{self, DIRECTORY, LOGS};
 use crate::session::{Found, Session};
-use crate::{make, pod, record};
+use crate::{disk, make, pod, record};
 
 /// The file in a pod's directory that its shim makes when the pod begins.
 const BEGUN: &str = "begun";
@@ -61,6 +58,7 @@ pub(crate) async fn names(session: &Session, namespace: &str) -> anyhow::Result<
 /// there was anything.
 pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<bool> {
     let mut any = false;
+    disk::sweep(&session.global.state_dir.join("pods"))?;
     for found in session.unbegun(namespace, Some(name)).await? {
         make::unmake(session, &found.pod, &layout(session, &found.pod)).await?;
         any = true;
@@ -86,7 +84,7 @@ fn layout(session: &Session, pod: &Pod) -> Layout {
 /// and is in nobody's way, because its directory is named after its uid.
 fn records(global: &Global, wanted: impl Fn(&Pod, &Path) -> bool) -> anyhow::Result<Vec<Pod>> {
     let mut records = Vec::new();
-    for directory in directories(&global.state_dir.join("pods"))? {
+    for directory in disk::entries(&global.state_dir.join("pods"))? {
         let Some(uid) = directory.file_name().and_then(|name| name.to_str()) else { continue };
         if let Ok(Some(pod)) = record::read(&directory, uid)
             && wanted(&pod, &directory)
@@ -95,13 +93,4 @@ fn records(global: &Global, wanted: impl Fn(&Pod, &Path) -> bool) -> anyhow::Res
         }
     }
     Ok(records)
-}
-
-fn directories(parent: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let what = || format!("read directory {}", parent.display());
-    let entries = match fs::read_dir(parent) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.with_context(what)?,
-    };
-    entries.map(|entry| Ok(entry.with_context(what)?.path())).collect()
 }

@@ -28,6 +28,7 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod whole;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -37,14 +38,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs,
-    resources, seccomp, security, sharing, streams, supervised, users,
+    resources, seccomp, security, sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 4] = ["accounting", "command", "init", "supervised"];
+const BY_THE_SHIM: [&str; 5] = ["accounting", "command", "init", "supervised", "whole"];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -205,6 +206,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
+        whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
+        whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()
 }

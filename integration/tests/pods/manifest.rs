@@ -93,6 +93,14 @@ impl Manifest {
         self
     }
 
+    /// Adds something to a list of the pod's specification.
+    pub(crate) fn with(mut self, list: &str, value: Value) -> Self {
+        if let Some(list) = self.value["spec"][list].as_array_mut() {
+            list.push(value);
+        }
+        self
+    }
+
     /// Adds a volume: a directory of the node.
     pub(crate) fn volume(mut self, name: &str, path: &Path) -> Self {
         if let Some(volumes) = self.value["spec"]["volumes"].as_array_mut() {
