@@ -119,6 +119,13 @@ pub(crate) struct Bench {
     /// An image with `sleep` and `true` that is on this machine
     #[arg(long, default_value = "busybox")]
     pub(crate) image: String,
+    /// Instead: time a pod with so many init containers that end at once, beside `podman kube play`
+    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["handlers", "pod_network", "seccomp"],
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) init_chain: Option<u32>,
+    /// podman, with its flags
+    #[arg(long, default_value = "podman", value_delimiter = ' ', requires = "init_chain", value_name = "COMMAND")]
+    pub(crate) podman: Vec<String>,
     /// Pods with a network of their own: the CNI plugins are in the figures
     #[arg(long)]
     pub(crate) pod_network: bool,
