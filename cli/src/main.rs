@@ -14,22 +14,35 @@
 
 mod args;
 mod cgroup;
+mod changes;
+mod chart;
 mod commands;
 mod crilog;
+mod describe;
 mod disk;
 mod error;
+mod history;
 mod host;
+mod jsonpath;
 mod lives;
 mod lower;
 mod manifest;
+mod occurrences;
+mod output;
+mod pick;
 mod pod;
 mod prometheus;
 mod record;
 mod resource;
+mod selector;
 mod session;
 mod show;
+mod sorting;
 mod table;
+mod terminal;
+mod update;
 mod usage;
+mod view;
 
 use std::process::ExitCode;
 
@@ -73,6 +86,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Top(args) => commands::top::run(global, args).await,
             Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
+            Verb::Describe(args) => commands::describe::run(global, args).await,
+            Verb::Timeline(args) => commands::timeline::run(global, args).await,
+            Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
+            Verb::Label(args) => commands::annotate::label(global, args).await,
+            Verb::Wait(args) => commands::wait::run(global, args).await,
         }
     })
 }
