@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::annotate::{Annotate, Label};
+use crate::commands::describe::Describe;
+use crate::commands::events::Events;
+use crate::commands::get::Get;
+use crate::commands::timeline::Timeline;
+use crate::commands::wait::Wait;
+
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
 #[command(name = "loment", version, disable_help_subcommand = true)]
@@ -49,8 +56,18 @@ pub(crate) enum Verb {
     Delete(Delete),
     /// Run a command in a container
     Exec(Exec),
-    /// Print what has happened to a pod, with times
+    /// Show all that there is to know of a pod
+    Describe(Describe),
+    /// Show what has happened to pods
     Events(Events),
+    /// Draw what happened to a pod when; also to one that is gone
+    Timeline(Timeline),
+    /// Set and remove annotations of pods
+    Annotate(Annotate),
+    /// Set and remove labels of pods
+    Label(Label),
+    /// Wait until pods are as one wants them
+    Wait(Wait),
     /// Show what pods and their containers use, again and again on a terminal
     Top(Top),
     /// Print or serve what pods and their containers use, for machines that watch
@@ -169,30 +186,6 @@ pub(crate) enum CreateOutput {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Get {
-    /// "pods", "pod NAME ..." or "pod/NAME ..."
-    #[arg(value_name = "RESOURCE")]
-    pub(crate) what: Vec<String>,
-    /// How to print it
-    #[arg(short, long)]
-    pub(crate) output: Option<GetOutput>,
-    /// Pods of all namespaces
-    #[arg(short = 'A', long)]
-    pub(crate) all_namespaces: bool,
-    /// Leave the line with the names of the columns out
-    #[arg(long)]
-    pub(crate) no_headers: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GetOutput {
-    Wide,
-    Yaml,
-    Json,
-    Name,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// Pod, as in "web" or "pod/web"
     pub(crate) pod: String,
@@ -257,15 +250,6 @@ pub(crate) struct Exec {
     /// Program and its arguments, after "--"
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Events {
-    /// Pod, as in "web" or "pod/web"
-    pub(crate) pod: String,
-    /// Go on with what happens from now on, until the pod has finished
-    #[arg(short, long)]
-    pub(crate) follow: bool,
 }
 
 #[cfg(test)]

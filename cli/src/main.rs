@@ -16,26 +16,39 @@
 
 mod args;
 mod cgroup;
+mod changes;
+mod chart;
 mod commands;
 mod crilog;
+mod describe;
 mod disk;
 mod error;
+mod history;
 mod host;
+mod jsonpath;
 mod lives;
 mod lower;
 mod make;
 mod manifest;
+mod occurrences;
+mod output;
+mod pick;
 mod pod;
 mod progress;
 mod prometheus;
 mod record;
 mod remains;
 mod resource;
+mod selector;
 mod session;
 mod show;
+mod sorting;
 mod sources;
 mod table;
+mod terminal;
+mod update;
 mod usage;
+mod view;
 
 use std::process::ExitCode;
 
@@ -80,6 +93,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Top(args) => commands::top::run(global, args).await,
             Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
+            Verb::Describe(args) => commands::describe::run(global, args).await,
+            Verb::Timeline(args) => commands::timeline::run(global, args).await,
+            Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
+            Verb::Label(args) => commands::annotate::label(global, args).await,
+            Verb::Wait(args) => commands::wait::run(global, args).await,
         }
     })
 }

@@ -16,7 +16,7 @@ use crate::{record, remains};
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// What a verb works with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) client: Client,
     /// Socket of containerd.

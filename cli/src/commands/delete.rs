@@ -11,7 +11,7 @@ use crate::args::{Delete, Global};
 use crate::error::{ExitWith, Said, lines_of};
 use crate::lower::{self, layout::Layout};
 use crate::session::{Found, Session};
-use crate::{cgroup, disk, pod, remains, resource};
+use crate::{cgroup, disk, history, pod, remains, resource};
 
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -168,6 +168,9 @@ async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Resul
     if !found.is_lost() {
         if grace != Grace::Force {
             stop(session, found, grace).await;
+        }
+        if let Err(error) = history::keep(session, found).await {
+            note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
         }
         session.client.stop_pod_sandbox(&found.sandbox.id).await?;
         session.client.remove_pod_sandbox(&found.sandbox.id).await?;

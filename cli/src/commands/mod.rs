@@ -1,8 +1,10 @@
 //! One file for each verb.
 
+pub(crate) mod annotate;
 pub(crate) mod bench;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod describe;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod get;
@@ -10,7 +12,9 @@ pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod resume;
 pub(crate) mod stats;
+pub(crate) mod timeline;
 pub(crate) mod top;
+pub(crate) mod wait;
 
 use std::io::{Read as _, Write as _};
 
