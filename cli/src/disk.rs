@@ -218,14 +218,14 @@ fn check_host_path(path: &Path, kind: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A directory that goes with its owner.
-    struct Scratch(PathBuf);
+    pub(crate) struct Scratch(pub(crate) PathBuf);
 
     impl Scratch {
-        fn new(test: &str) -> Self {
+        pub(crate) fn new(test: &str) -> Self {
             let path = std::env::temp_dir().join(format!("loment-{test}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Scratch(path)

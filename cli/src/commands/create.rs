@@ -10,13 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{images, note, print, read_manifest};
-use crate::args::{Create, CreateOutput, Global};
+use super::{images, note, print};
+use crate::args::{Create, CreateOutput, Filenames, Global};
 use crate::error::Said;
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources};
 use crate::make::{self, Plan};
-use crate::manifest::{defaults, validate};
+use crate::manifest::{files, validate::Rules};
 use crate::session::Session;
 use crate::{disk, host, record, remains, show};
 
@@ -27,18 +27,18 @@ struct Planned {
 }
 
 pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
-    let made = create(global, &args.files, args.pull_retry).await?;
+    let made = create(global, &args.filenames, args.pull_retry).await?;
     made.iter().try_for_each(|pod| print(&shown(pod, args.output)?))
 }
 
 /// Makes the pods of these files and starts them: all, or none. Answers with them as they were made.
 pub(crate) async fn create(
     global: &Global,
-    files: &[String],
+    filenames: &Filenames,
     pull_retry: Option<Duration>,
 ) -> anyhow::Result<Vec<Pod>> {
     let host = host::read();
-    let planned = plan(global, files, &host)?;
+    let planned = plan(global, filenames, &host)?;
     let interruption = Interruption::listen()?;
     let session = Session::open(global).await?;
     let _names = take_names(global, &planned)?;
@@ -142,44 +142,26 @@ fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
 }
 
 /// Reads, completes and validates the pods of all files. What is wrong in any of them is reported at once.
-fn plan(global: &Global, files: &[String], host: &Host) -> anyhow::Result<Vec<Planned>> {
+fn plan(global: &Global, given: &Filenames, host: &Host) -> anyhow::Result<Vec<Planned>> {
+    let mut objects = files::read_all(given)?;
+    let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &given.allowed_unsafe_sysctls };
+    let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    let file = given.files.join(", ");
     let mut planned: Vec<Planned> = Vec::new();
-    let mut refused = Vec::new();
-    for file in files {
-        let objects = read_manifest(file)?;
-        for mut pod in objects.pods {
-            defaults::complete(&mut pod, global.namespace.as_deref().unwrap_or("default"));
-            match validate::validate(&pod, &global.runtime_handler) {
-                Ok(warnings) => warnings.iter().for_each(|warning| note(&format!("Warning: {warning}"))),
-                Err(Said(lines)) => refused.extend(lines),
-            }
-            refused.extend(other_namespace(&pod, global.namespace.as_deref()));
-            stamp(&mut pod, &host.name)?;
-            if planned.iter().any(|other| same_name(&other.plan.pod, &pod)) {
-                refused.push(already_exists(file, &pod));
-            }
-            let sources = Sources::of(lower::namespace(&pod), &objects.config_maps, &objects.secrets);
-            let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
-            planned.push(Planned { plan: Plan { pod, sources, layout, attempt: 0 }, file: file.clone() });
+    for mut pod in objects.pods {
+        stamp(&mut pod, &host.name)?;
+        if planned.iter().any(|other| same_name(&other.plan.pod, &pod)) {
+            return Err(Said::one(already_exists(&file, &pod)).into());
         }
-    }
-    if !refused.is_empty() {
-        return Err(Said(refused).into());
+        let sources = Sources::of(lower::namespace(&pod), &objects.config_maps, &objects.secrets);
+        let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
+        planned.push(Planned { plan: Plan { pod, sources, layout, attempt: 0 }, file: file.clone() });
     }
     if planned.is_empty() {
-        return Err(Said::one(format!("error: {} holds no pod", files.join(", "))).into());
+        return Err(Said::one(format!("error: {file} holds no pod")).into());
     }
     Ok(planned)
-}
-
-fn other_namespace(pod: &Pod, flag: Option<&str>) -> Option<String> {
-    let (own, flag) = (lower::namespace(pod), flag?);
-    (own != flag).then(|| {
-        format!(
-            "error: the namespace from the provided object {own:?} does not match the namespace {flag:?}. You must pass \
-             '--namespace={own}' to perform this operation."
-        )
-    })
 }
 
 fn same_name(a: &Pod, b: &Pod) -> bool {

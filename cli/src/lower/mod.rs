@@ -30,6 +30,9 @@ pub(crate) const LOGS: &str = "io.loment.pod.logs";
 /// Annotation of a container: its name in the manifest.
 pub(crate) const CONTAINER_NAME: &str = "io.loment.container.name";
 
+/// Where an object that is missing should be.
+const WHERE: &str = "put it in the same file or give it with --configmap";
+
 /// Labels by which a kubelet, crictl and this program find a pod and its containers.
 pub(crate) mod label {
     pub(crate) const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -53,8 +56,14 @@ pub(crate) struct Host {
     pub(crate) processors: i64,
     /// Bytes of memory.
     pub(crate) memory: i64,
+    /// Bytes of disk below the directories of pods.
+    pub(crate) storage: i64,
     /// Whether cgroup v2 carries all controllers.
     pub(crate) unified: bool,
+    /// Whether memory may be swapped out.
+    pub(crate) swap: bool,
+    /// Sizes in bytes of the huge pages that there are any of.
+    pub(crate) huge_pages: Vec<i64>,
 }
 
 /// The ConfigMaps and Secrets that a pod may refer to.

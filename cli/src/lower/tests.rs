@@ -29,7 +29,7 @@ fn host() -> Host {
         hosts: "127.0.0.1 localhost\n".into(),
         processors: 2,
         memory: 1 << 30,
-        unified: false,
+        ..Host::default()
     }
 }
 
