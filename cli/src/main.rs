@@ -9,6 +9,7 @@
 //! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
+//! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `error` | how things are printed and named |
 
@@ -27,7 +28,10 @@ mod prometheus;
 mod resource;
 mod session;
 mod show;
+mod streams;
 mod table;
+mod target;
+mod terminal;
 mod usage;
 
 use std::process::ExitCode;
