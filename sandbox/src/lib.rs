@@ -14,6 +14,7 @@ pub mod lifecycle;
 mod listener;
 mod namespace;
 mod netlink;
+pub mod network;
 mod plan;
 pub mod process;
 mod ready;
