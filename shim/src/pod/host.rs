@@ -145,6 +145,7 @@ impl Host {
                 }
             }
             Action::Record(entry) => self.record(entry),
+            action => log::warn!("pod: this shim cannot do {action:?}"),
         }
     }
 
@@ -288,6 +289,6 @@ impl Member {
     /// An attempt has ended.
     pub(crate) fn exited(&self, exit: Exit, oom_killed: bool) {
         self.host.change(self.id, |slot| slot.oom_killed = oom_killed);
-        self.tell(Event::Exited { container: self.id, code: exit.code, oom_killed });
+        self.tell(Event::Exited { container: self.id, code: exit.code, oom_killed, message: None });
     }
 }
