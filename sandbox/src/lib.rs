@@ -4,6 +4,7 @@ mod channel;
 pub mod checkpoint;
 mod child;
 pub mod container;
+pub mod disk;
 pub mod errand;
 pub mod error;
 pub mod gate;
