@@ -21,6 +21,8 @@ pub(super) enum Course {
     On,
     /// All of them end, to begin again.
     Again,
+    /// All of them end, but this one is still needed.
+    Lingering,
     /// All of them end.
     Over,
 }
@@ -233,9 +235,9 @@ impl ContainerState {
                 self.note(log, Moment::RestartLimit { restarts: self.attempt });
                 Next::End
             }
-            Decision::All => Next::All,
+            Decision::All if course == Course::On => Next::All,
             Decision::Again if self.successor => Next::Adopt,
-            Decision::Again => Next::Again,
+            Decision::Again | Decision::All => Next::Again,
         }
     }
 

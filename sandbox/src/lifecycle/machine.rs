@@ -81,7 +81,7 @@ impl Machine {
         match self.course() {
             Course::On => self.start_containers(),
             Course::Again => {}
-            Course::Over => self.stop_containers(),
+            Course::Lingering | Course::Over => self.stop_containers(),
         }
         self.advance_endings();
         self.report();
@@ -135,7 +135,7 @@ impl Machine {
     }
 
     fn with(&mut self, id: ContainerId, event: &str, act: impl FnOnce(&mut ContainerState, Course, &mut Log)) {
-        let course = if self.outlives_stop(id.0) { Course::On } else { self.course() };
+        let course = if self.outlives_stop(id.0) { Course::Lingering } else { self.course() };
         match self.containers.get_mut(id.0) {
             Some(container) => act(container, course, &mut self.log),
             None => self.log.note(None, 0, Moment::Unexpected { event: format!("{event} of an unknown container") }),
@@ -306,8 +306,9 @@ impl Machine {
         let places = || self.containers.iter().enumerate();
         let wakes = |place: usize, container: &ContainerState| match self.course() {
             Course::On => container.wakes(place <= self.turn),
-            Course::Over if self.outlives_stop(place) => container.wakes(true),
-            Course::Again | Course::Over => None,
+            Course::Again => None,
+            Course::Lingering | Course::Over if self.outlives_stop(place) => container.wakes(true),
+            Course::Lingering | Course::Over => None,
         };
         let running = self.containers.iter().filter_map(ContainerState::next);
         let waiting = places().filter_map(|(place, container)| wakes(place, container));

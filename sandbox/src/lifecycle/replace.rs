@@ -23,7 +23,7 @@ impl ContainerState {
         self.dismiss(log);
         self.successor = true;
         let ended = self.stage == Stage::Ended && course != Course::Again;
-        if ended || self.killed.is_some() || course == Course::Over {
+        if ended || self.killed.is_some() || matches!(course, Course::Lingering | Course::Over) {
             return self.dismiss(log);
         }
         self.adopt_if_idle(log);

@@ -36,7 +36,7 @@ enum Purpose {
 /// How far a new sandbox is.
 #[derive(Debug)]
 enum Renewal {
-    /// Containers are still in the old one.
+    /// Containers may still be in the old one.
     Vacating,
     Asked,
     Failed {
@@ -137,18 +137,16 @@ impl Machine {
                 let trigger = *trigger;
                 self.begin_anew(Some(trigger));
             }
-            Purpose::Sandbox(renewal) if containers.iter().all(vacated) => {
-                let due = match renewal {
-                    Renewal::Vacating => true,
-                    Renewal::Asked => false,
-                    Renewal::Failed { retry } => *retry <= now,
-                };
-                if due {
+            Purpose::Sandbox(renewal) => {
+                if matches!(renewal, Renewal::Failed { retry } if *retry <= now) {
+                    *renewal = Renewal::Vacating;
+                }
+                if matches!(renewal, Renewal::Vacating) && containers.iter().all(vacated) {
                     *renewal = Renewal::Asked;
                     log.act(Action::RenewSandbox);
                 }
             }
-            _ => {}
+            Purpose::RestartAll { .. } => {}
         }
     }
 
