@@ -101,7 +101,7 @@ impl Machine {
             Event::Created { container } => self.with(container, "Created", |c, _, log| c.created(log)),
             Event::Armed { container } => self.with(container, "Armed", |c, _, log| c.arm(log)),
             Event::Replaced { container } => {
-                self.with(container, "Replaced", |c, course, log| c.replaced(course, log));
+                self.with(container, "Replaced", ContainerState::replaced);
             }
             Event::Opened { container } => self.with(container, "Opened", |c, _, log| c.opened(log)),
             Event::Ready { container } => self.with(container, "Ready", |c, _, log| c.ready(log)),
