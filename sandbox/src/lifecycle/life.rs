@@ -270,8 +270,8 @@ impl ContainerState {
         self.end(code, log);
     }
 
-    /// Tells its end, if it has come and was not told. `withhold`: it may have to run again; only a client that has
-    /// asked for its end is told.
+    /// Tells its end, if it has come and was not told. `withhold`: it may have to run again, so that nobody is told but
+    /// a client that has asked for its end.
     pub(super) fn report(&mut self, withhold: bool, log: &mut Log) {
         if let (Stage::Ended, false, Some(code)) = (self.stage, self.reported, self.code)
             && (!withhold || self.awaited)

@@ -101,7 +101,7 @@ impl Machine {
             Event::Created { container } => self.with(container, "Created", |c, _, log| c.created(log)),
             Event::Armed { container } => self.with(container, "Armed", |c, _, log| c.arm(log)),
             Event::Replaced { container } => {
-                self.with(container, "Replaced", |c, course, log| c.replaced(course, log));
+                self.with(container, "Replaced", ContainerState::replaced);
             }
             Event::Opened { container } => self.with(container, "Opened", |c, _, log| c.opened(log)),
             Event::Ready { container } => self.with(container, "Ready", |c, _, log| c.ready(log)),
@@ -269,11 +269,12 @@ impl Machine {
         self.course() == Course::On || stop::has_turn(&self.containers, place)
     }
 
-    /// Tells the ends that have come. In a pod whose containers may all be started again, none is told before the pod
-    /// ends: containerd has no way back from there.
+    /// Tells the ends that have come, but not that of a container which may have to run again, by a rule or in a new
+    /// sandbox, as long as the pod lives: containerd forgets what has ended, and has no way back from there.
     fn report(&mut self) {
-        let withhold = self.stop.is_none() && self.spec.may_restart_all();
+        let (goes_on, all) = (self.stop.is_none(), self.spec.may_restart_all());
         for container in &mut self.containers {
+            let withhold = goes_on && (all || container.may_run_in_new_sandbox());
             container.report(withhold, &mut self.log);
         }
     }

@@ -167,7 +167,7 @@ impl Machine {
 
 impl ContainerState {
     fn begin_anew(&mut self, new_sandbox: bool, trigger: bool, log: &mut Log) {
-        let is_done = self.killed.is_some() || (new_sandbox && self.is_done());
+        let is_done = self.killed.is_some() || self.reported || (new_sandbox && self.is_done());
         if self.stage == Stage::Absent || (self.stage == Stage::Ended && is_done) {
             return;
         }
@@ -196,10 +196,16 @@ impl ContainerState {
         }
     }
 
+    /// Whether it is run again, ended or not, when the pod needs a new sandbox.
+    pub(super) fn may_run_in_new_sandbox(&self) -> bool {
+        self.terms.policy != RestartPolicy::Never && !self.is_done()
+    }
+
     /// Whether it is an app container that has succeeded and whose policy restarts failures only.
     pub(super) fn is_done(&self) -> bool {
-        self.kind() == Kind::App
-            && self.has_succeeded()
-            && restart::policy(&self.spec, self.terms.policy) == RestartPolicy::OnFailure
+        self.skipped
+            || self.kind() == Kind::App
+                && self.has_succeeded()
+                && restart::policy(&self.spec, self.terms.policy) == RestartPolicy::OnFailure
     }
 }

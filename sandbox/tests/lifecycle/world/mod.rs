@@ -70,11 +70,17 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(spec: PodSpec) -> Self {
         let now = Time::from_nanos(1_000_000_000);
-        let ids: Vec<_> = spec.all().map(|(id, _)| id).collect();
-        let kinds = spec.all().map(|(_, container)| container.kind).collect();
-        let seen = vec![Seen::new(); ids.len()];
+        Self::of(Machine::new(spec, now), now)
+    }
+
+    /// A world with a machine that may be at the end or the beginning of a pod's second life.
+    pub(crate) fn of(machine: Machine, now: Time) -> Self {
+        let ids: Vec<_> = machine.spec().all().map(|(id, _)| id).collect();
+        let kinds = machine.spec().all().map(|(_, container)| container.kind).collect();
+        let first = machine.containers().iter().map(loment_sandbox::lifecycle::ContainerState::attempt);
+        let seen = first.map(Seen::new).collect();
         Self {
-            machine: Machine::new(spec, now),
+            machine,
             now,
             ids,
             kinds,

@@ -59,11 +59,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(attempts: u32) -> Self {
         Self {
             process: Process::None,
             created: false,
-            attempts: 0,
+            attempts,
             started: false,
             passed: false,
             succeeded: false,
