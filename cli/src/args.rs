@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::exec::Exec;
+use crate::commands::{cp::Cp, exec::Exec, port_forward::PortForward};
 
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
@@ -48,6 +48,10 @@ pub(crate) enum Verb {
     Delete(Delete),
     /// Run a command in a container
     Exec(Exec),
+    /// Copy files into a container or out of it
+    Cp(Cp),
+    /// Make ports of a pod reachable on this machine
+    PortForward(PortForward),
     /// Print what has happened to a pod, with times
     Events(Events),
     /// Show what pods and their containers use, again and again on a terminal

@@ -10,15 +10,20 @@
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
+//! | `forward/` | ports of a pod on this machine |
+//! | `copy/` | files into and out of a container |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
-//! | `show`, `table`, `resource`, `error` | how things are printed and named |
+//! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
 mod cgroup;
 mod commands;
+mod copy;
 mod crilog;
 mod disk;
+mod duration;
 mod error;
+mod forward;
 mod host;
 mod lives;
 mod lower;
@@ -72,6 +77,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Logs(args) => commands::logs::run(global, args).await,
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
+            Verb::Cp(args) => commands::cp::run(global, args).await,
+            Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
             Verb::Top(args) => commands::top::run(global, args).await,
             Verb::Stats(args) => commands::stats::run(global, args).await,

@@ -1,5 +1,7 @@
 //! The container that a verb opens a stream to.
 
+use std::time::{Duration, Instant};
+
 use anyhow::bail;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
@@ -8,6 +10,9 @@ use crate::commands::{choose_container, note_default};
 use crate::lower;
 use crate::pod;
 use crate::session::{Found, Session};
+
+/// How long one question for news may wait for an answer.
+const NEWS: Duration = Duration::from_secs(30);
 
 /// A container that runs.
 #[derive(Debug)]
@@ -46,6 +51,21 @@ pub(crate) async fn running(
     }
 }
 
+/// Waits until the pod has come to a phase behind Pending, for a time, and returns the phase that it then has.
+pub(crate) async fn until_running(session: &Session, found: &Found, limit: Duration) -> anyhow::Result<String> {
+    let deadline = Instant::now() + limit;
+    let mut news = pod::watch(session, found).await?;
+    loop {
+        let status = pod::status(session, found).await?;
+        let phase = status["phase"].as_str().unwrap_or("Unknown").to_owned();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if phase != "Pending" || left.is_zero() {
+            return Ok(phase);
+        }
+        news.next(left.min(NEWS)).await?;
+    }
+}
+
 /// The container that is meant, in the words that kubectl has where it opens a stream.
 fn choose(pod: &Pod, named: Option<&str>, quiet: bool) -> anyhow::Result<String> {
     if let Some(name) = named
@@ -61,7 +81,7 @@ fn choose(pod: &Pod, named: Option<&str>, quiet: bool) -> anyhow::Result<String>
 }
 
 /// The phase of a pod that has ended.
-fn completed(status: &Value) -> Option<&str> {
+pub(crate) fn completed(status: &Value) -> Option<&str> {
     status["phase"].as_str().filter(|phase| ["Succeeded", "Failed"].contains(phase))
 }
 

@@ -10,7 +10,9 @@ mod pods {
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod command_cp;
     pub(crate) mod command_exec;
+    pub(crate) mod command_forward;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
@@ -38,15 +40,16 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    accounting, attacks, checkpoint, command, command_exec, ctr, errors, exec, foreign, hooks, init, isolation,
-    lifecycle, logs, resources, seccomp, security, sharing, streams, supervised, users,
+    accounting, attacks, checkpoint, command, command_cp, command_exec, command_forward, ctr, errors, exec, foreign,
+    hooks, init, isolation, lifecycle, logs, resources, seccomp, security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 5] = ["accounting", "command", "command_exec", "init", "supervised"];
+const BY_THE_SHIM: [&str; 7] =
+    ["accounting", "command", "command_cp", "command_exec", "command_forward", "init", "supervised"];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -96,6 +99,12 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        command_cp::a_tree_comes_back_as_it_went,
+        command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
+        command_cp::what_is_read_only_for_the_container_is_not_written,
+        command_cp::no_link_leads_out_of_the_container_or_of_the_directory_that_was_named,
+        command_cp::a_link_that_comes_and_goes_leads_nowhere,
+        command_cp::an_image_without_any_tool_is_copied_to_and_from,
         command_exec::a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_the_terminal_back,
         command_exec::gigabytes_go_through_unchanged,
         command_exec::what_is_written_last_is_not_lost_and_the_exit_code_is_told,
@@ -104,6 +113,11 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_exec::a_reader_that_goes_away_ends_the_process,
         command_exec::an_interrupt_reaches_the_process_and_ends_the_command,
         command_exec::what_cannot_be_executed_is_refused_in_kubectls_words,
+        command_forward::the_web_server_of_the_manifest_is_reached_at_8080,
+        command_forward::a_session_survives_refusals_resets_and_restarts,
+        command_forward::who_has_only_finished_writing_gets_all_of_the_answer,
+        command_forward::ports_have_names_and_datagrams_find_their_way_back,
+        command_forward::a_pod_that_does_not_run_yet_is_waited_for,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 pub(crate) mod bench;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod events;
@@ -8,6 +9,7 @@ pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod port_forward;
 pub(crate) mod stats;
 pub(crate) mod top;
 
