@@ -14,10 +14,14 @@ use loment_shim::pod::{
 };
 use serde_json::Value;
 
+use crate::record;
 use crate::session::{Found, Session};
 
 /// The containerd namespace in which CRI keeps its pods.
 const CONTAINERD_NAMESPACE: &str = "k8s.io";
+
+/// The file in a pod's directory that says when it will be gone.
+pub(crate) const DELETION: &str = "deletion-timestamp";
 
 /// Something that happened to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,12 @@ pub(crate) async fn status(session: &Session, found: &Found) -> anyhow::Result<V
     serde_json::from_str(&answer.status).context("read the status that the shim tells")
 }
 
+/// Tells the shim of a pod that the pod has been made: it begins.
+pub(crate) async fn start(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<()> {
+    let answer = connect_to(session, pod, sandbox).await?.start().await;
+    answer.with_context(|| format!("tell the shim of pod {pod:?} to start it"))
+}
+
 /// Stops the pod's containers in the order that the pod's lifecycle prescribes, within the grace (`None`: what the pod
 /// says). Returns when all have ended.
 pub(crate) async fn terminate(session: &Session, found: &Found, grace: Option<Duration>) -> anyhow::Result<()> {
@@ -143,11 +153,18 @@ pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()
     let Some(path) = mark(found).filter(|path| path.parent().is_some_and(std::path::Path::is_dir)) else {
         return Ok(());
     };
+    if !path.exists() {
+        // That a pod is to end is wanted anew, as a changed spec is. One whose record cannot be written ends all the same.
+        let _ = record::change(found, |pod| {
+            pod.metadata.generation = Some(pod.metadata.generation.unwrap_or(1).saturating_add(1));
+            Ok(())
+        });
+    }
     let grace = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
     let end = Timestamp::from_second(Timestamp::now().as_second().saturating_add(grace)).unwrap_or(Timestamp::MAX);
     fs::write(&path, end.to_string()).with_context(|| format!("write {}", path.display()))
 }
 
 fn mark(found: &Found) -> Option<PathBuf> {
-    Some(found.directory()?.join("deletion-timestamp"))
+    Some(found.directory()?.join(DELETION))
 }

@@ -1,4 +1,4 @@
-//! The user's terminal: handed over to a program in a container, and got back.
+//! The user's terminal: what is known of it; handed over to a program in a container, and got back.
 
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -69,4 +69,15 @@ pub(crate) fn allowed(stdin: bool, tty: bool, quiet: bool) -> bool {
         crate::commands::note("Unable to use a TTY - input is not a terminal or the right kind of file");
     }
     is_one
+}
+
+/// How many columns standard output has; nothing when it is no terminal or one that does not know.
+pub(crate) fn columns() -> Option<usize> {
+    let (width, _) = loment_sys::terminal::size(std::io::stdout().as_fd()).ok()?;
+    Some(usize::from(width)).filter(|width| *width > 0)
+}
+
+/// Whether colours are wanted on standard output: on a terminal, unless `NO_COLOR` is set (no-color.org).
+pub(crate) fn has_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -102,14 +102,14 @@ impl<'a> Loment<'a> {
         let what = format!("pod {pod} to be {phase}");
         let status = self.until(pod, &what, |status| status["phase"] == phase || ended(status)).await?;
         if status["phase"] != phase {
-            bail!("wait for {what}: it ended as {status}\n{}", self.ok(&["events", pod]).await?);
+            bail!("wait for {what}: it ended as {status}\n{}", self.ok(&["events", pod, "--timeline"]).await?);
         }
         Ok(status)
     }
 
     /// What has happened to the pod and its containers, without the times: `app started`, `app exited with code 1`.
     pub async fn story(&self, pod: &str) -> Result<Vec<String>> {
-        let text = self.ok(&["events", pod]).await?;
+        let text = self.ok(&["events", pod, "--timeline"]).await?;
         // A line: time of the day, time since the pod's start, who, what.
         let line = |line: &str| line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
         Ok(text.lines().map(line).collect())

@@ -6,10 +6,12 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod command_attach;
     pub(crate) mod command_cp;
     pub(crate) mod command_exec;
     pub(crate) mod command_forward;
@@ -32,6 +34,7 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod whole;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -40,16 +43,27 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    accounting, attacks, checkpoint, command, command_cp, command_exec, command_forward, ctr, errors, exec, foreign,
-    hooks, init, isolation, lifecycle, logs, resources, seccomp, security, sharing, streams, supervised, users,
+    acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
+    ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp, security, sharing,
+    streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 7] =
-    ["accounting", "command", "command_cp", "command_exec", "command_forward", "init", "supervised"];
+const BY_THE_SHIM: &[&str] = &[
+    "acceptance",
+    "accounting",
+    "command",
+    "command_attach",
+    "command_cp",
+    "command_exec",
+    "command_forward",
+    "init",
+    "supervised",
+    "whole",
+];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -65,6 +79,15 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        acceptance::an_init_container_before_a_sidecar_fails,
+        acceptance::an_init_container_after_a_sidecar_fails,
+        acceptance::a_sidecar_runs_for_ever_and_the_pod_completes_without_it,
+        acceptance::a_sidecar_ends_well_repeatedly,
+        acceptance::a_sidecar_fails_repeatedly,
+        acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
+        acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
+        acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
@@ -99,6 +122,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        command_attach::an_attached_user_sees_every_attempt_from_its_first_word,
+        command_attach::what_is_typed_reaches_the_container_and_has_an_end,
+        command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
         command_cp::a_tree_comes_back_as_it_went,
         command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
         command_cp::what_is_read_only_for_the_container_is_not_written,
@@ -229,6 +255,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
+        whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
+        whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()
 }

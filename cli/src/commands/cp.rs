@@ -18,8 +18,9 @@ use crate::copy::place::{Place, Root, kind, named};
 use crate::copy::spec::{self, Direction};
 use crate::copy::write::{Rules, Target};
 use crate::copy::{Item, ON_THEIR_WAY, read, write};
+use crate::pod;
 use crate::session::Session;
-use crate::{pod, target};
+use crate::target::{self, Demand};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -81,7 +82,7 @@ async fn within(
     let global = Global { namespace: namespace.or_else(|| global.namespace.clone()), ..global.clone() };
     let session = Session::open(&global).await?;
     let found = session.pod(pod).await?;
-    let target = target::running(&session, found, args.container.as_deref(), false, "exec into").await?;
+    let target = target::find(&session, found, args.container.as_deref(), false, "exec into", Demand::Running).await?;
     let shim = pod::tasks(&session, &target.found).await?;
     let enclosure = Enclosure::of(&shim, &target.id).await?;
     let Plan { read, write } = plan(&enclosure)?;
