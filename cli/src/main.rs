@@ -15,7 +15,7 @@
 //! | `channels` | containerd's streaming server, by WebSocket |
 //! | `forward/` | ports of a pod on this machine |
 //! | `copy/` | files into and out of a container |
-//! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
+//! | `crilog`, `lives`, `logprint` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
@@ -35,6 +35,7 @@ mod history;
 mod host;
 mod jsonpath;
 mod lives;
+mod logprint;
 mod lower;
 mod make;
 mod manifest;

@@ -15,6 +15,7 @@ mod pods {
     pub(crate) mod command_cp;
     pub(crate) mod command_exec;
     pub(crate) mod command_forward;
+    pub(crate) mod command_logs;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
@@ -44,8 +45,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp, security, sharing,
-    streams, supervised, users, whole,
+    command_logs, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp, security,
+    sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
@@ -60,6 +61,7 @@ const BY_THE_SHIM: &[&str] = &[
     "command_cp",
     "command_exec",
     "command_forward",
+    "command_logs",
     "init",
     "supervised",
     "whole",
@@ -122,7 +124,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
-        command_attach::an_attached_user_sees_every_attempt_from_its_first_word,
+        command_attach::who_attaches_before_a_container_runs_sees_all_of_its_attempts,
         command_attach::what_is_typed_reaches_the_container_and_has_an_end,
         command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
         command_cp::a_tree_comes_back_as_it_went,
@@ -144,6 +146,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_forward::who_has_only_finished_writing_gets_all_of_the_answer,
         command_forward::ports_have_names_and_datagrams_find_their_way_back,
         command_forward::a_pod_that_does_not_run_yet_is_waited_for,
+        command_logs::lines_are_chosen_by_attempt_time_number_and_bytes,
+        command_logs::a_followed_log_goes_on_through_restarts_and_files_and_ends_with_the_pod,
+        command_logs::all_containers_of_selected_pods_are_shown_with_their_origin,
+        command_logs::a_container_without_a_log_is_told_of_in_kubectls_words,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
