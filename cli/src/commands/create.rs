@@ -150,13 +150,19 @@ async fn check(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result
     if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
         return Err(Said::one(already_exists(&plan.file, &plan.pod)).into());
     }
-    lower_all(plan, &Addresses::default(), host)?;
-    volumes::make(&plan.pod, &plan.layout, &plan.sources)?;
+    let addresses = Addresses::default();
+    lower_all(plan, &addresses, host)?;
+    volumes::make(scope(plan, &addresses, host), &plan.layout)?;
+    volumes::pins(scope(plan, &addresses, host), &plan.layout)?;
     Ok(())
 }
 
+fn scope<'a>(plan: &'a Planned, addresses: &'a Addresses, host: &'a Host) -> Scope<'a> {
+    Scope { pod: &plan.pod, sources: &plan.sources, addresses, host }
+}
+
 fn lower_all(plan: &Planned, addresses: &Addresses, host: &Host) -> anyhow::Result<Vec<v1::ContainerConfig>> {
-    let scope = Scope { pod: &plan.pod, sources: &plan.sources, addresses, host };
+    let scope = scope(plan, addresses, host);
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let configs = lower::containers(spec).map(|container| container::config(scope, container, &plan.layout));
     configs.collect::<Result<_, _>>().context("CreateContainerConfigError")
@@ -179,7 +185,8 @@ async fn make_all(session: &Session, planned: &[Planned], host: &Host) -> anyhow
 async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<()> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
+    let made = volumes::make(scope(plan, &Addresses::default(), host), &plan.layout)?;
+    disk::make(&plan.layout, &names, &made)?;
     let config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
     let linux = config.linux.clone().unwrap_or_default();
     cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
@@ -190,6 +197,7 @@ async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<
     };
     let addresses = addresses(session, &id, spec.host_network == Some(true), host).await?;
     disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
+    disk::pin(&volumes::pins(scope(plan, &addresses, host), &plan.layout)?)?;
     let mut created = Vec::new();
     for container in lower_all(plan, &addresses, host)? {
         created.push(session.client.create_container(&id, container, config.clone()).await?);

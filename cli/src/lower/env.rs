@@ -131,7 +131,7 @@ fn key_value(
 }
 
 /// A field of the pod; validation has made sure that it is one of the known ones.
-fn field_value(scope: Scope<'_>, path: &str) -> String {
+pub(super) fn field_value(scope: Scope<'_>, path: &str) -> String {
     let meta = &scope.pod.metadata;
     if let Some((map, key)) = subscript(path) {
         let entries = if map == "labels" { &meta.labels } else { &meta.annotations };
