@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_cri::v1;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{images, note, print};
+use super::{features, image_volumes, images, note, print};
 use crate::args::{Create, CreateOutput, Filenames, Global};
 use crate::error::Said;
 use crate::lower::env::{Addresses, Scope};
@@ -150,6 +150,7 @@ async fn check(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result
     if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
         return Err(Said::one(already_exists(&plan.file, &plan.pod)).into());
     }
+    features::check(session, &plan.pod).await?;
     let addresses = Addresses::default();
     lower_all(plan, &addresses, host)?;
     volumes::make(scope(plan, &addresses, host), &plan.layout)?;
@@ -187,6 +188,7 @@ async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
     let made = volumes::make(scope(plan, &Addresses::default(), host), &plan.layout)?;
     disk::make(&plan.layout, &names, &made)?;
+    image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;
     let config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
     let linux = config.linux.clone().unwrap_or_default();
     cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
@@ -241,6 +243,7 @@ async fn undo(session: &Session, plan: &Planned) -> anyhow::Result<()> {
         session.client.remove_pod_sandbox(&sandbox.id).await?;
     }
     cgroup::remove(&sandbox::cgroup(&plan.pod))?;
+    image_volumes::release(&session.client, &plan.layout.directory).await?;
     disk::remove(&plan.layout.directory, &plan.layout.logs)
 }
 

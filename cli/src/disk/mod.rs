@@ -66,6 +66,24 @@ pub(crate) fn write_hosts(layout: &Layout, text: &str) -> anyhow::Result<()> {
     write(&layout.hosts(), text.as_bytes(), 0o644)
 }
 
+/// Makes a directory of the pod's own, which nobody else has to reach.
+pub(crate) fn make_directory(path: &Path) -> anyhow::Result<()> {
+    directory(path, 0o700)
+}
+
+/// Mounts an image's files read-only as the snapshotter says, in a volume that is there.
+pub(crate) fn mount_view(at: &Path, kind: &str, source: &str, options: &[String]) -> anyhow::Result<()> {
+    if mounts::is_mounted(at)? {
+        return Ok(());
+    }
+    mounts::view(at, kind, source, options)
+}
+
+/// Unmounts everything below the pod's directory.
+pub(crate) fn unmount(directory: &Path) -> anyhow::Result<()> {
+    mounts::unmount_below(directory)
+}
+
 /// Keeps hold of the parts of volumes that containers mount alone.
 pub(crate) fn pin(pins: &[Pin]) -> anyhow::Result<()> {
     pins.iter().try_for_each(pins::make)

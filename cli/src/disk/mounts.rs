@@ -33,6 +33,21 @@ fn file_system(kind: &str, at: &Path, options: &str) -> Result<(), Errno> {
     mount(Some(kind), at, Some(kind), flags, Some(options))
 }
 
+/// A read-only view of an image: an overlay of its layers, or the directory of its only one.
+pub(super) fn view(at: &Path, kind: &str, source: &str, options: &[String]) -> anyhow::Result<()> {
+    let what = || format!("mount {kind} {source} ({}) on {}", options.join(","), at.display());
+    let data: Vec<&str> =
+        options.iter().map(String::as_str).filter(|option| !matches!(*option, "ro" | "bind" | "rbind")).collect();
+    let none: Option<&str> = None;
+    if kind == "bind" {
+        mount(Some(source), at, none, MsFlags::MS_BIND, none).with_context(what)?;
+        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        return mount(none, at, none, again, none).with_context(what);
+    }
+    let data = data.join(",");
+    mount(Some(source), at, Some(kind), MsFlags::MS_RDONLY, Some(data.as_str())).with_context(what)
+}
+
 /// Whether something is mounted at this very place.
 pub(super) fn is_mounted(at: &Path) -> anyhow::Result<bool> {
     let Ok(at) = at.canonicalize() else { return Ok(false) };
