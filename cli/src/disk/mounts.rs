@@ -66,6 +66,15 @@ pub(super) fn unmount_below(directory: &Path) -> anyhow::Result<()> {
         if found.is_empty() {
             return Ok(());
         }
+        // A part of a volume shares what is mounted below it with the machine's own mount: unmounted here, it would go
+        // there too.
+        for at in &found {
+            let none: Option<&str> = None;
+            match mount(none, at, none, MsFlags::MS_PRIVATE, none) {
+                Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+                Err(error) => return Err(error).with_context(|| format!("make the mount {} private", at.display())),
+            }
+        }
         for at in found.iter().rev() {
             match umount2(at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
                 // One that went with the mount that it was on.

@@ -166,6 +166,24 @@ mod tests {
     }
 
     #[test]
+    fn v6_what_the_machine_has_mounted_below_a_part_outlives_it() {
+        let scratch = volume("outlives");
+        // A mount that is shared, as those of a machine with systemd are.
+        mounts::tmpfs(&scratch.0.join("v"), 0o777, 0).unwrap();
+        let none: Option<&str> = None;
+        nix::mount::mount(none, &scratch.0.join("v"), none, nix::mount::MsFlags::MS_SHARED, none).unwrap();
+        let below = scratch.0.join("v/below");
+        fs::create_dir(&below).unwrap();
+        mounts::tmpfs(&below, 0o777, 0).unwrap();
+        make(&pin(&scratch, "")).unwrap();
+        assert!(mounts::is_mounted(&scratch.0.join("pins/0/below")).unwrap());
+        mounts::unmount_below(&scratch.0.join("pins")).unwrap();
+        assert!(mounts::is_mounted(&below).unwrap(), "the machine has lost its mount");
+        assert!(!mounts::is_mounted(&scratch.0.join("pins/0")).unwrap());
+        mounts::unmount_below(&scratch.0).unwrap();
+    }
+
+    #[test]
     fn v6_nothing_is_written_below_a_recursive_read_only_mount() {
         let scratch = volume("recursive");
         let below = scratch.0.join("v/below");

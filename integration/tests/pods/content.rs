@@ -167,7 +167,7 @@ pub(crate) async fn s11_a_sidecar_is_not_killed_before_the_app(node: &Node<'_>) 
         "scores",
         &format!(
             "initContainers: [{}]",
-            container("side", &format!("{score}; exec sleep 1000"), "restartPolicy: Always")
+            container("side", &format!("{score}; {}", manifest::RUNS), "restartPolicy: Always")
         ),
         &[container("app", score, "resources: {requests: {memory: 500Mi}}")],
     );

@@ -31,8 +31,7 @@ pub(crate) async fn v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_s
         &[looks(script, "{name: disk, mountPath: /disk}, {name: memory, mountPath: /memory}")],
     );
     let said = output_of(node, "empty", &text).await?;
-    let looked = "777:0\n777:0\n1\n";
-    let expected = format!("{looked}{looked}/disk:\nseen\n\n/memory:\nseen\nNo space left on device\n");
+    let expected = "777:0\n777:0\n1\n/disk:\nseen\n\n/memory:\nseen\nNo space left on device\n";
     ensure!(said == expected, "it says {said:?}");
     Ok(())
 }
@@ -63,7 +62,7 @@ const OBJECTS: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndat
                        Secret\nmetadata: {name: s}\nstringData: {p: secret}\n---\n";
 
 pub(crate) async fn v3_keys_are_files_behind_one_link_that_nobody_writes_to(node: &Node<'_>) -> Result<()> {
-    let script = "cd /c; readlink a ..data/../a; cat a d/x; stat -Lc %a a d/x; cd /s; cat p; stat -Lc %a p; touch /c/new 2>&1 | \
+    let script = "cd /c; readlink a; cat a d/x; stat -Lc %a a d/x; cd /s; cat p; stat -Lc %a p; touch /c/new 2>&1 | \
                   grep -o Read-only; touch /s/new 2>&1 | grep -o Read-only; grep -c ' /s tmpfs ' /proc/mounts; grep -c ' /c \
                   tmpfs ' /proc/mounts; ls -A /c | grep -c '^[.][.]20'";
     let text = pod(
@@ -73,7 +72,7 @@ pub(crate) async fn v3_keys_are_files_behind_one_link_that_nobody_writes_to(node
         &[looks(script, "{name: c, mountPath: /c}, {name: s, mountPath: /s}, {name: o, mountPath: /o}")],
     );
     let said = output_of(node, "keys", &format!("{OBJECTS}{text}")).await?;
-    let expected = "..data/a\n..data/a\nonetwo644\n600\nsecret400\nRead-only\nRead-only\n1\n0\n1\n";
+    let expected = "..data/a\nonetwo644\n600\nsecret400\nRead-only\nRead-only\n1\n0\n1\n";
     ensure!(said == expected, "it says {said:?}");
     let said = Loment::new(node.lab).refused(&["create", "-f", "-"], &text).await?;
     ensure!(said.contains("volume \"c\": configmap \"c\" not found"), "create says {said:?}");
@@ -182,7 +181,7 @@ pub(crate) async fn v7_an_image_is_a_read_only_volume(node: &Node<'_>) -> Result
     let said = output_of(node, "image", &text).await?;
     let page = "<h1>http-go</h1><p>An offline stand-in, served by busybox.</p>\n";
     ensure!(said == format!("{page}{page}Read-only\n"), "it says {said:?}");
-    let snapshots = node.lab.ctr_output(&["-n", "k8s.io", "snapshots", "list"], b"").await?;
+    let snapshots = node.lab.ctr_output(&["snapshots", "list"], b"").await?;
     let left = String::from_utf8_lossy(&snapshots.stdout).contains("loment-");
     ensure!(snapshots.status.success() && !left, "a view of the image is left: {snapshots:?}");
     let missing = text.replace("gasbugs/http-go:latest", "gasbugs/none:1").replace("IfNotPresent}", "Never}");
