@@ -15,7 +15,7 @@ use crate::args::{Create, CreateOutput, Filenames, Global};
 use crate::error::Said;
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
+use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, volumes};
 use crate::manifest::{files, validate::Rules};
 use crate::session::Session;
 use crate::{cgroup, disk, host, pod, show};
@@ -151,10 +151,14 @@ async fn check(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result
         return Err(Said::one(already_exists(&plan.file, &plan.pod)).into());
     }
     features::check(session, &plan.pod).await?;
-    let addresses = Addresses::default();
-    lower_all(plan, &addresses, host)?;
-    volumes::make(scope(plan, &addresses, host), &plan.layout)?;
-    volumes::pins(scope(plan, &addresses, host), &plan.layout)?;
+    let missing = lower::missing(scope(plan, &Addresses::default(), host), &plan.layout);
+    if !missing.is_empty() {
+        let name = lower::name(&plan.pod);
+        return Err(Said(missing.iter().map(|missing| format!("error: pod {name:?}: {missing}")).collect()).into());
+    }
+    let spec = plan.pod.spec.clone().unwrap_or_default();
+    let left_out = dns::left_out(&spec, &host.resolv_conf);
+    left_out.iter().for_each(|text| note(&format!("Warning: {text}")));
     Ok(())
 }
 

@@ -118,6 +118,17 @@ impl Sources {
     }
 }
 
+/// Everything that a pod refers to and is not there, each as the event of a kubelet calls the failure.
+pub(crate) fn missing(scope: env::Scope<'_>, layout: &layout::Layout) -> Vec<String> {
+    let spec = scope.pod.spec.clone().unwrap_or_default();
+    let of_containers = containers(&spec).flat_map(|container| env::resolve_all(scope, container).1);
+    let of_containers = of_containers.map(|missing| format!("CreateContainerConfigError: {missing}"));
+    let of_volumes = volumes::missing(scope, layout).into_iter().map(|missing| format!("FailedMount: {missing}"));
+    let mut all: Vec<String> = of_containers.chain(of_volumes).collect();
+    all.dedup();
+    all
+}
+
 /// The containers of a pod in the order in which they start: init containers and sidecars, then the apps.
 pub(crate) fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
