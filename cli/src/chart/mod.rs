@@ -80,7 +80,9 @@ impl Chart {
     pub(crate) fn of(pod: &Pod, steps: &[Happening], now: Option<Timestamp>) -> Self {
         let last = steps.last().map_or(0.0, seconds);
         let end = match (now, steps.first()) {
-            (Some(now), Some(first)) => last.max(seconds(first) + now.duration_since(first.at).as_secs_f64()),
+            (Some(now), Some(first)) if !is_over(steps) => {
+                last.max(seconds(first) + now.duration_since(first.at).as_secs_f64())
+            }
             _ => last,
         };
         let spec = pod.spec.clone().unwrap_or_default();
@@ -150,6 +152,12 @@ fn length(seconds: f64) -> String {
         }
         _ => table::age(i64::try_from(length.as_secs()).unwrap_or(i64::MAX)),
     }
+}
+
+/// Whether the pod has come to its last phase.
+fn is_over(steps: &[Happening]) -> bool {
+    let phase = steps.iter().rfind(|step| step.reason == "PhaseChanged").map(|step| step.message.as_str());
+    phase.is_some_and(|phase| phase.ends_with("Succeeded") || phase.ends_with("Failed"))
 }
 
 fn phases(steps: &[Happening], end: f64) -> Vec<Span> {
