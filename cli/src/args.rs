@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -47,6 +48,8 @@ pub(crate) enum Verb {
     Create(Create),
     /// Show pods
     Get(Get),
+    /// Make pods anew that have lost their sandbox, by a reboot for example
+    Resume(crate::commands::resume::Resume),
     /// Print what a container has written
     Logs(Logs),
     /// Stop and remove pods
@@ -133,6 +136,13 @@ pub(crate) struct Bench {
     /// An image with `sleep` and `true` that is on this machine
     #[arg(long, default_value = "busybox")]
     pub(crate) image: String,
+    /// Instead: time a pod with so many init containers that end at once, beside `podman kube play`
+    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["handlers", "pod_network", "seccomp"],
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) init_chain: Option<u32>,
+    /// podman, with its flags
+    #[arg(long, default_value = "podman", value_delimiter = ' ', requires = "init_chain", value_name = "COMMAND")]
+    pub(crate) podman: Vec<String>,
     /// Pods with a network of their own: the CNI plugins are in the figures
     #[arg(long)]
     pub(crate) pod_network: bool,
@@ -149,14 +159,36 @@ pub(crate) enum BenchOutput {
     Json,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// Manifest in YAML or JSON; "-" reads from standard input
+/// The manifests that a verb makes or changes pods of.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Filenames {
+    /// Manifest in YAML or JSON, or a directory with such files; "-" reads from standard input
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub(crate) files: Vec<String>,
+    /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
+    #[arg(long = "configmap", value_name = "FILE")]
+    pub(crate) configmaps: Vec<String>,
+    /// Kernel parameters beyond the safe ones that the pods may set, as in "net.core.somaxconn" or "kernel.msg*"
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) filenames: Filenames,
     /// How to print what was made
     #[arg(short, long)]
     pub(crate) output: Option<CreateOutput>,
+    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
+    /// [default: not at all]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) pull_retry: Option<Duration>,
+}
+
+/// A duration as Go writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -8,6 +8,8 @@
 //! | `lower/` | a pod lowered to CRI, without touching anything |
 //! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
 //! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
+//! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
+//! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `error` | how things are printed and named |
@@ -26,18 +28,22 @@ mod host;
 mod jsonpath;
 mod lives;
 mod lower;
+mod make;
 mod manifest;
 mod occurrences;
 mod output;
 mod pick;
 mod pod;
+mod progress;
 mod prometheus;
 mod record;
+mod remains;
 mod resource;
 mod selector;
 mod session;
 mod show;
 mod sorting;
+mod sources;
 mod table;
 mod terminal;
 mod update;
@@ -83,6 +89,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
+            Verb::Resume(args) => commands::resume::run(global, args).await,
             Verb::Top(args) => commands::top::run(global, args).await,
             Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,

@@ -19,6 +19,9 @@ use crate::session::{Found, Session};
 /// The containerd namespace in which CRI keeps its pods.
 const CONTAINERD_NAMESPACE: &str = "k8s.io";
 
+/// The file in a pod's directory that says when it will be gone.
+pub(crate) const DELETION: &str = "deletion-timestamp";
+
 /// Something that happened to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Happening {
@@ -80,6 +83,12 @@ pub(crate) async fn status(session: &Session, found: &Found) -> anyhow::Result<V
     serde_json::from_str(&answer.status).context("read the status that the shim tells")
 }
 
+/// Tells the shim of a pod that the pod has been made: it begins.
+pub(crate) async fn start(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<()> {
+    let answer = connect_to(session, pod, sandbox).await?.start().await;
+    answer.with_context(|| format!("tell the shim of pod {pod:?} to start it"))
+}
+
 /// Stops the pod's containers in the order that the pod's lifecycle prescribes, within the grace (`None`: what the pod
 /// says). Returns when all have ended.
 pub(crate) async fn terminate(session: &Session, found: &Found, grace: Option<Duration>) -> anyhow::Result<()> {
@@ -137,5 +146,5 @@ pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()
 }
 
 fn mark(found: &Found) -> Option<PathBuf> {
-    Some(found.directory()?.join("deletion-timestamp"))
+    Some(found.directory()?.join(DELETION))
 }

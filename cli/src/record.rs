@@ -29,7 +29,8 @@ pub(crate) fn stamp(pod: &mut Pod) {
 
 /// Writes the first record of a pod into its directory, which exists.
 pub(crate) fn create(directory: &Path, pod: &Pod) -> anyhow::Result<()> {
-    write(directory, pod)
+    // After a crash of the machine there may be none of it; the pod is not made then either.
+    write(directory, pod, |_| Ok(()))
 }
 
 /// The record in a pod's directory; nothing when there is none.
@@ -74,7 +75,8 @@ pub(crate) fn change(found: &Found, change: impl FnOnce(&mut Pod) -> anyhow::Res
         pod.metadata.generation = pod.metadata.generation.map(|generation| generation.saturating_add(1));
     }
     pod.metadata.resource_version = Some(next_version(before.metadata.resource_version.as_deref()));
-    write(directory, &pod)?;
+    // Synced before it takes the old one's place: after a crash there is one of the two, never an empty file.
+    write(directory, &pod, File::sync_all)?;
     Ok(pod)
 }
 
@@ -83,12 +85,11 @@ fn next_version(version: Option<&str>) -> String {
     number.saturating_add(1).to_string()
 }
 
-fn write(directory: &Path, pod: &Pod) -> anyhow::Result<()> {
+fn write(directory: &Path, pod: &Pod, settle: fn(&File) -> std::io::Result<()>) -> anyhow::Result<()> {
     let next = directory.join(NEXT);
     let text = serde_json::to_vec(pod).context("write the pod as JSON")?;
     let written = File::options().write(true).create(true).truncate(true).mode(0o600).open(&next);
-    // Synced before it takes the old one's place: after a crash there is one of the two, never an empty file.
-    let written = written.and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()));
+    let written = written.and_then(|mut file| file.write_all(&text).and_then(|()| settle(&file)));
     written.with_context(|| format!("write {}", next.display()))?;
     let path = directory.join(FILE);
     fs::rename(&next, &path).with_context(|| format!("rename {} to {}", next.display(), path.display()))

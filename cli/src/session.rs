@@ -11,7 +11,7 @@ use crate::args::Global;
 use crate::commands::note;
 use crate::error::Said;
 use crate::lower::{DIRECTORY, LOGS, MANIFEST, label};
-use crate::record;
+use crate::{record, remains};
 
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -45,6 +45,16 @@ impl Session {
         Ok(Session { client, address, namespace, global: global.clone() })
     }
 
+    /// Pods of a namespace, of one name or of all, that have not begun: see [`crate::remains`].
+    pub(crate) async fn unbegun(&self, namespace: &str, name: Option<&str>) -> anyhow::Result<Vec<Found>> {
+        let name = name.map(|name| (label::POD_NAME, name));
+        let selector = name.into_iter().chain([(label::POD_NAMESPACE, namespace)]);
+        let selector = selector.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut pods = self.sandboxes(selector).await?;
+        pods.retain(|found| !remains::has_begun(found));
+        Ok(pods)
+    }
+
     /// The pods of a namespace, or of all, by name.
     pub(crate) async fn pods(&self, namespace: Option<&str>) -> anyhow::Result<Vec<Found>> {
         let selector = namespace.map(|name| (label::POD_NAMESPACE.to_owned(), name.to_owned()));
@@ -65,8 +75,24 @@ impl Session {
         Ok(self.select(selector).await?.into_iter().next())
     }
 
-    /// Pods that carry a manifest; of several sandboxes of one pod, the latest.
+    /// Pods that have begun; with those that have lost their sandbox.
     async fn select(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
+        let lost = remains::lost(&self.global, |pod| {
+            let labels = crate::lower::sandbox::labels(pod);
+            label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        })?;
+        let mut pods = self.sandboxes(label_selector).await?;
+        pods.retain(remains::has_begun);
+        for found in lost {
+            if !pods.iter().any(|other| other.uid() == found.uid()) {
+                pods.push(found);
+            }
+        }
+        Ok(pods)
+    }
+
+    /// Pods that carry a manifest; of several sandboxes of one pod, the latest.
+    async fn sandboxes(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
         let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
         let mut sandboxes = self.client.list_pod_sandboxes(Some(filter)).await?;
         sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
@@ -84,6 +110,9 @@ impl Session {
 
     /// A container of a pod, the latest one if it was made more than once.
     pub(crate) async fn container(&self, found: &Found, name: &str) -> anyhow::Result<Option<v1::Container>> {
+        if found.is_lost() {
+            return Ok(None);
+        }
         let filter = v1::ContainerFilter {
             pod_sandbox_id: found.sandbox.id.clone(),
             label_selector: HashMap::from([(label::CONTAINER_NAME.to_owned(), name.to_owned())]),
@@ -108,6 +137,12 @@ impl Found {
 
     pub(crate) fn uid(&self) -> &str {
         crate::lower::uid(&self.pod)
+    }
+
+    /// Whether containerd knows nothing of it any more. There is no id of a sandbox then, and to ask for those of an empty
+    /// one is to ask for all.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.sandbox.id.is_empty()
     }
 
     pub(crate) fn name(&self) -> &str {

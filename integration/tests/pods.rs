@@ -6,6 +6,7 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
@@ -28,6 +29,7 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod whole;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -36,15 +38,15 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs,
-    resources, seccomp, security, sharing, streams, supervised, users,
+    acceptance, accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation,
+    lifecycle, logs, resources, seccomp, security, sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 4] = ["accounting", "command", "init", "supervised"];
+const BY_THE_SHIM: [&str; 6] = ["acceptance", "accounting", "command", "init", "supervised", "whole"];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -60,6 +62,15 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        acceptance::an_init_container_before_a_sidecar_fails,
+        acceptance::an_init_container_after_a_sidecar_fails,
+        acceptance::a_sidecar_runs_for_ever_and_the_pod_completes_without_it,
+        acceptance::a_sidecar_ends_well_repeatedly,
+        acceptance::a_sidecar_fails_repeatedly,
+        acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
+        acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
+        acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
@@ -205,6 +216,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
+        whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
+        whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()
 }

@@ -76,6 +76,8 @@ pub enum Event {
         /// Number of the signal.
         signal: i32,
     },
+    /// The client that made the pod has made all of it: see [`Machine::held`].
+    Released,
     /// The pod is to be stopped as a whole. Again: may shorten what is left, never lengthen it.
     Terminate {
         /// For how long its containers may take; `None` is what the pod says.
@@ -132,6 +134,8 @@ pub enum Action {
 pub struct Machine {
     spec: PodSpec,
     born: Time,
+    /// Whether it waits for its maker.
+    held: bool,
     /// In the order in which they start; a [`ContainerId`] is a place in here.
     containers: Vec<ContainerState>,
     /// Place of the container whose turn it is to start for the first time. Those before it may be started again, those
@@ -150,7 +154,24 @@ impl Machine {
         let containers: Vec<_> =
             spec.all().map(|(id, container)| ContainerState::new(id, container.clone(), policy, curve)).collect();
         let conditions = Conditions::new(&spec, &containers, now);
-        Self { spec, born: now, containers, turn: 0, stop: None, phase: Phase::Pending, conditions, log: Log::new(now) }
+        Self {
+            spec,
+            born: now,
+            held: false,
+            containers,
+            turn: 0,
+            stop: None,
+            phase: Phase::Pending,
+            conditions,
+            log: Log::new(now),
+        }
+    }
+
+    /// The same, but nothing starts before [`Event::Released`]: so the pod that is still being made is nobody's yet.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.held = true;
+        self
     }
 
     /// Takes in what happened at `now` and answers what is to be done. Never panics: what cannot have happened is
@@ -173,6 +194,10 @@ impl Machine {
         let stopping = self.stop.is_some();
         let (container, name) = match &event {
             Event::Tick => return,
+            Event::Released => {
+                self.held = false;
+                return;
+            }
             Event::Terminate { grace } => return self.begin_stop(Cause::Terminated, *grace),
             Event::Created { container } => (*container, "Created"),
             Event::Armed { container } => (*container, "Armed"),
@@ -198,7 +223,7 @@ impl Machine {
             Event::Ready { .. } => container.ready(log),
             Event::PrepareFailed { message, .. } => container.stalled(message, log),
             Event::KillRequested { signal, .. } => container.kill_requested(signal, log),
-            Event::Terminate { .. } | Event::Tick => {}
+            Event::Terminate { .. } | Event::Released | Event::Tick => {}
         }
     }
 
@@ -268,6 +293,9 @@ impl Machine {
     }
 
     fn start_containers(&mut self) {
+        if self.held {
+            return;
+        }
         let (turn, log) = (self.turn, &mut self.log);
         for (place, container) in self.containers.iter_mut().enumerate() {
             container.advance(place <= turn, log);
@@ -301,7 +329,8 @@ impl Machine {
         let Some(stop) = &self.stop else {
             let wakes =
                 self.containers.iter().enumerate().filter_map(|(place, container)| container.wakes(place <= self.turn));
-            return wakes.chain(self.active_until()).min();
+            // What waits for its maker waits for no time.
+            return wakes.filter(|_| !self.held).chain(self.active_until()).min();
         };
         self.containers
             .iter()

@@ -6,7 +6,8 @@ use ttrpc::{r#async::Client, context};
 
 use super::{
     api::{
-        StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest, TimelineResponse,
+        StartRequest, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest,
+        TimelineResponse,
     },
     rpc::PodClient,
 };
@@ -41,6 +42,11 @@ impl PodShim {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = TimelineRequest { since, wait_ms, ..TimelineRequest::default() };
         self.client.timeline(context::with_duration(wait.saturating_add(SLACK)), &request).await
+    }
+
+    /// Lets a held pod begin.
+    pub async fn start(&self) -> ttrpc::Result<()> {
+        self.client.start(context::with_duration(SLACK), &StartRequest::default()).await.map(drop)
     }
 
     /// What the pod and its containers use.

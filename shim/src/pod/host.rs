@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fs::File,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -21,6 +23,11 @@ use crate::{
 
 /// The pod's manifest, in JSON, on its sandbox.
 const MANIFEST: &str = "io.loment.pod.manifest";
+/// On a sandbox whose pod is to wait for [`Host::release`]: the pod's own directory, where that it has begun is written
+/// down. A client that is killed while it makes the pod has then made nothing that runs.
+const HELD_IN: &str = "io.loment.pod.held-in";
+/// The file that says that a pod has begun, in its directory.
+const BEGUN: &str = "begun";
 /// The name of a container in its pod: loment's own annotation, then CRI's.
 const CONTAINER_NAMES: [&str; 2] = ["io.loment.container.name", "io.kubernetes.cri.container-name"];
 /// The machine's clock starts with the pod.
@@ -32,6 +39,8 @@ const TIMELINE: usize = 4096;
 pub(crate) struct Host {
     machine: Mutex<Machine>,
     started: (Instant, SystemTime),
+    /// Where that a held pod has begun is written down.
+    held_in: Option<PathBuf>,
     inbox: mpsc::UnboundedSender<Event>,
     outbox: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
     members: Mutex<HashMap<ContainerId, Slot>>,
@@ -73,13 +82,16 @@ impl Host {
         let Some(manifest) = annotation(sandbox, MANIFEST) else { return Ok(None) };
         let pod = PodSpec::from_manifest(manifest)
             .map_err(|error| Failure::from(error).while_doing(format!("read annotation {MANIFEST}")))?;
-        Ok(Some(Arc::new(Self::new(pod))))
+        let held_in = annotation(sandbox, HELD_IN).map(PathBuf::from);
+        Ok(Some(Arc::new(Self::new(pod, held_in))))
     }
 
-    fn new(pod: PodSpec) -> Self {
+    fn new(pod: PodSpec, held_in: Option<PathBuf>) -> Self {
         let (inbox, outbox) = mpsc::unbounded_channel();
+        let machine = Machine::new(pod, START);
         Self {
-            machine: Mutex::new(Machine::new(pod, START)),
+            machine: Mutex::new(if held_in.is_some() { machine.held() } else { machine }),
+            held_in,
             started: (Instant::now(), SystemTime::now()),
             inbox,
             outbox: Mutex::new(Some(outbox)),
@@ -247,6 +259,20 @@ impl Host {
         let timeline = crate::lock(&self.timeline);
         let skipped = usize::try_from(since.saturating_sub(timeline.first)).unwrap_or(usize::MAX);
         (since.max(timeline.first), timeline.entries.iter().skip(skipped).cloned().collect())
+    }
+
+    /// Lets a held pod begin. That it has is on the disk before anything runs: from here on it is no half-made pod.
+    ///
+    /// Errors: it cannot be written down; then the pod goes on waiting.
+    pub(crate) fn release(&self) -> Result<()> {
+        if let Some(directory) = &self.held_in {
+            let path = directory.join(BEGUN);
+            File::create(&path).map_err(|error| {
+                Failure::unknown(format!("write down that the pod has begun: make {}: {error}", path.display()))
+            })?;
+        }
+        let _sent = self.inbox.send(Event::Released);
+        Ok(())
     }
 
     /// Stops the pod and waits until no container runs or will run.

@@ -11,8 +11,8 @@ use ttrpc::r#async::{Service, TtrpcContext};
 
 use super::{
     api::{
-        Entry, Member, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TerminateResponse,
-        TimelineRequest, TimelineResponse,
+        Entry, Member, StartRequest, StartResponse, StatsRequest, StatsResponse, StatusRequest, StatusResponse,
+        TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse,
     },
     host::{Host, START},
     rpc::{Pod, create_pod},
@@ -62,6 +62,11 @@ impl Pod for PodService {
         let entries: Vec<_> = (first..).zip(&found).map(|(index, entry)| describe(&host, index, entry)).collect();
         let next = entries.last().map_or(first, |last| last.index + 1);
         Ok(TimelineResponse { entries, next, ..TimelineResponse::default() })
+    }
+
+    async fn start(&self, _: &TtrpcContext, _: StartRequest) -> ttrpc::Result<StartResponse> {
+        self.host()?.release()?;
+        Ok(StartResponse::default())
     }
 
     async fn terminate(&self, _: &TtrpcContext, request: TerminateRequest) -> ttrpc::Result<TerminateResponse> {
