@@ -9,8 +9,10 @@ use crate::commands::annotate::{Annotate, Label};
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
 use crate::commands::get::Get;
+use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
 use crate::commands::wait::Wait;
+use crate::commands::why::Why;
 
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
@@ -60,6 +62,10 @@ pub(crate) enum Verb {
     Describe(Describe),
     /// Show what has happened to pods
     Events(Events),
+    /// Run a pod to its end: its outcome is the exit code
+    Run(Run),
+    /// Tell the one cause that keeps a pod from going on
+    Why(Why),
     /// Draw what happened to a pod when; also to one that is gone
     Timeline(Timeline),
     /// Set and remove annotations of pods

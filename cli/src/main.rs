@@ -39,16 +39,17 @@ mod prometheus;
 mod record;
 mod remains;
 mod resource;
+mod screen;
 mod selector;
 mod session;
 mod show;
 mod sorting;
 mod sources;
 mod table;
-mod terminal;
 mod update;
 mod usage;
 mod view;
+mod why;
 
 use std::process::ExitCode;
 
@@ -94,6 +95,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
             Verb::Describe(args) => commands::describe::run(global, args).await,
+            Verb::Run(args) => commands::run::run(global, args).await,
+            Verb::Why(args) => commands::why::run(global, args).await,
             Verb::Timeline(args) => commands::timeline::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,

@@ -11,10 +11,12 @@ pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod resume;
+pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod timeline;
 pub(crate) mod top;
 pub(crate) mod wait;
+pub(crate) mod why;
 
 use std::io::Write as _;
 
