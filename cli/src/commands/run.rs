@@ -21,7 +21,7 @@ use crate::args::{Filenames, Global};
 use crate::crilog::Reader;
 use crate::error::ExitWith;
 use crate::lower;
-use crate::pod;
+use crate::pod::{self, Happening};
 use crate::screen;
 use crate::session::{Found, Session};
 use crate::view::View;
@@ -193,7 +193,8 @@ async fn happens(session: &Session, found: &Found, quiet: bool) -> anyhow::Resul
             Err(_) if session.find(found.namespace(), found.name()).await?.is_none() => return Ok(false),
             Err(error) => return Err(error),
         };
-        for happening in news.iter().filter(|_| !quiet) {
+        let is_shown = |one: &&Happening| !quiet && !["Created", "Armed"].contains(&one.reason.as_str());
+        for happening in news.iter().filter(is_shown) {
             let line = events::line(happening, found.name(), width);
             let line = line.trim_end();
             note(&if dim { format!("\x1b[2m{line}\x1b[0m") } else { line.to_owned() });
@@ -280,12 +281,13 @@ impl Followed {
             .collect();
         paths.sort_by_key(|path| number(path));
         for path in paths {
-            self.print_new_of(&path)?;
+            print_bytes(&self.news(&path)?)?;
         }
         Ok(())
     }
 
-    fn print_new_of(&mut self, path: &Path) -> anyhow::Result<()> {
+    /// What is new in a file, with the prefix before each line.
+    fn news(&mut self, path: &Path) -> anyhow::Result<Vec<u8>> {
         let (mut text, mut at_start) = (Vec::new(), self.at_start);
         let inode = fs::metadata(path).map(|metadata| metadata.ino()).unwrap_or_default();
         let known = self.files.remove(path);
@@ -307,7 +309,7 @@ impl Followed {
         }
         self.at_start = at_start;
         self.files.extend(tails.pop().map(|tail| (path.to_path_buf(), tail)));
-        if text.is_empty() { Ok(()) } else { print_bytes(&text) }
+        Ok(text)
     }
 }
 
@@ -359,13 +361,13 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join("0.log");
         let mut log =
-            Followed { directory: directory.clone(), prefix: String::new(), files: HashMap::new(), at_start: true };
+            Followed { directory: directory.clone(), prefix: "> ".to_owned(), files: HashMap::new(), at_start: true };
         fs::write(&path, "2026-05-01T10:00:00Z stdout F one\n").unwrap();
-        log.print_new().unwrap();
+        assert_eq!(log.news(&path).unwrap(), b"> one\n");
         let first = log.files[&path].inode;
         fs::rename(&path, directory.join("0.log.old")).unwrap();
-        fs::write(&path, "2026-05-01T10:00:01Z stdout P begun").unwrap();
-        log.print_new().unwrap();
+        fs::write(&path, "2026-05-01T10:00:01Z stdout F two\n2026-05-01T10:00:02Z stdout P begun").unwrap();
+        assert_eq!(log.news(&path).unwrap(), b"> two\n");
         assert_ne!(log.files[&path].inode, first);
         assert!(log.at_start, "an entry without its end has not been read");
         fs::remove_dir_all(&directory).unwrap();
