@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
+use crate::commands::exec::Exec;
 use crate::commands::get::Get;
 use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
@@ -251,24 +252,6 @@ pub(crate) struct Delete {
     /// Do not complain about pods that do not exist
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Exec {
-    /// Pod, as in "web" or "pod/web"
-    pub(crate) pod: String,
-    /// Container [default: the first app container]
-    #[arg(short, long)]
-    pub(crate) container: Option<String>,
-    /// Pass standard input on (not supported yet)
-    #[arg(short = 'i', long)]
-    pub(crate) stdin: bool,
-    /// With a terminal (not supported yet)
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// Program and its arguments, after "--"
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    pub(crate) command: Vec<String>,
 }
 
 #[cfg(test)]

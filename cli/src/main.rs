@@ -11,6 +11,7 @@
 //! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
+//! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `error` | how things are printed and named |
 
@@ -39,13 +40,15 @@ mod prometheus;
 mod record;
 mod remains;
 mod resource;
-mod screen;
 mod selector;
 mod session;
 mod show;
 mod sorting;
 mod sources;
+mod streams;
 mod table;
+mod target;
+mod terminal;
 mod update;
 mod usage;
 mod view;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use loment_shim::client::TaskShim;
 use loment_shim::pod::{
     api::{Entry, StatsResponse},
     client::PodShim,
@@ -57,17 +58,36 @@ async fn connect(session: &Session, found: &Found) -> anyhow::Result<PodShim> {
 }
 
 async fn connect_to(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<PodShim> {
-    let mut names = vec![session.address.clone()];
-    names.extend(fs::canonicalize(&session.address).ok().filter(|path| *path != session.address));
-    let mut last = None;
-    for name in names {
+    let mut refused = String::new();
+    for name in names_of_containerd(session) {
         match PodShim::connect(&name, CONTAINERD_NAMESPACE, sandbox).await {
             Ok(shim) => return Ok(shim),
-            Err(error) => last = Some(error),
+            Err(error) => refused = error.to_string(),
         }
     }
-    let cause = last.map_or_else(String::new, |error| format!(": {error}"));
-    Err(anyhow!("connect to the shim of pod {pod:?} (sandbox {sandbox}){cause}"))
+    Err(not_connected(pod, sandbox, &refused))
+}
+
+/// Connects to the shim of a pod, to ask it for the processes of its containers.
+pub(crate) async fn tasks(session: &Session, found: &Found) -> anyhow::Result<TaskShim> {
+    let sandbox = &found.sandbox.id;
+    let mut refused = String::new();
+    for name in names_of_containerd(session) {
+        match TaskShim::connect(&name, CONTAINERD_NAMESPACE, sandbox).await {
+            Ok(shim) => return Ok(shim),
+            Err(error) => refused = error.to_string(),
+        }
+    }
+    Err(not_connected(found.name(), sandbox, &refused))
+}
+
+fn names_of_containerd(session: &Session) -> Vec<PathBuf> {
+    let resolved = fs::canonicalize(&session.address).ok().filter(|path| *path != session.address);
+    [session.address.clone()].into_iter().chain(resolved).collect()
+}
+
+fn not_connected(pod: &str, sandbox: &str, cause: &str) -> anyhow::Error {
+    anyhow!("connect to the shim of pod {pod:?} (sandbox {sandbox}): {cause}")
 }
 
 /// What the pod with this sandbox and its containers use; the pod may be any client's.

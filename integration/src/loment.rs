@@ -48,6 +48,13 @@ impl<'a> Loment<'a> {
         Ok(Output { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
     }
 
+    /// The command with these arguments, to be started in another way.
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = self.lab.command(COMMAND);
+        command.args(words);
+        command
+    }
+
     /// Runs it; it must succeed. Returns what it prints.
     pub async fn ok(&self, words: &[&str]) -> Result<String> {
         let output = self.run(words, "").await?;

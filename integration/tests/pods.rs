@@ -11,6 +11,7 @@ mod pods {
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod command_exec;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod exec;
@@ -23,6 +24,7 @@ mod pods {
     pub(crate) mod manifest;
     pub(crate) mod resources;
     pub(crate) mod run;
+    pub(crate) mod screen;
     pub(crate) mod seccomp;
     pub(crate) mod security;
     pub(crate) mod sharing;
@@ -38,15 +40,15 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    acceptance, accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation,
-    lifecycle, logs, resources, seccomp, security, sharing, streams, supervised, users, whole,
+    acceptance, accounting, attacks, checkpoint, command, command_exec, ctr, errors, exec, foreign, hooks, init,
+    isolation, lifecycle, logs, resources, seccomp, security, sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 6] = ["acceptance", "accounting", "command", "init", "supervised", "whole"];
+const BY_THE_SHIM: [&str; 7] = ["acceptance", "accounting", "command", "command_exec", "init", "supervised", "whole"];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -105,6 +107,14 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        command_exec::a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_the_terminal_back,
+        command_exec::gigabytes_go_through_unchanged,
+        command_exec::what_is_written_last_is_not_lost_and_the_exit_code_is_told,
+        command_exec::a_process_is_as_confined_as_one_by_exec_sync,
+        command_exec::a_killed_command_leaves_no_process_that_waits_for_it,
+        command_exec::a_reader_that_goes_away_ends_the_process,
+        command_exec::an_interrupt_reaches_the_process_and_ends_the_command,
+        command_exec::what_cannot_be_executed_is_refused_in_kubectls_words,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use loment_cri::v1::ContainerState;
 use serde_json::Value;
 
-use super::{choose_container, print_bytes};
+use super::{choose_container, note_default, print_bytes};
 use crate::args::{Global, Logs};
 use crate::crilog::{Line, Reader};
 use crate::lives::{self, Choice, Window};
@@ -23,7 +23,9 @@ pub(crate) async fn run(global: &Global, args: &Logs) -> anyhow::Result<()> {
     let name = resource::name(&args.pod)?;
     let session = Session::open(global).await?;
     let found = session.pod(&name).await?;
-    let container = choose_container(&found.pod, args.container.as_deref().or(args.positional.as_deref()))?;
+    let named = args.container.as_deref().or(args.positional.as_deref());
+    let (container, others) = choose_container(&found.pod, named)?;
+    note_default(&container, &others);
     let Some(made) = session.container(&found, &container).await? else {
         bail!("container {container:?} in pod {name:?} is waiting to start: ContainerCreating");
     };

@@ -22,8 +22,8 @@ use crate::crilog::Reader;
 use crate::error::ExitWith;
 use crate::lower;
 use crate::pod::{self, Happening};
-use crate::screen;
 use crate::session::{Found, Session};
+use crate::terminal;
 use crate::view::View;
 
 const EXAMPLES: &str = "\
@@ -186,7 +186,7 @@ async fn happens(session: &Session, found: &Found, quiet: bool) -> anyhow::Resul
     let mut watch = pod::watch(session, found).await?;
     let names = found.pod.spec.iter().flat_map(lower::containers).map(|container| container.name.len());
     let width = names.chain([found.name().len() + "pod/".len()]).max().unwrap_or_default();
-    let dim = screen::has_color_on_stderr();
+    let dim = terminal::has_color_on_stderr();
     loop {
         let news = match watch.next(WAIT).await {
             Ok(news) => news,
@@ -244,7 +244,7 @@ impl Logs {
         let directory = found.logs().unwrap_or(Path::new("/nonexistent"));
         let followed = names.enumerate().map(|(number, name)| {
             let shown = if several { format!("[{}/{name}]", found.name()) } else { format!("[{name}]") };
-            let color = colors.get(number % colors.len()).filter(|_| screen::has_color());
+            let color = colors.get(number % colors.len()).filter(|_| terminal::has_color());
             let shown = color.map_or_else(|| shown.clone(), |color| format!("\x1b[{color}m{shown}\x1b[0m"));
             Followed {
                 directory: directory.join(&name),

@@ -14,7 +14,7 @@ use crate::chart::{Chart, svg, terminal as drawing};
 use crate::error::Said;
 use crate::pod::Happening;
 use crate::session::Session;
-use crate::{history, lower, resource, screen, show, table};
+use crate::{history, lower, resource, show, table, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,7 +81,7 @@ pub(crate) async fn run(global: &Global, args: &Timeline) -> anyhow::Result<()> 
         Some(file) => fs::write(file, svg::draw(&chart)).with_context(|| format!("write {}", file.display())),
         None => {
             let width = args.width.map_or_else(terminal_width, usize::from);
-            print(&drawing::draw(&chart, width, screen::has_color()))
+            print(&drawing::draw(&chart, width, terminal::has_color()))
         }
     }
 }
@@ -139,6 +139,6 @@ fn json(step: &Happening) -> serde_json::Value {
 
 fn terminal_width() -> usize {
     const WIDEST: usize = 120;
-    let columns = screen::columns().unwrap_or(100);
+    let columns = terminal::columns().unwrap_or(100);
     columns.clamp(40, WIDEST)
 }

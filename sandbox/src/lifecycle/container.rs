@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     backoff::Series,
-    machine::Action,
+    event::Action,
     restart,
     run::{Exit, Run},
     spec::{Backoff, ContainerId, ContainerSpec, Kind, RestartPolicy},

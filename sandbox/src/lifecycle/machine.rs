@@ -5,129 +5,15 @@ use std::time::{Duration, SystemTime};
 use super::{
     conditions::Conditions,
     container::ContainerState,
+    event::{Action, Event},
     phase::{self, Phase, Standing},
-    spec::{ContainerId, Kind, PodSpec},
+    spec::{Kind, PodSpec},
     stage::Stage,
     status::{self, PodStatus},
     stop::{Cause, Stop},
     time::Time,
     timeline::{Entry, Log, Moment},
 };
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A client created the container: its process waits at the gate.
-    Created {
-        /// Which.
-        container: ContainerId,
-    },
-    /// A client started the container: it may run when its turn comes.
-    Armed {
-        /// Which.
-        container: ContainerId,
-    },
-    /// The gate was opened and the program has been executed.
-    Opened {
-        /// Which.
-        container: ContainerId,
-    },
-    /// The gate was opened and the program could not be executed; the process is gone.
-    StartFailed {
-        /// Which.
-        container: ContainerId,
-        /// Exit code in place of the program's (128 for CRI).
-        code: u32,
-        /// The error.
-        message: String,
-    },
-    /// The process ended and was reaped.
-    Exited {
-        /// Which.
-        container: ContainerId,
-        /// Exit code, or 128 + signal.
-        code: u32,
-        /// Whether it was killed for want of memory.
-        oom_killed: bool,
-    },
-    /// Processes of the container were killed for want of memory, and its first process lives on.
-    MemoryKilled {
-        /// Which.
-        container: ContainerId,
-        /// How many.
-        kills: u64,
-    },
-    /// The attempt that [`Action::Prepare`] asked for waits at its gate.
-    Ready {
-        /// Which.
-        container: ContainerId,
-    },
-    /// The attempt that [`Action::Prepare`] asked for could not be made, and nothing is left of it.
-    PrepareFailed {
-        /// Which.
-        container: ContainerId,
-        /// The error.
-        message: String,
-    },
-    /// A client signals the container. It is taken as the wish to end it: whatever the signal, it is not started again.
-    KillRequested {
-        /// Which.
-        container: ContainerId,
-        /// Number of the signal.
-        signal: i32,
-    },
-    /// The client that made the pod has made all of it: see [`Machine::held`].
-    Released,
-    /// The pod is to be stopped as a whole. Again: may shorten what is left, never lengthen it.
-    Terminate {
-        /// For how long its containers may take; `None` is what the pod says.
-        grace: Option<Duration>,
-    },
-    /// [`Machine::next_deadline`] has come.
-    Tick,
-}
-
-/// What the host is to do, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Open the gate. Answer: [`Event::Opened`] or [`Event::StartFailed`].
-    Open {
-        /// Whose.
-        container: ContainerId,
-        /// Its attempt, counted from 0.
-        attempt: u32,
-    },
-    /// Make a fresh process over a clean writable layer, waiting at its gate. Asked for at once after an exit that will
-    /// be retried, so that opening the gate later costs nothing. Answer: [`Event::Ready`] or [`Event::PrepareFailed`].
-    Prepare {
-        /// Of which container.
-        container: ContainerId,
-        /// The attempt that it will be.
-        attempt: u32,
-    },
-    /// Send a signal to the process.
-    Signal {
-        /// Of which container.
-        container: ContainerId,
-        /// Number of the signal.
-        signal: i32,
-    },
-    /// The container will never run again: kill the process at its gate, or the one being prepared. No answer is
-    /// expected.
-    Discard {
-        /// Which.
-        container: ContainerId,
-    },
-    /// Tell containerd that the task has ended. Once per container.
-    Report {
-        /// Whose.
-        container: ContainerId,
-        /// Exit status for containerd.
-        code: u32,
-    },
-    /// Something worth telling happened. The machine keeps it too.
-    Record(Entry),
-}
 
 /// A pod's lifecycle.
 #[derive(Debug)]
@@ -208,6 +94,16 @@ impl Machine {
             Event::Ready { container } => (*container, "Ready"),
             Event::PrepareFailed { container, .. } => (*container, "PrepareFailed"),
             Event::KillRequested { container, .. } => (*container, "KillRequested"),
+            Event::HookDone { container, .. } => (*container, "HookDone"),
+            Event::Probed { container, .. } => (*container, "Probed"),
+            Event::Replaced { container } => (*container, "Replaced"),
+            Event::Evict { .. }
+            | Event::Updated { .. }
+            | Event::SandboxLost
+            | Event::SandboxReady
+            | Event::SandboxFailed { .. } => {
+                return self.log.note(None, 0, Moment::Unexpected { event: "what is not yet done".into() });
+            }
         };
         let log = &mut self.log;
         let Some(container) = self.containers.get_mut(container.0) else {
@@ -223,7 +119,7 @@ impl Machine {
             Event::Ready { .. } => container.ready(log),
             Event::PrepareFailed { message, .. } => container.stalled(message, log),
             Event::KillRequested { signal, .. } => container.kill_requested(signal, log),
-            Event::Terminate { .. } | Event::Released | Event::Tick => {}
+            _ => {}
         }
     }
 

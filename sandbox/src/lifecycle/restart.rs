@@ -2,13 +2,24 @@
 
 use super::spec::{ContainerSpec, Kind, RestartPolicy};
 
-/// A rule of `restartPolicyRules` (KEP-5307): restart when the exit code is (not) one of those.
+/// A rule of `restartPolicyRules` (KEP-5307): what to do when the exit code is (not) one of those.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartRule {
+    /// What to do.
+    pub action: RuleAction,
     /// `NotIn` instead of `In`.
     pub negated: bool,
     /// Exit codes.
     pub codes: Vec<u32>,
+}
+
+/// What a rule asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuleAction {
+    /// Start the container again.
+    Restart,
+    /// Start every container of the pod again, the init containers first (KEP-5532).
+    RestartAllContainers,
 }
 
 impl RestartRule {
@@ -45,7 +56,7 @@ pub fn again(container: &ContainerSpec, pod: RestartPolicy, code: u32, oom: bool
 
 #[cfg(test)]
 mod tests {
-    use super::{RestartRule, again};
+    use super::{RestartRule, RuleAction, again};
     use crate::lifecycle::spec::{
         ContainerSpec, Kind,
         RestartPolicy::{self, Always, Never, OnFailure},
@@ -56,7 +67,7 @@ mod tests {
     }
 
     fn rule(negated: bool, codes: &[u32]) -> RestartRule {
-        RestartRule { negated, codes: codes.to_vec() }
+        RestartRule { action: RuleAction::Restart, negated, codes: codes.to_vec() }
     }
 
     #[test]

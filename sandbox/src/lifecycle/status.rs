@@ -24,6 +24,9 @@ use super::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
+    /// The newest generation of the pod that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// The phase.
     pub phase: Phase,
     /// Conditions, in the kubelet's order.
@@ -183,6 +186,7 @@ pub(super) fn of(machine: &Machine, wall: &dyn Fn(Time) -> SystemTime) -> PodSta
     let plain = |statuses: Vec<(Kind, ContainerStatus)>| statuses.into_iter().map(|(_, status)| status).collect();
     let expired = machine.stopping() == Some(Cause::DeadlineExceeded) && machine.phase().is_terminal();
     PodStatus {
+        observed_generation: Some(machine.spec().generation),
         phase: machine.phase(),
         conditions: view.conditions(machine),
         reason: expired.then(|| "DeadlineExceeded".into()),

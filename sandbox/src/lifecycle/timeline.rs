@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     duration::Shown,
-    machine::Action,
+    event::Action,
     phase::Phase,
     rfc3339::Timestamp,
     spec::{ContainerId, PodSpec},

@@ -289,7 +289,7 @@ fn i13_nothing_that_is_reported_later_runs_a_completed_init_container_again() {
         Event::Created { container },
         Event::Armed { container },
         Event::Opened { container },
-        Event::Exited { container, code: 1, oom_killed: false },
+        Event::Exited { container, code: 1, oom_killed: false, message: None },
         Event::StartFailed { container, code: 128, message: String::new() },
         Event::PrepareFailed { container, message: String::new() },
         Event::KillRequested { container, signal: KILL },

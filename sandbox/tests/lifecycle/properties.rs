@@ -211,7 +211,7 @@ proptest! {
                 1 => Event::Armed { container },
                 2 => Event::Opened { container },
                 3 => Event::StartFailed { container, code, message },
-                4 => Event::Exited { container, code, oom_killed: code == 2 },
+                4 => Event::Exited { container, code, oom_killed: code == 2, message: None },
                 5 => Event::Ready { container },
                 6 => Event::PrepareFailed { container, message },
                 7 => Event::KillRequested { container, signal: i32::MAX },

@@ -158,6 +158,6 @@ fn a_client_that_ends_a_sidecar_ends_that_one_only() {
     world.secs(1000);
     assert_eq!(world.running(), ["web"]);
     assert_eq!(world.reports(), [("proxy", 143)]);
-    world.event(Event::Exited { container: world.id("proxy"), code: 0, oom_killed: false });
+    world.event(Event::Exited { container: world.id("proxy"), code: 0, oom_killed: false, message: None });
     assert_eq!(world.reports(), [("proxy", 143)], "once");
 }

@@ -33,6 +33,9 @@ pub(crate) fn pod(policy: RestartPolicy, containers: &[(&str, Kind)]) -> PodSpec
         init_containers: of(false),
         containers: of(true),
         backoff: Backoff::default(),
+        max_restarts: None,
+        restart_sidecars_while_stopping: false,
+        generation: 1,
         qos: QosClass::BestEffort,
     }
 }
@@ -173,7 +176,7 @@ impl World {
         }
         (seen.process, seen.finished, seen.killed) = (Process::None, Some(now), false);
         seen.succeeded = code == 0 && !(init && oom_killed);
-        self.event(Event::Exited { container, code, oom_killed });
+        self.event(Event::Exited { container, code, oom_killed, message: None });
     }
 
     pub(crate) fn fail_start(&mut self, container: ContainerId) {
@@ -190,7 +193,7 @@ impl World {
         let seen = self.seen_mut(container);
         if seen.process == Process::Gate {
             (seen.process, seen.lost) = (Process::None, true);
-            self.event(Event::Exited { container, code: 137, oom_killed: false });
+            self.event(Event::Exited { container, code: 137, oom_killed: false, message: None });
         }
     }
 
@@ -290,6 +293,7 @@ impl World {
                 seen.reported = Some(*code);
             }
             Action::Record(entry) => self.learn(&entry.what),
+            other => unimplemented!("{other:?}"),
         }
     }
 
