@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::annotate::{Annotate, Label};
+use crate::commands::apply::{Apply, Replace, Set};
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
@@ -67,6 +68,12 @@ pub(crate) enum Verb {
     Run(Run),
     /// Tell the one cause that keeps a pod from going on
     Why(Why),
+    /// Make pods, or change those that are there, to what a manifest says
+    Apply(Apply),
+    /// Change pods to what a manifest says
+    Replace(Replace),
+    /// Change one thing of a pod
+    Set(Set),
     /// Draw what happened to a pod when; also to one that is gone
     Timeline(Timeline),
     /// Set and remove annotations of pods

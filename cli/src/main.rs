@@ -31,6 +31,7 @@ mod lives;
 mod lower;
 mod make;
 mod manifest;
+mod merge;
 mod occurrences;
 mod output;
 mod pick;
@@ -100,6 +101,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Describe(args) => commands::describe::run(global, args).await,
             Verb::Run(args) => commands::run::run(global, args).await,
             Verb::Why(args) => commands::why::run(global, args).await,
+            Verb::Apply(args) => commands::apply::apply(global, args).await,
+            Verb::Replace(args) => commands::apply::replace(global, args).await,
+            Verb::Set(args) => commands::apply::set(global, args).await,
             Verb::Timeline(args) => commands::timeline::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,

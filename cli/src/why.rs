@@ -297,6 +297,7 @@ mod tests {
             attempt: 0,
             reason: reason.to_owned(),
             message: message.to_owned(),
+            warning: true,
         }
     }
 

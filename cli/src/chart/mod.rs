@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::occurrences;
 use crate::pod::Happening;
 use crate::{lower, table};
 
@@ -71,6 +70,10 @@ enum Sign {
     Succeeded,
     Failed,
     Signal,
+    /// A probe succeeds from now on.
+    Healthy,
+    /// A probe fails from now on.
+    Unhealthy,
     Warning,
     Note,
 }
@@ -213,11 +216,13 @@ fn row(name: &str, role: &'static str, steps: &[Happening], end: f64) -> Row {
 
 fn sign(step: &Happening) -> Sign {
     match step.reason.as_str() {
-        "Exited" if occurrences::is_warning(step) => Sign::Failed,
+        "Exited" if step.warning => Sign::Failed,
         "Exited" => Sign::Succeeded,
         "Failed" => Sign::Failed,
-        "Killing" => Sign::Signal,
-        _ if occurrences::is_warning(step) => Sign::Warning,
+        "Killing" | "Signalled" => Sign::Signal,
+        "ProbeSucceeds" => Sign::Healthy,
+        "ProbeFails" => Sign::Unhealthy,
+        _ if step.warning => Sign::Warning,
         _ => Sign::Note,
     }
 }

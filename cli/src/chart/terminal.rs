@@ -19,7 +19,10 @@ pub(crate) fn draw(chart: &Chart, width: usize, color: bool) -> String {
     for row in &chart.rows {
         line(&label(row), cells(chart, row, columns, color));
     }
-    text.push_str("\n░ waits  █ runs  · back-off  ✓ exited with 0  ✗ failed  ▾ signal  ! warning  (quiet times are drawn short)\n");
+    text.push_str(
+        "\n░ waits  █ runs  · back-off  ✓ exited with 0  ✗ failed  ▾ signal  △ probe succeeds  ▽ fails  ! warning\n\
+         Quiet times are drawn short.\n",
+    );
     text
 }
 
@@ -100,6 +103,8 @@ fn cells(chart: &Chart, row: &Row, columns: usize, color: bool) -> String {
             Sign::Succeeded => ('✓', "32"),
             Sign::Failed => ('✗', "31"),
             Sign::Signal => ('▾', "35"),
+            Sign::Healthy => ('△', "32"),
+            Sign::Unhealthy => ('▽', "31"),
             Sign::Warning | Sign::Note => ('!', "33"),
         };
         if let Some(slot) = cells.get_mut(column(chart, mark.at, columns)) {

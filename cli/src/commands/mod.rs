@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 pub(crate) mod annotate;
+pub(crate) mod apply;
 pub(crate) mod bench;
 pub(crate) mod create;
 pub(crate) mod delete;
