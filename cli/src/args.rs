@@ -10,6 +10,7 @@ use crate::commands::apply::{Apply, Replace, Set};
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
+use crate::commands::explain::Explain;
 use crate::commands::get::Get;
 use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
@@ -74,6 +75,8 @@ pub(crate) enum Verb {
     Replace(Replace),
     /// Change one thing of a pod
     Set(Set),
+    /// Explain the fields of a manifest, or what becomes of one
+    Explain(Explain),
     /// Draw what happened to a pod when; also to one that is gone
     Timeline(Timeline),
     /// Set and remove annotations of pods

@@ -24,6 +24,7 @@ mod crilog;
 mod describe;
 mod disk;
 mod error;
+mod explain;
 mod history;
 mod host;
 mod jsonpath;
@@ -104,6 +105,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Apply(args) => commands::apply::apply(global, args).await,
             Verb::Replace(args) => commands::apply::replace(global, args).await,
             Verb::Set(args) => commands::apply::set(global, args).await,
+            Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
