@@ -11,7 +11,11 @@ mod pods {
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod command_attach;
+    pub(crate) mod command_cp;
     pub(crate) mod command_exec;
+    pub(crate) mod command_forward;
+    pub(crate) mod command_logs;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod evictions;
@@ -45,8 +49,13 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
+<<<<<<< HEAD
     acceptance, accounting, attacks, checkpoint, command, command_exec, ctr, errors, evictions, exec, foreign, hooks,
     init, isolation, lifecycle, lifecycle_hooks, logs, messages, probes, resources, sandboxes, seccomp, security,
+=======
+    acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
+    command_logs, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp, security,
+>>>>>>> w/streams
     sharing, streams, supervised, users, whole,
 };
 
@@ -54,6 +63,7 @@ use pods::{
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
+<<<<<<< HEAD
 const BY_THE_SHIM: [&str; 12] = [
     "acceptance",
     "accounting",
@@ -65,6 +75,18 @@ const BY_THE_SHIM: [&str; 12] = [
     "messages",
     "probes",
     "sandboxes",
+=======
+const BY_THE_SHIM: &[&str] = &[
+    "acceptance",
+    "accounting",
+    "command",
+    "command_attach",
+    "command_cp",
+    "command_exec",
+    "command_forward",
+    "command_logs",
+    "init",
+>>>>>>> w/streams
     "supervised",
     "whole",
 ];
@@ -126,6 +148,15 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        command_attach::who_attaches_before_a_container_runs_sees_all_of_its_attempts,
+        command_attach::what_is_typed_reaches_the_container_and_has_an_end,
+        command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
+        command_cp::a_tree_comes_back_as_it_went,
+        command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
+        command_cp::what_is_read_only_for_the_container_is_not_written,
+        command_cp::no_link_leads_out_of_the_container_or_of_the_directory_that_was_named,
+        command_cp::a_link_that_comes_and_goes_leads_nowhere,
+        command_cp::an_image_without_any_tool_is_copied_to_and_from,
         command_exec::a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_the_terminal_back,
         command_exec::gigabytes_go_through_unchanged,
         command_exec::what_is_written_last_is_not_lost_and_the_exit_code_is_told,
@@ -134,6 +165,15 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_exec::a_reader_that_goes_away_ends_the_process,
         command_exec::an_interrupt_reaches_the_process_and_ends_the_command,
         command_exec::what_cannot_be_executed_is_refused_in_kubectls_words,
+        command_forward::the_web_server_of_the_manifest_is_reached_at_8080,
+        command_forward::a_session_survives_refusals_resets_and_restarts,
+        command_forward::who_has_only_finished_writing_gets_all_of_the_answer,
+        command_forward::ports_have_names_and_datagrams_find_their_way_back,
+        command_forward::a_pod_that_does_not_run_yet_is_waited_for,
+        command_logs::lines_are_chosen_by_attempt_time_number_and_bytes,
+        command_logs::a_followed_log_goes_on_through_restarts_and_files_and_ends_with_the_pod,
+        command_logs::all_containers_of_selected_pods_are_shown_with_their_origin,
+        command_logs::a_container_without_a_log_is_told_of_in_kubectls_words,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,

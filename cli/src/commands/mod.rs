@@ -1,7 +1,9 @@
 //! One file for each verb.
 
 pub(crate) mod annotate;
+pub(crate) mod attach;
 pub(crate) mod bench;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
@@ -10,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod port_forward;
 pub(crate) mod resume;
 pub(crate) mod stats;
 pub(crate) mod timeline;
