@@ -7,11 +7,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::apply::{Apply, Replace, Set};
+use crate::commands::attach::Attach;
+use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
 use crate::commands::get::Get;
+use crate::commands::logs::Logs;
+use crate::commands::port_forward::PortForward;
 use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
 use crate::commands::wait::Wait;
@@ -61,6 +65,12 @@ pub(crate) enum Verb {
     Delete(Delete),
     /// Run a command in a container
     Exec(Exec),
+    /// Take part in what a container reads and writes
+    Attach(Attach),
+    /// Copy files into a container or out of it
+    Cp(Cp),
+    /// Make ports of a pod reachable on this machine
+    PortForward(PortForward),
     /// Show all that there is to know of a pod
     Describe(Describe),
     /// Show what has happened to pods
@@ -213,30 +223,6 @@ pub(crate) enum CreateOutput {
     Name,
     Yaml,
     Json,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Logs {
-    /// Pod, as in "web" or "pod/web"
-    pub(crate) pod: String,
-    /// Container [default: the first app container]
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) positional: Option<String>,
-    /// Container [default: the first app container]
-    #[arg(short, long)]
-    pub(crate) container: Option<String>,
-    /// Go on with what is written from now on
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Only so many lines, the last ones; -1 is all
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
-    pub(crate) tail: i64,
-    /// What was written before the container was started again
-    #[arg(short, long)]
-    pub(crate) previous: bool,
-    /// The time before each line
-    #[arg(long)]
-    pub(crate) timestamps: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,23 +12,31 @@
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
-//! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
-//! | `show`, `table`, `resource`, `error` | how things are printed and named |
+//! | `channels` | containerd's streaming server, by WebSocket |
+//! | `forward/` | ports of a pod on this machine |
+//! | `copy/` | files into and out of a container |
+//! | `crilog`, `lives`, `logprint` | the lines of a log, and which attempt of a container wrote them |
+//! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
 mod cgroup;
 mod changes;
+mod channels;
 mod chart;
 mod commands;
+mod copy;
 mod crilog;
 mod describe;
 mod disk;
+mod duration;
 mod error;
 mod explain;
+mod forward;
 mod history;
 mod host;
 mod jsonpath;
 mod lives;
+mod logprint;
 mod lower;
 mod make;
 mod manifest;
@@ -94,6 +102,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Logs(args) => commands::logs::run(global, args).await,
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
+            Verb::Attach(args) => commands::attach::run(global, args).await,
+            Verb::Cp(args) => commands::cp::run(global, args).await,
+            Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
             Verb::Resume(args) => commands::resume::run(global, args).await,
             Verb::Top(args) => commands::top::run(global, args).await,

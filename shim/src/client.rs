@@ -82,7 +82,7 @@ pub struct Container {
     pub running: bool,
 }
 
-/// A further process of a container.
+/// A further process of a container; with an empty name, its first one.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecId<'a> {
     /// The container's id.
@@ -144,7 +144,8 @@ impl TaskShim {
         Ok(self.client.start(context::with_duration(START), &request).await?.pid)
     }
 
-    /// Waits for its end, however long that takes, and returns its exit code: 128 and the signal that has ended it.
+    /// Waits for its end, however long that takes, and returns its exit code: 128 and the signal that has ended it. The first
+    /// process of a container of a pod that the shim runs has ended when it will not be started again.
     pub async fn wait(&self, id: ExecId<'_>) -> Result<u32> {
         let request =
             WaitRequest { id: id.container.to_owned(), exec_id: id.exec.to_owned(), ..WaitRequest::default() };

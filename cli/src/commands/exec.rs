@@ -20,7 +20,8 @@ use crate::args::Global;
 use crate::error::ExitWith;
 use crate::session::Session;
 use crate::streams::{self, Copied, Pipe};
-use crate::{pod, resource, target, terminal};
+use crate::target::{self, Demand};
+use crate::{pod, resource, terminal};
 
 /// What CRI gives a process with a terminal.
 const TERM: &str = "TERM=xterm";
@@ -60,7 +61,8 @@ pub(crate) async fn run(global: &Global, args: &Exec) -> anyhow::Result<()> {
     let name = resource::name(&args.pod)?;
     let session = Session::open(global).await?;
     let found = session.pod(&name).await?;
-    let target = target::running(&session, found, args.container.as_deref(), args.quiet, "exec into").await?;
+    let target =
+        target::find(&session, found, args.container.as_deref(), args.quiet, "exec into", Demand::Running).await?;
     let shim = pod::tasks(&session, &target.found).await?;
     let tty = terminal::allowed(args.stdin, args.tty, args.quiet);
     let code = process(&shim, &target.id, args, tty).await?;

@@ -2,7 +2,9 @@
 
 pub(crate) mod annotate;
 pub(crate) mod apply;
+pub(crate) mod attach;
 pub(crate) mod bench;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
@@ -12,6 +14,7 @@ pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod port_forward;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod stats;

@@ -199,7 +199,8 @@ pub enum Action {
         /// Which.
         container: ContainerId,
     },
-    /// Tell containerd that the task has ended. Once per task.
+    /// Tell containerd that the task has ended: it will not run again. Asked for once per task; of a container that may
+    /// have to run again in a new sandbox or by a rule, not before the pod is stopped or a client wants its end.
     Report {
         /// Whose.
         container: ContainerId,

@@ -23,6 +23,7 @@ pub mod column;
 pub mod conditions;
 pub mod container;
 pub mod duration;
+pub mod ending;
 pub mod event;
 pub mod handler;
 pub mod machine;
@@ -40,8 +41,14 @@ pub mod time;
 pub mod timeline;
 
 mod backoff;
+mod hook;
+mod kill;
+mod life;
 pub mod manifest;
+mod probe;
+mod replace;
 mod resume;
+mod rewind;
 
 pub use container::ContainerState;
 pub use event::{Action, Event};

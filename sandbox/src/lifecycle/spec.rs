@@ -6,7 +6,7 @@ use super::{
     handler::{Hook, HookKind, Probe, ProbeKind},
     manifest,
     qos::QosClass,
-    restart::RestartRule,
+    restart::{RestartRule, RuleAction},
 };
 use crate::Result;
 
@@ -184,6 +184,12 @@ impl PodSpec {
     pub fn all(&self) -> impl DoubleEndedIterator<Item = (ContainerId, &ContainerSpec)> {
         let all: Vec<_> = self.init_containers.iter().chain(&self.containers).collect();
         all.into_iter().enumerate().map(|(place, container)| (ContainerId(place), container))
+    }
+
+    /// Whether there is a rule that starts all containers again.
+    pub fn may_restart_all(&self) -> bool {
+        let all = |rule: &RestartRule| rule.action == RuleAction::RestartAllContainers;
+        self.all().any(|(_, container)| container.restart_rules.iter().any(all))
     }
 
     /// The container named `name`.

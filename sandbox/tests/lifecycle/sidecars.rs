@@ -118,11 +118,11 @@ fn s9_all_share_one_grace_budget_and_the_rest_gets_two_seconds_together() {
     world.secs(10);
     assert_eq!(
         world.signals(),
-        [(0, "web", TERM), (10, "two", TERM), (10, "one", TERM), (10, "web", KILL)],
+        [(0, "web", TERM), (10, "web", KILL), (10, "two", TERM), (10, "one", TERM)],
         "the budget is used up: nothing waits for the app any more"
     );
     world.secs(2);
-    assert_eq!(world.signals()[4..], [(12, "one", KILL), (12, "two", KILL)]);
+    assert_eq!(world.signals()[4..], [(12, "two", KILL), (12, "one", KILL)]);
 }
 
 #[test]
