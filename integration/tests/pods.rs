@@ -36,6 +36,7 @@ mod pods {
     pub(crate) mod screen;
     pub(crate) mod seccomp;
     pub(crate) mod security;
+    pub(crate) mod seed;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
@@ -49,33 +50,15 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-<<<<<<< HEAD
-    acceptance, accounting, attacks, checkpoint, command, command_exec, ctr, errors, evictions, exec, foreign, hooks,
-    init, isolation, lifecycle, lifecycle_hooks, logs, messages, probes, resources, sandboxes, seccomp, security,
-=======
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    command_logs, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp, security,
->>>>>>> w/streams
-    sharing, streams, supervised, users, whole,
+    command_logs, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks, logs,
+    messages, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-<<<<<<< HEAD
-const BY_THE_SHIM: [&str; 12] = [
-    "acceptance",
-    "accounting",
-    "command",
-    "command_exec",
-    "evictions",
-    "init",
-    "lifecycle_hooks",
-    "messages",
-    "probes",
-    "sandboxes",
-=======
 const BY_THE_SHIM: &[&str] = &[
     "acceptance",
     "accounting",
@@ -85,8 +68,13 @@ const BY_THE_SHIM: &[&str] = &[
     "command_exec",
     "command_forward",
     "command_logs",
+    "evictions",
     "init",
->>>>>>> w/streams
+    "lifecycle_hooks",
+    "messages",
+    "probes",
+    "sandboxes",
+    "seed",
     "supervised",
     "whole",
 ];
@@ -286,6 +274,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         security::mounts_propagate_as_a_volume_says,
         security::huge_pages_and_the_oom_score_are_limited,
         security::unified_resources_are_set_or_refused_by_name,
+        seed::each_command_of_the_notes_works_as_written,
+        seed::exec_and_delete_all_work_as_written,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,

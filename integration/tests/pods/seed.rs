@@ -68,9 +68,10 @@ pub(crate) async fn each_command_of_the_notes_works_as_written(node: &Node<'_>) 
 }
 
 pub(crate) async fn exec_and_delete_all_work_as_written(node: &Node<'_>) -> Result<()> {
-    let pod = Manifest::new(node, "my-nginx-pod")?
-        .app("nginx", RUNS)
-        .app("prometheus", &format!("mkdir -p /etc/prometheus; echo 'global: {{}}' > /etc/prometheus/prometheus.yml; {RUNS}"));
+    let pod = Manifest::new(node, "my-nginx-pod")?.app("nginx", RUNS).app(
+        "prometheus",
+        &format!("mkdir -p /etc/prometheus; echo 'global: {{}}' > /etc/prometheus/prometheus.yml; {RUNS}"),
+    );
     let loment = pod.create(node).await?;
     loment.phase("my-nginx-pod", "Running").await?;
     // kubectl exec -it my-nginx-pod bash: without the dashes.
@@ -95,7 +96,8 @@ pub(crate) async fn exec_and_delete_all_work_as_written(node: &Node<'_>) -> Resu
 
 /// What a client gets that asks for `/` at the local end of a forwarded port.
 async fn through(loment: &Loment<'_>, pod: &str, ports: &str, local: u16) -> Result<String> {
-    let mut forward = loment.command(&["port-forward", pod, ports]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut forward =
+        loment.command(&["port-forward", pod, ports]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let page = eventually("an answer through the forwarded port", async || {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", local)) else { return Ok(None) };
         stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
