@@ -30,6 +30,7 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod messages;
+    pub(crate) mod objects;
     pub(crate) mod probes;
     pub(crate) mod resources;
     pub(crate) mod run;
@@ -54,8 +55,8 @@ use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Lo
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
     command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
-    logs, messages, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised, users,
-    volumes, whole,
+    logs, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised,
+    users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -76,6 +77,7 @@ const BY_THE_SHIM: &[&str] = &[
     "init",
     "lifecycle_hooks",
     "messages",
+    "objects",
     "probes",
     "sandboxes",
     "seed",
@@ -247,6 +249,22 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         logs::output_written_just_before_the_exit_is_not_lost,
         messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
         messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
+        objects::s12_get_prints_a_pod_in_every_form,
+        objects::s12_pods_are_sorted_by_a_field,
+        objects::s12_a_watch_shows_each_change_until_the_pod_is_gone,
+        objects::s10_a_pod_is_described_with_its_containers_conditions_and_events,
+        objects::s10_annotations_and_labels_change_while_no_container_restarts,
+        objects::s9_of_annotations_no_more_than_256_kib_are_kept,
+        objects::s10_wait_ends_with_the_state_that_is_waited_for,
+        objects::s10_events_are_listed_as_kubectl_lists_them,
+        objects::s5_a_pod_whose_shim_is_gone_is_unknown_with_what_was_last_known,
+        objects::s9_apply_makes_a_pod_and_changes_it_as_far_as_it_may_change,
+        objects::a7_a_container_whose_image_changes_is_started_anew_and_its_sibling_lives_on,
+        objects::s13_run_follows_a_pod_and_ends_as_it_does,
+        objects::s13_an_interrupted_run_deletes_its_pod,
+        objects::s13_why_names_the_one_cause_and_the_next_attempt,
+        objects::s13_a_timeline_is_drawn_and_kept_after_the_deletion,
+        objects::s13_a_manifest_is_explained_and_nothing_is_made,
         probes::p1_a_container_is_ready_when_its_readiness_probe_says_so_and_as_long,
         probes::s2_what_comes_after_a_sidecar_waits_for_its_startup_probe,
         probes::p4_a_liveness_probe_that_fails_restarts_its_container_within_the_grace_of_the_probe,

@@ -123,7 +123,7 @@ fn targets(args: &Delete) -> anyhow::Result<Vec<(Option<String>, String)>> {
 
 /// How long the containers of a pod may take to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grace {
+pub(super) enum Grace {
     /// What the pod says.
     Pod,
     /// So many seconds.
@@ -164,7 +164,8 @@ fn deleted(found: &Found, grace: Grace) -> String {
     format!("pod {:?} {how} from {} namespace\n", found.name(), found.namespace())
 }
 
-async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
+/// Stops a pod and removes everything of it but its history.
+pub(super) async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
     pod::mark_deletion(found, grace.duration(found))?;
     if !found.is_lost() {
         if grace != Grace::Force {

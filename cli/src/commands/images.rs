@@ -17,7 +17,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 
 /// Makes every image of the pods present, as the pull policies of their containers say; all at the same time. What fails
 /// is tried again for as long as `retry` says. Answers with warnings.
-pub(super) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duration>) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duration>) -> anyhow::Result<Vec<String>> {
     let progress = Progress::new();
     let mut pulls = tokio::task::JoinSet::new();
     for (image, policy) in wanted(pods) {
