@@ -20,6 +20,7 @@ mod pods {
     pub(crate) mod lifecycle;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod memory;
     pub(crate) mod resources;
     pub(crate) mod run;
     pub(crate) mod seccomp;
@@ -37,14 +38,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs,
-    resources, seccomp, security, sharing, streams, supervised, users,
+    memory, resources, seccomp, security, sharing, streams, supervised, users,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 4] = ["accounting", "command", "init", "supervised"];
+const BY_THE_SHIM: [&str; 5] = ["accounting", "command", "init", "memory", "supervised"];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -156,6 +157,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        memory::containers_that_memory_ends_at_the_same_time_are_each_told,
+        memory::who_is_killed_from_outside_has_not_run_out_of_memory_as_its_neighbours_have,
+        memory::in_a_cgroup_that_pods_share_want_of_memory_is_told_of_the_pod_that_it_was_in,
         resources::a_container_beyond_its_memory_is_reported_as_oom_killed_before_its_exit,
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,

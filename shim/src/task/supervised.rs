@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use loment_sandbox::{container::Container, layer, process::Exit};
 
-use super::{Task, Vessel, attempt, stage::Stage};
+use super::{Task, Vessel, attempt, memory::Kills, stage::Stage};
 use crate::{
     failure::{Failure, Result},
     spec,
@@ -38,13 +38,14 @@ impl Task {
         layer::fresh_writable_layer(&self.plan.rootfs)?;
         let spec = Arc::new(spec::read(&self.plan.bundle)?);
         let (container, relay) = attempt::make(&self.shim, &self.plan, spec, &self.killed).await?;
+        self.shim.close_account(self);
         let mut live = crate::lock(&self.live);
+        live.kills = Kills::before(&container);
         live.container = Vessel::Here(container);
-        live.kills = live.kills.renewed();
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
-        tokio::spawn(Arc::clone(self).watch());
+        self.watch_all();
         Ok(())
     }
 
