@@ -29,6 +29,7 @@ mod pods {
     pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod memory;
     pub(crate) mod messages;
     pub(crate) mod objects;
     pub(crate) mod probes;
@@ -55,8 +56,8 @@ use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Lo
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
     command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
-    logs, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised,
-    users, volumes, whole,
+    logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
+    supervised, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -76,6 +77,7 @@ const BY_THE_SHIM: &[&str] = &[
     "evictions",
     "init",
     "lifecycle_hooks",
+    "memory",
     "messages",
     "objects",
     "probes",
@@ -248,6 +250,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        memory::containers_that_memory_ends_at_the_same_time_are_each_told,
+        memory::who_is_killed_from_outside_has_not_run_out_of_memory_as_its_neighbours_have,
+        memory::in_a_cgroup_that_pods_share_want_of_memory_is_told_of_the_pod_that_it_was_in,
         messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
         messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
         objects::s12_get_prints_a_pod_in_every_form,
