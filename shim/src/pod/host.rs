@@ -64,10 +64,6 @@ pub(super) struct Slot {
     pub(super) oom_killed: bool,
     /// Probes and hooks under way.
     asked: Vec<AbortHandle>,
-    /// The code that it has ended with, which containerd is not told yet: it may be run again in its place.
-    pub(super) untold: Option<u32>,
-    /// Whether a client has asked for its end.
-    pub(super) killed: bool,
     /// Where in its log the present attempt begins; known only of who may be asked for it.
     pub(super) log_from: u64,
 }
@@ -173,7 +169,6 @@ impl Host {
             self.act(action);
         }
         if self.has_finished() {
-            self.tell_all_ends();
             self.give_up_sandbox();
         }
         self.steps.send_modify(|steps| *steps += 1);
@@ -237,11 +232,6 @@ impl Host {
     pub(crate) fn is_whole(&self) -> bool {
         let count = self.with_spec(|spec| spec.all().count());
         crate::lock(&self.members).values().filter(|slot| slot.armed).count() == count
-    }
-
-    /// Names of the pod's containers that there are.
-    pub(super) fn created(&self) -> Vec<ContainerId> {
-        crate::lock(&self.members).keys().copied().collect()
     }
 
     /// Remembers what is asked of a container, for as long as that lasts.

@@ -65,13 +65,7 @@ impl Member {
     /// A client wants it to end.
     pub(crate) fn kill_requested(&self, task: &str, signal: i32) {
         match self.host.part(self.id, task) {
-            Part::Present => {
-                if signal != 0 {
-                    self.host.change(self.id, |slot| slot.killed = true);
-                    self.host.tell_end(self.id);
-                }
-                self.host.tell(Event::KillRequested { container: self.id, signal });
-            }
+            Part::Present => self.host.tell(Event::KillRequested { container: self.id, signal }),
             Part::Successor if signal != 0 => self.kill_successor(signal),
             Part::Successor | Part::Former => {}
         }
