@@ -132,11 +132,24 @@ pub(crate) enum BenchOutput {
     Json,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// Manifest in YAML or JSON; "-" reads from standard input
+/// The manifests that a verb makes or changes pods of.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Filenames {
+    /// Manifest in YAML or JSON, or a directory with such files; "-" reads from standard input
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub(crate) files: Vec<String>,
+    /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
+    #[arg(long = "configmap", value_name = "FILE")]
+    pub(crate) configmaps: Vec<String>,
+    /// Kernel parameters beyond the safe ones that the pods may set, as in "net.core.somaxconn" or "kernel.msg*"
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) filenames: Filenames,
     /// How to print what was made
     #[arg(short, long)]
     pub(crate) output: Option<CreateOutput>,

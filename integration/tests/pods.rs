@@ -10,6 +10,7 @@ mod pods {
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod content;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod evictions;
@@ -33,6 +34,7 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod volumes;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -41,17 +43,28 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    accounting, attacks, checkpoint, command, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle,
-    lifecycle_hooks, logs, messages, probes, resources, sandboxes, seccomp, security, sharing, streams, supervised,
-    users,
+    accounting, attacks, checkpoint, command, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation,
+    lifecycle, lifecycle_hooks, logs, messages, probes, resources, sandboxes, seccomp, security, sharing, streams,
+    supervised, users, volumes,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 9] =
-    ["accounting", "command", "evictions", "init", "lifecycle_hooks", "messages", "probes", "sandboxes", "supervised"];
+const BY_THE_SHIM: [&str; 11] = [
+    "accounting",
+    "command",
+    "content",
+    "evictions",
+    "init",
+    "lifecycle_hooks",
+    "messages",
+    "probes",
+    "sandboxes",
+    "supervised",
+    "volumes",
+];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -101,6 +114,14 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        content::c1_the_environment_is_resolved_in_its_order,
+        content::c3_what_a_variable_needs_must_be_there,
+        content::c5_a_container_has_its_own_security_context_over_the_pods,
+        content::c5_what_would_run_as_root_or_lose_a_field_is_refused_by_name,
+        content::c9_what_the_pod_may_use_is_in_the_cgroup_files_of_all,
+        content::s11_a_sidecar_is_not_killed_before_the_app,
+        content::names_6_4_a_pod_is_called_as_it_says_and_its_hosts_file_tells,
+        content::every_mistake_of_every_file_is_said_with_its_place,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
@@ -190,7 +211,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::an_update_changes_the_limits_of_a_running_container,
         sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
         sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
-        sandboxes::the_first_start_of_a_pod_that_is_all_there_starts_all_of_it,
+        sandboxes::a_pod_is_whole_when_its_last_container_has_been_started,
         sandboxes::a7_a_second_container_of_a_name_takes_over_from_the_first_and_leaves_the_others_alone,
         sandboxes::status_and_timeline_are_written_into_the_directory_of_the_pod,
         sandboxes::a_pod_that_comes_back_with_its_directory_counts_its_restarts_on,
@@ -241,6 +262,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        volumes::v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_size,
+        volumes::v2_a_host_path_is_made_or_refused_by_its_type,
+        volumes::v3_keys_are_files_behind_one_link_that_nobody_writes_to,
+        volumes::v4_a_projected_volume_tells_about_the_pod_and_has_keys_beside_it,
+        volumes::v5_a_sub_path_is_made_and_expanded_and_never_leads_out_of_its_volume,
+        volumes::v6_a_recursive_read_only_mount_closes_what_is_mounted_below_it,
+        volumes::v7_an_image_is_a_read_only_volume,
+        volumes::v8_volumes_belong_to_the_group_of_the_pod,
+        volumes::v9_the_users_mounts_take_the_place_of_the_pods_own,
+        volumes::a_pod_that_is_deleted_takes_no_file_of_the_machine_with_it,
     ]
     .into()
 }

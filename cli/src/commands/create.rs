@@ -10,13 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_cri::v1;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{images, note, print, read_manifest};
-use crate::args::{Create, CreateOutput, Global};
+use super::{features, image_volumes, images, note, print};
+use crate::args::{Create, CreateOutput, Filenames, Global};
 use crate::error::Said;
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
-use crate::manifest::{defaults, validate};
+use crate::manifest::{files, validate::Rules};
 use crate::session::Session;
 use crate::{cgroup, disk, host, pod, show};
 
@@ -31,7 +31,7 @@ struct Planned {
 
 pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
     let host = host::read();
-    let planned = plan(global, &args.files, &host)?;
+    let planned = plan(global, &args.filenames, &host)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let session = Session::open(global).await?;
@@ -65,44 +65,26 @@ fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
 }
 
 /// Reads, completes and validates the pods of all files. What is wrong in any of them is reported at once.
-fn plan(global: &Global, files: &[String], host: &Host) -> anyhow::Result<Vec<Planned>> {
+fn plan(global: &Global, given: &Filenames, host: &Host) -> anyhow::Result<Vec<Planned>> {
+    let mut objects = files::read_all(given)?;
+    let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &given.allowed_unsafe_sysctls };
+    let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    let file = given.files.join(", ");
     let mut planned: Vec<Planned> = Vec::new();
-    let mut refused = Vec::new();
-    for file in files {
-        let objects = read_manifest(file)?;
-        for mut pod in objects.pods {
-            defaults::complete(&mut pod, global.namespace.as_deref().unwrap_or("default"));
-            match validate::validate(&pod, &global.runtime_handler) {
-                Ok(warnings) => warnings.iter().for_each(|warning| note(&format!("Warning: {warning}"))),
-                Err(Said(lines)) => refused.extend(lines),
-            }
-            refused.extend(other_namespace(&pod, global.namespace.as_deref()));
-            stamp(&mut pod, &host.name)?;
-            if planned.iter().any(|other| same_name(&other.pod, &pod)) {
-                refused.push(already_exists(file, &pod));
-            }
-            let sources = Sources::of(lower::namespace(&pod), &objects.config_maps, &objects.secrets);
-            let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
-            planned.push(Planned { pod, sources, layout, file: file.clone() });
+    for mut pod in objects.pods {
+        stamp(&mut pod, &host.name)?;
+        if planned.iter().any(|other| same_name(&other.pod, &pod)) {
+            return Err(Said::one(already_exists(&file, &pod)).into());
         }
-    }
-    if !refused.is_empty() {
-        return Err(Said(refused).into());
+        let sources = Sources::of(lower::namespace(&pod), &objects.config_maps, &objects.secrets);
+        let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
+        planned.push(Planned { pod, sources, layout, file: file.clone() });
     }
     if planned.is_empty() {
-        return Err(Said::one(format!("error: {} holds no pod", files.join(", "))).into());
+        return Err(Said::one(format!("error: {file} holds no pod")).into());
     }
     Ok(planned)
-}
-
-fn other_namespace(pod: &Pod, flag: Option<&str>) -> Option<String> {
-    let (own, flag) = (lower::namespace(pod), flag?);
-    (own != flag).then(|| {
-        format!(
-            "error: the namespace from the provided object {own:?} does not match the namespace {flag:?}. You must pass \
-             '--namespace={own}' to perform this operation."
-        )
-    })
 }
 
 fn same_name(a: &Pod, b: &Pod) -> bool {
@@ -168,13 +150,20 @@ async fn check(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result
     if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
         return Err(Said::one(already_exists(&plan.file, &plan.pod)).into());
     }
-    lower_all(plan, &Addresses::default(), host)?;
-    volumes::make(&plan.pod, &plan.layout, &plan.sources)?;
+    features::check(session, &plan.pod).await?;
+    let addresses = Addresses::default();
+    lower_all(plan, &addresses, host)?;
+    volumes::make(scope(plan, &addresses, host), &plan.layout)?;
+    volumes::pins(scope(plan, &addresses, host), &plan.layout)?;
     Ok(())
 }
 
+fn scope<'a>(plan: &'a Planned, addresses: &'a Addresses, host: &'a Host) -> Scope<'a> {
+    Scope { pod: &plan.pod, sources: &plan.sources, addresses, host }
+}
+
 fn lower_all(plan: &Planned, addresses: &Addresses, host: &Host) -> anyhow::Result<Vec<v1::ContainerConfig>> {
-    let scope = Scope { pod: &plan.pod, sources: &plan.sources, addresses, host };
+    let scope = scope(plan, addresses, host);
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let configs = lower::containers(spec).map(|container| container::config(scope, container, &plan.layout));
     configs.collect::<Result<_, _>>().context("CreateContainerConfigError")
@@ -197,7 +186,9 @@ async fn make_all(session: &Session, planned: &[Planned], host: &Host) -> anyhow
 async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<()> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
+    let made = volumes::make(scope(plan, &Addresses::default(), host), &plan.layout)?;
+    disk::make(&plan.layout, &names, &made)?;
+    image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;
     let config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
     let linux = config.linux.clone().unwrap_or_default();
     cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
@@ -208,6 +199,7 @@ async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<
     };
     let addresses = addresses(session, &id, spec.host_network == Some(true), host).await?;
     disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
+    disk::pin(&volumes::pins(scope(plan, &addresses, host), &plan.layout)?)?;
     let mut created = Vec::new();
     for container in lower_all(plan, &addresses, host)? {
         created.push(session.client.create_container(&id, container, config.clone()).await?);
@@ -251,6 +243,7 @@ async fn undo(session: &Session, plan: &Planned) -> anyhow::Result<()> {
         session.client.remove_pod_sandbox(&sandbox.id).await?;
     }
     cgroup::remove(&sandbox::cgroup(&plan.pod))?;
+    image_volumes::release(&session.client, &plan.layout.directory).await?;
     disk::remove(&plan.layout.directory, &plan.layout.logs)
 }
 

@@ -22,6 +22,13 @@ pub(super) async fn ensure(client: &Client, pod: &Pod) -> anyhow::Result<Vec<Str
             wanted.push((image, policy));
         }
     }
+    for volume in spec.volumes.iter().flatten().filter_map(|volume| volume.image.as_ref()) {
+        let (image, policy) =
+            (volume.reference.clone().unwrap_or_default(), volume.pull_policy.clone().unwrap_or_default());
+        if !wanted.contains(&(image.clone(), policy.clone())) {
+            wanted.push((image, policy));
+        }
+    }
     let pulls: Vec<_> = wanted
         .into_iter()
         .map(|(image, policy)| {

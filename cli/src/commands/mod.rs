@@ -5,13 +5,15 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod events;
 pub(crate) mod exec;
+mod features;
 pub(crate) mod get;
+pub(crate) mod image_volumes;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod stats;
 pub(crate) mod top;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
@@ -39,20 +41,9 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Reads a manifest file, or standard input for `-`.
+/// Reads a manifest file, every manifest of a directory, or standard input for `-`.
 pub(crate) fn read_manifest(file: &str) -> anyhow::Result<Objects> {
-    let (name, text) = if file == "-" {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).context("read the manifest from standard input")?;
-        ("standard input", text)
-    } else {
-        let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Said::one(format!("error: the path {file:?} does not exist")),
-            _ => Said::one(format!("error: read {file}: {error}")),
-        })?;
-        (file, text)
-    };
-    Ok(manifest::load(name, &text)?)
+    Ok(manifest::files::read(file)?)
 }
 
 /// The container that is meant: the one that is named, the one that the pod's annotation names, or the first app.

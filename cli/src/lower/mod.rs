@@ -9,6 +9,8 @@ pub(crate) mod layout;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
+#[allow(dead_code, reason = "for the verb that explains a pod")]
+pub(crate) mod view;
 pub(crate) mod volumes;
 
 #[cfg(test)]
@@ -26,6 +28,9 @@ pub(crate) const DIRECTORY: &str = "io.loment.pod.directory";
 pub(crate) const LOGS: &str = "io.loment.pod.logs";
 /// Annotation of a container: its name in the manifest.
 pub(crate) const CONTAINER_NAME: &str = "io.loment.container.name";
+
+/// Where an object that is missing should be.
+const WHERE: &str = "put it in the same file or give it with --configmap";
 
 /// Labels by which a kubelet, crictl and this program find a pod and its containers.
 pub(crate) mod label {
@@ -50,8 +55,14 @@ pub(crate) struct Host {
     pub(crate) processors: i64,
     /// Bytes of memory.
     pub(crate) memory: i64,
+    /// Bytes of disk below the directories of pods.
+    pub(crate) storage: i64,
     /// Whether cgroup v2 carries all controllers.
     pub(crate) unified: bool,
+    /// Whether memory may be swapped out.
+    pub(crate) swap: bool,
+    /// Sizes in bytes of the huge pages that there are any of.
+    pub(crate) huge_pages: Vec<i64>,
 }
 
 /// The ConfigMaps and Secrets that a pod may refer to.
@@ -78,6 +89,16 @@ impl Sources {
                 .map(|object| (name(&object.metadata.name), object.clone()))
                 .collect(),
         }
+    }
+
+    /// The same with the names of keys in the place of what secrets hold.
+    pub(crate) fn masked(&self) -> Self {
+        let mask = |(name, secret): (&String, &Secret)| {
+            let keys = self.secret(name).unwrap_or_default().into_keys();
+            let text = keys.map(|key| (key.clone(), format!("<{key} of secret {name}>"))).collect();
+            (name.clone(), Secret { data: None, string_data: Some(text), ..secret.clone() })
+        };
+        Sources { config_maps: self.config_maps.clone(), secrets: self.secrets.iter().map(mask).collect() }
     }
 
     /// All keys of a ConfigMap with their contents.

@@ -34,7 +34,7 @@ pub(crate) fn config(pod: &Pod, layout: &Layout, host: &Host) -> Result<PodSandb
             security_context: Some(security::of_sandbox(&spec)),
             sysctls: sysctls(&spec),
             overhead: None,
-            resources: Some(resources::of_pod(&spec)),
+            resources: Some(resources::of_pod(&spec, host)),
         }),
     })
 }

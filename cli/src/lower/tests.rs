@@ -7,7 +7,7 @@ use loment_cri::v1::{NamespaceMode, security_profile::ProfileType};
 
 use super::env::{Addresses, Scope};
 use super::layout::Layout;
-use super::volumes::{FileOf, Make};
+use super::volumes::{FileOf, Group, Make};
 use super::*;
 use crate::manifest::{self, defaults, validate};
 
@@ -29,7 +29,7 @@ fn host() -> Host {
         hosts: "127.0.0.1 localhost\n".into(),
         processors: 2,
         memory: 1 << 30,
-        unified: false,
+        ..Host::default()
     }
 }
 
@@ -47,7 +47,7 @@ fn lowered(text: &str) -> Lowered {
     Lowered {
         sandbox: sandbox::config(&pod, &layout, &host).unwrap(),
         containers: super::containers(spec).map(|c| container::config(scope, c, &layout).unwrap()).collect(),
-        volumes: volumes::make(&pod, &layout, &sources).unwrap(),
+        volumes: volumes::make(scope, &layout).unwrap(),
     }
 }
 
@@ -244,12 +244,12 @@ fn a_rich_pod_has_its_volumes_where_it_mounts_them() {
         [
             ("/work", format!("{directory}/scratch").as_str(), false),
             ("/site", format!("{directory}/site").as_str(), true),
-            ("/dev/termination-log", format!("{directory}/keys").as_str(), true),
             ("/host", "/srv", true),
+            ("/dev/termination-log", format!("{directory}/keys").as_str(), true),
             ("/etc/hosts", format!("/var/lib/loment/pods/{UID}/etc-hosts").as_str(), false),
         ]
     );
-    let group = Some(2000);
+    let group = Some(Group { id: 2000, on_root_mismatch: false });
     let file = |path: &str, content: &str, mode| FileOf { path: path.into(), content: content.into(), mode };
     assert_eq!(
         volumes,
@@ -258,11 +258,13 @@ fn a_rich_pod_has_its_volumes_where_it_mounts_them() {
             Make::Files {
                 path: format!("{directory}/site").into(),
                 files: vec![file("www/index.html", "hello", 0o444)],
+                in_memory: false,
                 group
             },
             Make::Files {
                 path: format!("{directory}/keys").into(),
                 files: vec![file("token", "secret", 0o400)],
+                in_memory: true,
                 group
             },
             Make::HostPath { volume: "host".into(), path: "/srv".into(), kind: "Directory".into() },

@@ -90,23 +90,22 @@ fn by_hand(name: &str, containers: &[&str]) -> String {
     json!({ "metadata": { "name": name }, "spec": { "containers": containers } }).to_string()
 }
 
-pub(crate) async fn the_first_start_of_a_pod_that_is_all_there_starts_all_of_it(node: &Node<'_>) -> Result<()> {
-    let volume = node.lab.directory("volumes", "whole")?;
+pub(crate) async fn a_pod_is_whole_when_its_last_container_has_been_started(node: &Node<'_>) -> Result<()> {
     let manifest = by_hand("whole", &["one", "two"]);
     let pod = node.pod("whole").annotation("io.loment.pod.manifest", &manifest).run().await?;
-    let script = |name: &str| format!("touch /data/{name}; {RUNS}");
-    let one = pod.create(shell("one", &script("one")).volume(&volume, "/data")).await?;
+    let status = ask(node, &pod.id).await?;
+    ensure!(!status.whole && status.sandbox_pid > 0, "it is {status}");
+    ensure!(status.address == pod.address().await?, "its address is {}", status.address);
+    pod.start(shell("one", RUNS)).await?;
     ensure!(!ask(node, &pod.id).await?.whole, "it is whole without its second container");
-    let two = pod.create(shell("two", &script("two")).volume(&volume, "/data")).await?;
-    ensure!(!ask(node, &pod.id).await?.whole, "it is whole before anything was started");
-    one.start().await?;
-    // The client that would have started the second one is gone.
-    eventually("both to run", async || Ok((volume.join("one").exists() && volume.join("two").exists()).then_some(())))
-        .await?;
-    ensure!(ask(node, &pod.id).await?.whole, "it is not whole");
-    // One that has ended before it was started is told of when it is.
-    two.start().await?;
-    ensure!(two.status().await?.state() == ContainerState::ContainerRunning, "it does not run");
+    let two = pod.start(shell("two", RUNS)).await?;
+    let status = eventually("both to run", async || {
+        let status = ask(node, &pod.id).await?;
+        Ok(status.members.iter().all(|member| member.pid > 0).then_some(status))
+    })
+    .await?;
+    ensure!(status.whole, "it is {status}");
+    ensure!(status.members[1].pid == two.pid().await?, "its members are {:?}", status.members);
     pod.remove().await
 }
 
