@@ -2,6 +2,8 @@
 
 #[path = "start/checkpoint.rs"]
 mod checkpoint;
+#[path = "start/pod.rs"]
+mod pod;
 #[path = "start/task.rs"]
 mod task;
 #[path = "start/terminal.rs"]

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use loment_cri::v1::ContainerState;
 use loment_integration::{
     loment::container_status,
     pod::{Node, eventually, shell},
