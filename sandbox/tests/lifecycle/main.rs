@@ -13,4 +13,5 @@ mod replace;
 mod rewind;
 mod sidecars;
 mod status;
+mod whole;
 mod world;

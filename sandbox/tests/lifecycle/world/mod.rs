@@ -166,6 +166,13 @@ impl World {
         self.event(Event::Exited { container, code, oom_killed, message: None });
     }
 
+    /// The program of a container exits and leaves a message.
+    pub(crate) fn say(&mut self, name: &str, code: u32, message: Option<String>) {
+        let (container, now) = (self.id(name), self.now);
+        self.seen_mut(container).gone(now, code == 0);
+        self.event(Event::Exited { container, code, oom_killed: false, message });
+    }
+
     pub(crate) fn fail_start(&mut self, container: ContainerId) {
         let now = self.now;
         let seen = self.seen_mut(container);
