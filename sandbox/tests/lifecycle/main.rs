@@ -3,6 +3,7 @@
 
 mod apps;
 mod conditions;
+mod handlers;
 mod hooks;
 mod host;
 mod init;
