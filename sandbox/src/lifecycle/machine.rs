@@ -24,7 +24,7 @@ use super::{
 const EVICTION_GRACE: Duration = stop::SHORTEST_GRACE;
 
 /// A pod's lifecycle.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     pub(super) spec: PodSpec,
     born: Time,

@@ -384,7 +384,7 @@ impl Entry {
 }
 
 /// What one step does, and all that was recorded so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Log {
     /// The time of the step.
     pub(super) now: Time,

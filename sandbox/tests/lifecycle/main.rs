@@ -3,6 +3,7 @@
 
 mod apps;
 mod conditions;
+mod exhaustive;
 mod handlers;
 mod hooks;
 mod host;

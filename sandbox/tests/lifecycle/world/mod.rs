@@ -45,6 +45,7 @@ pub(crate) fn pod(policy: RestartPolicy, containers: &[(&str, Kind)]) -> PodSpec
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) now: Time,
@@ -279,6 +280,11 @@ impl World {
             let outcome = sick.map_or(Outcome::Success, |(_, _, outcome)| outcome.clone());
             self.probed(id, probe, outcome);
         }
+    }
+
+    /// Whether the host makes a new sandbox.
+    pub(crate) fn renewing(&self) -> bool {
+        self.renewing
     }
 
     /// The new sandbox stands, or could not be made.
