@@ -8,12 +8,13 @@ use super::{
     ending::Why,
     event::Action,
     machine::Machine,
+    moment::Moment,
     restart,
     spec::{ContainerId, Kind, RestartPolicy},
     stage::{Input, Stage},
     stop::Cause,
     time::Time,
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 /// How long after a sandbox that could not be made the next is tried (the kubelet's pod workers).

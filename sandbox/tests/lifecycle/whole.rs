@@ -10,8 +10,8 @@ use loment_sandbox::lifecycle::{
     RestartPolicy::{Always, Never, OnFailure},
     handler::{Handler, Hook, Probe},
     message,
+    moment::is_event,
     restart::{RestartRule, RuleAction},
-    timeline::is_event,
 };
 use serde_json::{Value, json};
 
