@@ -185,7 +185,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         lifecycle::each_process_has_its_events_in_order,
         lifecycle_hooks::a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned,
         lifecycle_hooks::a2_a_post_start_hook_that_fails_ends_its_container,
-        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success,
+        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success_and_none_is_told,
         lifecycle_hooks::a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself,
         lifecycle_hooks::s9_every_pre_stop_hook_begins_at_once_and_sidecars_end_after_the_apps,
         lifecycle_hooks::a3_a_hook_ends_with_its_container,

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use super::manifest::{Manifest, RUNS, sandbox, wait_for};
 
-async fn shim(node: &Node<'_>, sandbox: &str) -> Result<PodShim> {
+/// The shim of the pod with this sandbox.
+pub(crate) async fn shim(node: &Node<'_>, sandbox: &str) -> Result<PodShim> {
     PodShim::connect(&node.lab.socket(), "k8s.io", sandbox).await.context("connect to the pod's shim")
 }
 

@@ -168,9 +168,6 @@ impl Host {
             log::debug!("pod: {action:?}");
             self.act(action);
         }
-        if self.has_finished() {
-            self.give_up_sandbox();
-        }
         self.steps.send_modify(|steps| *steps += 1);
     }
 
