@@ -6,10 +6,16 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod command_attach;
+    pub(crate) mod command_cp;
+    pub(crate) mod command_exec;
+    pub(crate) mod command_forward;
+    pub(crate) mod command_logs;
     pub(crate) mod content;
     pub(crate) mod ctr;
     pub(crate) mod errors;
@@ -24,17 +30,21 @@ mod pods {
     pub(crate) mod logs;
     pub(crate) mod manifest;
     pub(crate) mod messages;
+    pub(crate) mod objects;
     pub(crate) mod probes;
     pub(crate) mod resources;
     pub(crate) mod run;
     pub(crate) mod sandboxes;
+    pub(crate) mod screen;
     pub(crate) mod seccomp;
     pub(crate) mod security;
+    pub(crate) mod seed;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
     pub(crate) mod volumes;
+    pub(crate) mod whole;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -43,27 +53,37 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    accounting, attacks, checkpoint, command, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation,
-    lifecycle, lifecycle_hooks, logs, messages, probes, resources, sandboxes, seccomp, security, sharing, streams,
-    supervised, users, volumes,
+    acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
+    command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
+    logs, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised,
+    users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 11] = [
+const BY_THE_SHIM: &[&str] = &[
+    "acceptance",
     "accounting",
     "command",
+    "command_attach",
+    "command_cp",
+    "command_exec",
+    "command_forward",
+    "command_logs",
     "content",
     "evictions",
     "init",
     "lifecycle_hooks",
     "messages",
+    "objects",
     "probes",
     "sandboxes",
+    "seed",
     "supervised",
     "volumes",
+    "whole",
 ];
 
 /// The module of what an older runc does not withstand.
@@ -80,6 +100,15 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        acceptance::an_init_container_before_a_sidecar_fails,
+        acceptance::an_init_container_after_a_sidecar_fails,
+        acceptance::a_sidecar_runs_for_ever_and_the_pod_completes_without_it,
+        acceptance::a_sidecar_ends_well_repeatedly,
+        acceptance::a_sidecar_fails_repeatedly,
+        acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
+        acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
+        acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
@@ -114,6 +143,32 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        command_attach::who_attaches_before_a_container_runs_sees_all_of_its_attempts,
+        command_attach::what_is_typed_reaches_the_container_and_has_an_end,
+        command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
+        command_cp::a_tree_comes_back_as_it_went,
+        command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
+        command_cp::what_is_read_only_for_the_container_is_not_written,
+        command_cp::no_link_leads_out_of_the_container_or_of_the_directory_that_was_named,
+        command_cp::a_link_that_comes_and_goes_leads_nowhere,
+        command_cp::an_image_without_any_tool_is_copied_to_and_from,
+        command_exec::a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_the_terminal_back,
+        command_exec::gigabytes_go_through_unchanged,
+        command_exec::what_is_written_last_is_not_lost_and_the_exit_code_is_told,
+        command_exec::a_process_is_as_confined_as_one_by_exec_sync,
+        command_exec::a_killed_command_leaves_no_process_that_waits_for_it,
+        command_exec::a_reader_that_goes_away_ends_the_process,
+        command_exec::an_interrupt_reaches_the_process_and_ends_the_command,
+        command_exec::what_cannot_be_executed_is_refused_in_kubectls_words,
+        command_forward::the_web_server_of_the_manifest_is_reached_at_8080,
+        command_forward::a_session_survives_refusals_resets_and_restarts,
+        command_forward::who_has_only_finished_writing_gets_all_of_the_answer,
+        command_forward::ports_have_names_and_datagrams_find_their_way_back,
+        command_forward::a_pod_that_does_not_run_yet_is_waited_for,
+        command_logs::lines_are_chosen_by_attempt_time_number_and_bytes,
+        command_logs::a_followed_log_goes_on_through_restarts_and_files_and_ends_with_the_pod,
+        command_logs::all_containers_of_selected_pods_are_shown_with_their_origin,
+        command_logs::a_container_without_a_log_is_told_of_in_kubectls_words,
         content::c1_the_environment_is_resolved_in_its_order,
         content::c3_what_a_variable_needs_must_be_there,
         content::c5_a_container_has_its_own_security_context_over_the_pods,
@@ -194,6 +249,22 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         logs::output_written_just_before_the_exit_is_not_lost,
         messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
         messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
+        objects::s12_get_prints_a_pod_in_every_form,
+        objects::s12_pods_are_sorted_by_a_field,
+        objects::s12_a_watch_shows_each_change_until_the_pod_is_gone,
+        objects::s10_a_pod_is_described_with_its_containers_conditions_and_events,
+        objects::s10_annotations_and_labels_change_while_no_container_restarts,
+        objects::s9_of_annotations_no_more_than_256_kib_are_kept,
+        objects::s10_wait_ends_with_the_state_that_is_waited_for,
+        objects::s10_events_are_listed_as_kubectl_lists_them,
+        objects::s5_a_pod_whose_shim_is_gone_is_unknown_with_what_was_last_known,
+        objects::s9_apply_makes_a_pod_and_changes_it_as_far_as_it_may_change,
+        objects::a7_a_container_whose_image_changes_is_started_anew_and_its_sibling_lives_on,
+        objects::s13_run_follows_a_pod_and_ends_as_it_does,
+        objects::s13_an_interrupted_run_deletes_its_pod,
+        objects::s13_why_names_the_one_cause_and_the_next_attempt,
+        objects::s13_a_timeline_is_drawn_and_kept_after_the_deletion,
+        objects::s13_a_manifest_is_explained_and_nothing_is_made,
         probes::p1_a_container_is_ready_when_its_readiness_probe_says_so_and_as_long,
         probes::s2_what_comes_after_a_sidecar_waits_for_its_startup_probe,
         probes::p4_a_liveness_probe_that_fails_restarts_its_container_within_the_grace_of_the_probe,
@@ -211,7 +282,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::an_update_changes_the_limits_of_a_running_container,
         sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
         sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
-        sandboxes::a_pod_is_whole_when_its_last_container_has_been_started,
+        sandboxes::the_processes_of_a_pod_and_its_address_are_told,
+        sandboxes::a_held_pod_begins_by_one_message_when_its_maker_says_so,
         sandboxes::a7_a_second_container_of_a_name_takes_over_from_the_first_and_leaves_the_others_alone,
         sandboxes::status_and_timeline_are_written_into_the_directory_of_the_pod,
         sandboxes::a_pod_that_comes_back_with_its_directory_counts_its_restarts_on,
@@ -234,6 +306,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         security::mounts_propagate_as_a_volume_says,
         security::huge_pages_and_the_oom_score_are_limited,
         security::unified_resources_are_set_or_refused_by_name,
+        seed::each_command_of_the_notes_works_as_written,
+        seed::exec_and_delete_all_work_as_written,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,
@@ -272,6 +346,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         volumes::v8_volumes_belong_to_the_group_of_the_pod,
         volumes::v9_the_users_mounts_take_the_place_of_the_pods_own,
         volumes::a_pod_that_is_deleted_takes_no_file_of_the_machine_with_it,
+        whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
+        whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
+        whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()
 }

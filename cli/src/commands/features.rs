@@ -8,7 +8,7 @@ use crate::lower;
 use crate::session::Session;
 
 /// Refuses a pod by the name of the field that this containerd would leave out.
-pub(super) async fn check(session: &Session, pod: &Pod) -> anyhow::Result<()> {
+pub(crate) async fn check(session: &Session, pod: &Pod) -> anyhow::Result<()> {
     let spec = pod.spec.clone().unwrap_or_default();
     let policy = spec.security_context.as_ref().and_then(|context| context.supplemental_groups_policy.as_deref());
     if policy != Some("Strict") {

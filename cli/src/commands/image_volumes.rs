@@ -28,13 +28,13 @@ fn key(directory: &Path, volume: &str) -> String {
 }
 
 /// The volumes of a pod that are images, with the images.
-pub(super) fn of(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn of(pod: &Pod) -> impl Iterator<Item = (&str, &str)> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| Some((volume.name.as_str(), volume.image.as_ref()?.reference.as_deref()?)))
 }
 
 /// Mounts the images of a pod, which are on this machine already, in its volumes.
-pub(super) async fn mount(client: &Client, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
+pub(crate) async fn mount(client: &Client, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
     if of(pod).next().is_none() {
         return Ok(());
     }

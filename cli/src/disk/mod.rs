@@ -7,8 +7,8 @@ mod mounts;
 mod pins;
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -45,13 +45,24 @@ impl NameLock {
         let locks = state.join("locks");
         directory(&locks, 0o700)?;
         let path = locks.join(format!("{namespace}_{name}"));
-        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(NameLock { path, _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+        loop {
+            let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+            match file.try_lock() {
+                // Who had it before has removed the file that was opened here: another one may be locked by now.
+                Ok(()) if !is_at(&file, &path) => drop(file),
+                Ok(()) => return Ok(Some(NameLock { path, _file: file })),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("lock {}", path.display()));
+                }
+            }
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(own), Ok(there)) if own == there)
 }
 
 impl Drop for NameLock {
@@ -98,20 +109,51 @@ pub(crate) fn refresh(volumes: &[Refresh]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the directory of a pod is called as soon as it is nobody's.
+const REMOVED: &str = ".removed-";
+
 /// Removes everything that [`make`] and [`pin`] made and what containers have left there; what is mounted below the pod's
 /// directory is unmounted first, whoever has mounted it. Nothing is left to do if it is gone.
+///
+/// The directory loses its name before anything of it goes: if this is cut short, the rest is nobody's, and [`sweep`]
+/// removes it.
 pub(crate) fn remove(directory: &Path, logs: &Path) -> anyhow::Result<()> {
     // Only then does the removal not reach into what belongs to the machine.
     mounts::unmount_below(directory)?;
-    for path in [directory, logs] {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("remove {}", path.display()));
-            }
-            _ => {}
-        }
+    remove_tree(logs)?;
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let removed = directory.with_file_name(format!("{REMOVED}{name}"));
+    match fs::rename(directory, &removed) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("rename {} to {}", directory.display(), removed.display())),
+        Ok(()) => remove_tree(&removed),
     }
-    Ok(())
+}
+
+/// Removes what is left of directories whose removal was cut short.
+pub(crate) fn sweep(pods: &Path) -> anyhow::Result<()> {
+    let is_removed =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(REMOVED.as_bytes()));
+    entries(pods)?.iter().filter(|path| is_removed(path)).try_for_each(|path| remove_tree(path))
+}
+
+/// What is in a directory; nothing when there is none.
+pub(crate) fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let what = || format!("read directory {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(what)?,
+    };
+    entries.map(|entry| Ok(entry.with_context(what)?.path())).collect()
+}
+
+fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn make_volume(make: &Make) -> anyhow::Result<()> {
@@ -172,8 +214,6 @@ fn parent(path: &Path) -> &Path {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     /// A directory that goes with its owner.

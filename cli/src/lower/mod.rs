@@ -19,11 +19,14 @@ mod tests;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
+use serde::{Deserialize, Serialize};
 
 /// Annotation of a sandbox: the completed manifest as compact JSON. Its presence makes the shim run the pod's lifecycle.
 pub(crate) const MANIFEST: &str = "io.loment.pod.manifest";
 /// Annotation of a sandbox: the directory that holds the pod's volumes and files.
 pub(crate) const DIRECTORY: &str = "io.loment.pod.directory";
+/// Annotation of a sandbox: the pod waits until its shim is told that it has been made, and then writes that down here.
+pub(crate) const HELD_IN: &str = "io.loment.pod.held-in";
 /// Annotation of a sandbox: the directory that holds the logs of the pod's containers.
 pub(crate) const LOGS: &str = "io.loment.pod.logs";
 /// Annotation of a container: its name in the manifest.
@@ -66,7 +69,7 @@ pub(crate) struct Host {
 }
 
 /// The ConfigMaps and Secrets that a pod may refer to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sources {
     config_maps: BTreeMap<String, ConfigMap>,
     secrets: BTreeMap<String, Secret>,
@@ -89,6 +92,11 @@ impl Sources {
                 .map(|object| (name(&object.metadata.name), object.clone()))
                 .collect(),
         }
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.config_maps.is_empty() && self.secrets.is_empty()
     }
 
     /// The same with the names of keys in the place of what secrets hold.
@@ -116,6 +124,17 @@ impl Sources {
         let text = object.string_data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
         Some(data.chain(text).collect())
     }
+}
+
+/// Everything that a pod refers to and is not there, each as the event of a kubelet calls the failure.
+pub(crate) fn missing(scope: env::Scope<'_>, layout: &layout::Layout) -> Vec<String> {
+    let spec = scope.pod.spec.clone().unwrap_or_default();
+    let of_containers = containers(&spec).flat_map(|container| env::resolve_all(scope, container).1);
+    let of_containers = of_containers.map(|missing| format!("CreateContainerConfigError: {missing}"));
+    let of_volumes = volumes::missing(scope, layout).into_iter().map(|missing| format!("FailedMount: {missing}"));
+    let mut all: Vec<String> = of_containers.chain(of_volumes).collect();
+    all.dedup();
+    all
 }
 
 /// The containers of a pod in the order in which they start: init containers and sidecars, then the apps.

@@ -85,6 +85,7 @@ fn the_busybox_pod_has_its_sandbox() {
     assert_eq!(
         sandbox.annotations,
         map(&[
+            ("io.loment.pod.held-in", &format!("/var/lib/loment/pods/{UID}")),
             ("io.loment.pod.directory", &format!("/var/lib/loment/pods/{UID}")),
             ("io.loment.pod.logs", &format!("/var/log/pods/default_busybox_{UID}")),
         ])
@@ -196,6 +197,7 @@ spec:
       readOnlyRootFilesystem: true
       capabilities: {add: [CAP_NET_ADMIN], drop: [ALL]}
       seccompProfile: {type: Localhost, localhostProfile: tight.json}
+      seLinuxOptions: {type: container_t, level: "s0:c1"}
     volumeMounts:
     - {name: scratch, mountPath: work}
     - {name: site, mountPath: /site}
@@ -224,6 +226,8 @@ fn a_rich_pod_keeps_every_word_of_its_manifest() {
     let security = linux.security_context.unwrap();
     assert_eq!(security.run_as_user.unwrap().value, 1001);
     assert_eq!(security.supplemental_groups, [3000, 2000]);
+    let label = security.selinux_options.unwrap();
+    assert_eq!((label.r#type.as_str(), label.level.as_str(), label.user.as_str()), ("container_t", "s0:c1", ""));
     assert!(security.no_new_privs && security.readonly_rootfs);
     let capabilities = security.capabilities.unwrap();
     assert_eq!(

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use loment_cri::v1::{LinuxContainerResources, MountPropagation};
 use serde::Serialize;
 
-use super::env::{Scope, expand, resolve};
+use super::env::{Scope, expand, resolve_all};
 use super::layout::Layout;
 use super::{dns, hosts, resources, sandbox, volumes};
 use crate::manifest::amounts::{Side, effective, is_sidecar};
@@ -109,12 +109,7 @@ pub(crate) fn view(scope: Scope<'_>, layout: &Layout) -> View {
     let masked = scope.sources.masked();
     let scope = Scope { sources: &masked, ..scope };
     let spec = scope.pod.spec.clone().unwrap_or_default();
-    let mut missing: Vec<String> = volumes::make(scope, layout).err().into_iter().map(|missing| missing.0).collect();
-    missing.extend(volumes::pins(scope, layout).err().map(|missing| missing.0));
-    let containers =
-        super::containers(&spec).map(|container| of_container(scope, &spec, container, layout, &mut missing));
-    let containers = containers.collect();
-    missing.dedup();
+    let containers = super::containers(&spec).map(|container| of_container(scope, &spec, container, layout));
     let dns = dns::config(&spec, &scope.host.resolv_conf);
     View {
         manifest: scope.pod.clone(),
@@ -123,10 +118,10 @@ pub(crate) fn view(scope: Scope<'_>, layout: &Layout) -> View {
         qos_class: resources::qos(&spec).name(),
         resources: effective_of(&spec),
         cgroup: limits(&resources::of_pod(&spec, scope.host), Some(sandbox::cgroup(scope.pod))),
-        containers,
+        containers: containers.collect(),
         stops: stops(&spec),
         ignored: ignored(scope.pod).into_iter().map(|(path, reason)| IgnoredField { path, reason }).collect(),
-        missing,
+        missing: super::missing(scope, layout),
     }
 }
 
@@ -160,17 +155,8 @@ fn limits(of: &LinuxContainerResources, path: Option<String>) -> Limits {
     }
 }
 
-fn of_container(
-    scope: Scope<'_>,
-    spec: &PodSpec,
-    container: &Container,
-    layout: &Layout,
-    missing: &mut Vec<String>,
-) -> ContainerView {
-    let env = resolve(scope, container).unwrap_or_else(|error| {
-        missing.push(error.0);
-        Vec::new()
-    });
+fn of_container(scope: Scope<'_>, spec: &PodSpec, container: &Container, layout: &Layout) -> ContainerView {
+    let env = resolve_all(scope, container).0;
     let value = |name: &str| env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let words = |words: &Option<Vec<String>>| words.iter().flatten().map(|word| expand(word, value)).collect();
     let init = spec.init_containers.iter().flatten().any(|init| init.name == container.name);

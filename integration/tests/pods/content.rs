@@ -54,6 +54,14 @@ pub(crate) async fn c1_the_environment_is_resolved_in_its_order(node: &Node<'_>)
 }
 
 pub(crate) async fn c3_what_a_variable_needs_must_be_there(node: &Node<'_>) -> Result<()> {
+    let all = "env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}], envFrom: [{configMapRef: {name: c}}]";
+    let text = pod("lacking", "volumes: [{name: v, secret: {secretName: t}}]", &[container("app", "true", all)]);
+    let said = Loment::new(node.lab).refused(&["create", "-f", "-"], &text).await?;
+    for missing in
+        ["configmap \"c\" not found", "secret \"s\" not found", "FailedMount: volume \"v\": secret \"t\" not found"]
+    {
+        ensure!(said.contains(missing), "create says {said:?}");
+    }
     let env = "env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]";
     let text = pod("incomplete", "", &[container("app", "true", env)]);
     let loment = Loment::new(node.lab);

@@ -110,6 +110,26 @@ impl Manifest {
         self
     }
 
+    /// Sets a field of the pod's specification.
+    pub(crate) fn spec(mut self, field: &str, value: Value) -> Self {
+        self.value["spec"][field] = value;
+        self
+    }
+
+    /// Sets a field of a container, which is given by its list and its place there.
+    pub(crate) fn change(mut self, list: &str, place: usize, field: &str, value: Value) -> Self {
+        self.value["spec"][list][place][field] = value;
+        self
+    }
+
+    /// Adds something to a list of the pod's specification.
+    pub(crate) fn with(mut self, list: &str, value: Value) -> Self {
+        if let Some(list) = self.value["spec"][list].as_array_mut() {
+            list.push(value);
+        }
+        self
+    }
+
     /// Adds a volume: a directory of the node.
     pub(crate) fn volume(mut self, name: &str, path: &Path) -> Self {
         if let Some(volumes) = self.value["spec"]["volumes"].as_array_mut() {

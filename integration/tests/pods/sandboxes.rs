@@ -90,22 +90,39 @@ fn by_hand(name: &str, containers: &[&str]) -> String {
     json!({ "metadata": { "name": name }, "spec": { "containers": containers } }).to_string()
 }
 
-pub(crate) async fn a_pod_is_whole_when_its_last_container_has_been_started(node: &Node<'_>) -> Result<()> {
-    let manifest = by_hand("whole", &["one", "two"]);
-    let pod = node.pod("whole").annotation("io.loment.pod.manifest", &manifest).run().await?;
+pub(crate) async fn the_processes_of_a_pod_and_its_address_are_told(node: &Node<'_>) -> Result<()> {
+    let manifest = by_hand("told-pids", &["one", "two"]);
+    let pod = node.pod("told-pids").annotation("io.loment.pod.manifest", &manifest).run().await?;
     let status = ask(node, &pod.id).await?;
-    ensure!(!status.whole && status.sandbox_pid > 0, "it is {status}");
+    ensure!(status.sandbox_pid > 0 && status.members.iter().all(|member| member.pid == 0), "it is {status}");
     ensure!(status.address == pod.address().await?, "its address is {}", status.address);
     pod.start(shell("one", RUNS)).await?;
-    ensure!(!ask(node, &pod.id).await?.whole, "it is whole without its second container");
     let two = pod.start(shell("two", RUNS)).await?;
     let status = eventually("both to run", async || {
         let status = ask(node, &pod.id).await?;
         Ok(status.members.iter().all(|member| member.pid > 0).then_some(status))
     })
     .await?;
-    ensure!(status.whole, "it is {status}");
     ensure!(status.members[1].pid == two.pid().await?, "its members are {:?}", status.members);
+    pod.remove().await
+}
+
+pub(crate) async fn a_held_pod_begins_by_one_message_when_its_maker_says_so(node: &Node<'_>) -> Result<()> {
+    let volume = node.lab.directory("volumes", "held-back")?;
+    let manifest = by_hand("held-back", &["one", "two"]);
+    let pod = node.pod("held-back").annotation("io.loment.pod.manifest", &manifest);
+    let pod = pod.annotation("io.loment.pod.held-in", &volume.display().to_string()).run().await?;
+    let script = |name: &str| format!("touch /data/{name}; {RUNS}");
+    for name in ["one", "two"] {
+        pod.start(shell(name, &script(name)).volume(&volume, "/data")).await?;
+    }
+    let phase = ask(node, &pod.id).await?.status;
+    ensure!(phase.contains("Pending") && !volume.join("begun").exists(), "it has begun: {phase}");
+    shim(node, &pod.id).await?.start().await?;
+    ensure!(volume.join("begun").exists(), "that it has begun is not on the disk");
+    eventually("both to run", async || Ok((volume.join("one").exists() && volume.join("two").exists()).then_some(())))
+        .await?;
+    shim(node, &pod.id).await?.start().await?;
     pod.remove().await
 }
 

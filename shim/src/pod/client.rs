@@ -6,7 +6,7 @@ use ttrpc::{r#async::Client, context};
 
 use super::{
     api::{
-        StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest,
+        StartRequest, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest,
         TimelineResponse, UpdateRequest,
     },
     rpc::PodClient,
@@ -32,7 +32,7 @@ impl PodShim {
         Ok(Self { client: PodClient::new(client) })
     }
 
-    /// The pod's status: `v1.PodStatus` in JSON, whether the pod is whole, the ids of its containers, and the processes by
+    /// The pod's status: `v1.PodStatus` in JSON, the ids of its containers, and the processes by
     /// which its namespaces are entered.
     ///
     /// Errors: NOT_FOUND from a shim that does not run its pod by itself.
@@ -45,6 +45,11 @@ impl PodShim {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let request = TimelineRequest { since, wait_ms, ..TimelineRequest::default() };
         self.client.timeline(context::with_duration(wait.saturating_add(SLACK)), &request).await
+    }
+
+    /// Lets a held pod begin.
+    pub async fn start(&self) -> ttrpc::Result<()> {
+        self.client.start(context::with_duration(SLACK), &StartRequest::default()).await.map(drop)
     }
 
     /// Tells the shim what the pod's manifest says now: `v1.Pod` in JSON. It takes over what may change in a pod that runs

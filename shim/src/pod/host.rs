@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,6 +26,11 @@ use crate::{
 const MANIFEST: &str = "io.loment.pod.manifest";
 /// Where the pod's volumes and files are.
 const DIRECTORY: &str = "io.loment.pod.directory";
+/// On a sandbox whose pod is to wait for [`Host::release`]: the pod's own directory, where that it has begun is written
+/// down. A client that is killed while it makes the pod has then made nothing that runs.
+const HELD_IN: &str = "io.loment.pod.held-in";
+/// The file that says that a pod has begun, in its directory.
+const BEGUN: &str = "begun";
 /// Where the logs of its containers are.
 const LOGS: &str = "io.loment.pod.logs";
 /// The name of a container in its pod: loment's own annotation, then CRI's.
@@ -40,6 +46,8 @@ pub(crate) struct Host {
     outbox: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
     members: Mutex<HashMap<ContainerId, Slot>>,
     pub(super) sandbox: Sandbox,
+    /// Where that a held pod has begun is written down.
+    held_in: Option<PathBuf>,
     directory: Option<PathBuf>,
     logs: Option<PathBuf>,
     /// What its storage may be, if that is limited.
@@ -58,8 +66,6 @@ pub(super) struct Slot {
     pub(super) task: Option<Arc<Task>>,
     /// Who is to take over from it.
     pub(super) successor: Option<Successor>,
-    /// Whether it was asked to start.
-    armed: bool,
     /// Whether its last attempt was ended by want of memory.
     pub(super) oom_killed: bool,
     /// Probes and hooks under way.
@@ -101,7 +107,12 @@ impl Host {
             .map_err(|error| Failure::from(error).while_doing(format!("read annotation {MANIFEST}")))?;
         let absolute = |name| annotation(sandbox, name).map(PathBuf::from).filter(|path| path.is_absolute());
         let (directory, logs) = (absolute(DIRECTORY), absolute(LOGS));
-        Ok(Some(Arc::new(Self::new(pod, storage::Limits::of(manifest), directory, logs))))
+        let mut host = Self::new(pod, storage::Limits::of(manifest), directory, logs);
+        if let Some(directory) = absolute(HELD_IN) {
+            host.machine = Mutex::new(host.machine.into_inner().unwrap_or_else(PoisonError::into_inner).held());
+            host.held_in = Some(directory);
+        }
+        Ok(Some(Arc::new(host)))
     }
 
     fn new(pod: PodSpec, storage: Option<storage::Limits>, directory: Option<PathBuf>, logs: Option<PathBuf>) -> Self {
@@ -119,6 +130,7 @@ impl Host {
             outbox: Mutex::new(Some(outbox)),
             members: Mutex::default(),
             sandbox: Sandbox::default(),
+            held_in: None,
             directory,
             logs,
             storage,
@@ -205,32 +217,6 @@ impl Host {
         })
     }
 
-    /// A client has started a container. The first time that this happens when the pod is all there, it starts the pod: a
-    /// client that dies in between leaves a whole one.
-    pub(super) fn arm(&self, container: ContainerId) {
-        let all: Vec<ContainerId> = self.with_spec(|spec| spec.all().map(|(id, _)| id).collect());
-        let mut members = crate::lock(&self.members);
-        let is_there = |id| members.get(id).is_some_and(|slot: &Slot| slot.task.is_some());
-        let meant = if all.iter().all(is_there) { all } else { vec![container] };
-        let mut fresh = Vec::new();
-        for id in meant {
-            let slot = members.entry(id).or_default();
-            if !std::mem::replace(&mut slot.armed, true) {
-                fresh.push(id);
-            }
-        }
-        drop(members);
-        for container in fresh {
-            self.tell(Event::Armed { container });
-        }
-    }
-
-    /// Whether every container has been created and asked to start.
-    pub(crate) fn is_whole(&self) -> bool {
-        let count = self.with_spec(|spec| spec.all().count());
-        crate::lock(&self.members).values().filter(|slot| slot.armed).count() == count
-    }
-
     /// Remembers what is asked of a container, for as long as that lasts.
     pub(super) fn asks(&self, container: ContainerId, asked: AbortHandle) {
         self.change(container, |slot| {
@@ -302,6 +288,20 @@ impl Host {
     /// Name of a container.
     pub(super) fn name(&self, container: ContainerId) -> String {
         self.with_spec(|spec| spec.container(container).map_or_else(String::new, |container| container.name.clone()))
+    }
+
+    /// Lets a held pod begin. That it has is on the disk before anything runs: from here on it is no half-made pod.
+    ///
+    /// Errors: it cannot be written down; then the pod goes on waiting.
+    pub(crate) fn release(&self) -> Result<()> {
+        if let Some(directory) = &self.held_in {
+            let path = directory.join(BEGUN);
+            File::create(&path).map_err(|error| {
+                Failure::unknown(format!("write down that the pod has begun: make {}: {error}", path.display()))
+            })?;
+        }
+        self.tell(Event::Released);
+        Ok(())
     }
 
     /// Stops the pod and waits until no container runs or will run, and that is written down.

@@ -53,7 +53,7 @@ impl Member {
     /// A client has started it.
     pub(crate) fn armed(&self, task: &str) {
         match self.host.part(self.id, task) {
-            Part::Present => self.host.arm(self.id),
+            Part::Present => self.host.tell(Event::Armed { container: self.id }),
             Part::Successor => {
                 self.host.change(self.id, |slot| slot.successor.iter_mut().for_each(|next| next.started = true));
                 self.host.tell(Event::Replaced { container: self.id });

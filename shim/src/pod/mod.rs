@@ -41,8 +41,9 @@ mod generated {
 /// The messages of the Pod service.
 pub mod api {
     pub use super::generated::pod::{
-        ContainerUsage, Device, Entry, Member, Pressure, StatsRequest, StatsResponse, StatusRequest, StatusResponse,
-        TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse, UpdateRequest, UpdateResponse, Usage,
+        ContainerUsage, Device, Entry, Member, Pressure, StartRequest, StartResponse, StatsRequest, StatsResponse,
+        StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse,
+        UpdateRequest, UpdateResponse, Usage,
     };
 }
 

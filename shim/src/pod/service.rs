@@ -7,8 +7,8 @@ use ttrpc::r#async::{Service, TtrpcContext};
 
 use super::{
     api::{
-        StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TerminateResponse,
-        TimelineRequest, TimelineResponse, UpdateRequest, UpdateResponse,
+        StartRequest, StartResponse, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest,
+        TerminateResponse, TimelineRequest, TimelineResponse, UpdateRequest, UpdateResponse,
     },
     host::Host,
     rpc::{Pod, create_pod},
@@ -46,7 +46,6 @@ impl Pod for PodService {
         Ok(StatusResponse {
             status: host.status()?,
             members: host.members(),
-            whole: host.is_whole(),
             sandbox_pid: host.sandbox_pid(),
             address: host.address().map_or_else(|_| String::new(), |address| address.to_string()),
             ..StatusResponse::default()
@@ -58,6 +57,11 @@ impl Pod for PodService {
         let wait = Duration::from_millis(request.wait_ms).min(LONGEST_WAIT);
         let (entries, next) = host.news(request.since, wait).await;
         Ok(TimelineResponse { entries, next, ..TimelineResponse::default() })
+    }
+
+    async fn start(&self, _: &TtrpcContext, _: StartRequest) -> ttrpc::Result<StartResponse> {
+        self.host()?.release()?;
+        Ok(StartResponse::default())
     }
 
     async fn terminate(&self, _: &TtrpcContext, request: TerminateRequest) -> ttrpc::Result<TerminateResponse> {

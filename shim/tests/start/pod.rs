@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use containerd_shim_protos::api::CreateTaskRequest;
+use containerd_shim_protos::api::{CreateTaskRequest, Status};
 use serde_json::json;
 
 use crate::{
@@ -80,38 +80,41 @@ fn removed(tasks: &[&Task]) {
 }
 
 #[test]
-fn the_first_start_of_a_pod_that_is_all_there_starts_all_of_it() {
+fn a_container_runs_when_it_has_been_started_and_every_end_is_told_once() {
     let place = Place::new();
-    let (sandbox, tasks) = place.pod(&["one", "two"], json!({}), "touch /data/ran-$NAME");
-    for task in &tasks {
-        let name = task.id.rsplit('-').next().unwrap().to_owned();
-        task.change(|spec| spec["process"]["env"].as_array_mut().unwrap().push(json!(format!("NAME={name}"))));
-    }
+    let (sandbox, tasks) = place.pod(&["one", "two"], json!({}), "touch /data/ran; exec sleep 1000");
     sandbox.created().unwrap();
     sandbox.started().unwrap();
     tasks.iter().for_each(|task| task.created().unwrap());
-    // The client that would have started the second one is gone.
-    tasks[0].started().unwrap();
-    place.until("ran-one");
-    place.until("ran-two");
-    assert_eq!(tasks[0].ended(), 0);
-    // That it has ended is told when it has been started.
-    tasks[1].started().unwrap();
-    assert_eq!(tasks[1].ended(), 0);
+    for task in &tasks {
+        task.started().unwrap();
+        fs::remove_file(place.until("ran")).unwrap();
+    }
     removed(&[&tasks[0], &tasks[1], &sandbox]);
 }
 
 #[test]
-fn a_start_before_the_pod_is_all_there_starts_one_container() {
+fn a_probe_that_takes_a_program_which_is_missing_says_so_and_changes_nothing() {
     let place = Place::new();
-    let (sandbox, tasks) = place.pod(&["one", "two"], json!({}), "touch /data/ran; sleep 1000");
+    let liveness = json!({"httpGet": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1});
+    let (sandbox, tasks) = place.pod(&["one"], json!({"livenessProbe": liveness}), "exec sleep 1000");
+    sandbox.change(|spec| {
+        spec["annotations"]["io.loment.pod.directory"] = json!(place.directory.display().to_string());
+    });
     sandbox.created().unwrap();
     sandbox.started().unwrap();
     tasks[0].created().unwrap();
     tasks[0].started().unwrap();
-    fs::remove_file(place.until("ran")).unwrap();
-    tasks[1].created().unwrap();
-    tasks[1].started().unwrap();
-    place.until("ran");
-    removed(&[&tasks[0], &tasks[1], &sandbox]);
+    let timeline = place.until("timeline.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(20) * slowness();
+    loop {
+        let text = fs::read_to_string(&timeline).unwrap();
+        if text.contains("loment-prober is missing") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        sleep(Duration::from_millis(20));
+    }
+    assert_eq!(tasks[0].status(), Status::RUNNING);
+    removed(&[&tasks[0], &sandbox]);
 }

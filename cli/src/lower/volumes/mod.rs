@@ -69,6 +69,14 @@ pub(crate) fn make(scope: Scope<'_>, layout: &Layout) -> Result<Vec<Make>, Missi
     spec.volumes.iter().flatten().map(|volume| one(scope, &spec, volume, layout, group)).collect()
 }
 
+/// What the volumes refer to and is not there.
+pub(crate) fn missing(scope: Scope<'_>, layout: &Layout) -> Vec<Missing> {
+    let spec = scope.pod.spec.clone().unwrap_or_default();
+    let group = group(&spec);
+    let volumes = spec.volumes.iter().flatten().filter_map(|volume| one(scope, &spec, volume, layout, group).err());
+    volumes.chain(pins(scope, layout).err()).collect()
+}
+
 /// What has to be written anew after labels or annotations of a pod have changed.
 #[allow(dead_code, reason = "for the verbs that change a pod")]
 pub(crate) fn refresh(scope: Scope<'_>, layout: &Layout) -> Result<Vec<Refresh>, Missing> {
