@@ -6,10 +6,11 @@ use super::{
     event::Action,
     handler::HookKind,
     life::KILLED,
+    moment::Moment,
     restart::{self, Decision},
     stage::Stage,
     time::Time,
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 /// SIGKILL.

@@ -4,11 +4,12 @@ use super::{
     container::{ContainerState, Life},
     ending::Why,
     event::Action,
+    moment::Moment,
     restart::{self, Decision},
     run::{Exit, Run},
     spec::Kind,
     stage::{Input, Stage},
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 /// Exit code of what was killed, and of what was thrown away before it ran.
