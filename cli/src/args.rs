@@ -1,8 +1,21 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::annotate::{Annotate, Label};
+use crate::commands::attach::Attach;
+use crate::commands::cp::Cp;
+use crate::commands::describe::Describe;
+use crate::commands::events::Events;
+use crate::commands::exec::Exec;
+use crate::commands::get::Get;
+use crate::commands::logs::Logs;
+use crate::commands::port_forward::PortForward;
+use crate::commands::timeline::Timeline;
+use crate::commands::wait::Wait;
 
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
@@ -40,14 +53,32 @@ pub(crate) enum Verb {
     Create(Create),
     /// Show pods
     Get(Get),
+    /// Make pods anew that have lost their sandbox, by a reboot for example
+    Resume(crate::commands::resume::Resume),
     /// Print what a container has written
     Logs(Logs),
     /// Stop and remove pods
     Delete(Delete),
     /// Run a command in a container
     Exec(Exec),
-    /// Print what has happened to a pod, with times
+    /// Take part in what a container reads and writes
+    Attach(Attach),
+    /// Copy files into a container or out of it
+    Cp(Cp),
+    /// Make ports of a pod reachable on this machine
+    PortForward(PortForward),
+    /// Show all that there is to know of a pod
+    Describe(Describe),
+    /// Show what has happened to pods
     Events(Events),
+    /// Draw what happened to a pod when; also to one that is gone
+    Timeline(Timeline),
+    /// Set and remove annotations of pods
+    Annotate(Annotate),
+    /// Set and remove labels of pods
+    Label(Label),
+    /// Wait until pods are as one wants them
+    Wait(Wait),
     /// Show what pods and their containers use, again and again on a terminal
     Top(Top),
     /// Print or serve what pods and their containers use, for machines that watch
@@ -116,6 +147,13 @@ pub(crate) struct Bench {
     /// An image with `sleep` and `true` that is on this machine
     #[arg(long, default_value = "busybox")]
     pub(crate) image: String,
+    /// Instead: time a pod with so many init containers that end at once, beside `podman kube play`
+    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["handlers", "pod_network", "seccomp"],
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) init_chain: Option<u32>,
+    /// podman, with its flags
+    #[arg(long, default_value = "podman", value_delimiter = ' ', requires = "init_chain", value_name = "COMMAND")]
+    pub(crate) podman: Vec<String>,
     /// Pods with a network of their own: the CNI plugins are in the figures
     #[arg(long)]
     pub(crate) pod_network: bool,
@@ -132,14 +170,36 @@ pub(crate) enum BenchOutput {
     Json,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// Manifest in YAML or JSON; "-" reads from standard input
+/// The manifests that a verb makes or changes pods of.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Filenames {
+    /// Manifest in YAML or JSON, or a directory with such files; "-" reads from standard input
     #[arg(short, long = "filename", required = true, value_name = "FILE")]
     pub(crate) files: Vec<String>,
+    /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
+    #[arg(long = "configmap", value_name = "FILE")]
+    pub(crate) configmaps: Vec<String>,
+    /// Kernel parameters beyond the safe ones that the pods may set, as in "net.core.somaxconn" or "kernel.msg*"
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub(crate) allowed_unsafe_sysctls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) filenames: Filenames,
     /// How to print what was made
     #[arg(short, long)]
     pub(crate) output: Option<CreateOutput>,
+    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
+    /// [default: not at all]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) pull_retry: Option<Duration>,
+}
+
+/// A duration as Go writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -147,54 +207,6 @@ pub(crate) enum CreateOutput {
     Name,
     Yaml,
     Json,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Get {
-    /// "pods", "pod NAME ..." or "pod/NAME ..."
-    #[arg(value_name = "RESOURCE")]
-    pub(crate) what: Vec<String>,
-    /// How to print it
-    #[arg(short, long)]
-    pub(crate) output: Option<GetOutput>,
-    /// Pods of all namespaces
-    #[arg(short = 'A', long)]
-    pub(crate) all_namespaces: bool,
-    /// Leave the line with the names of the columns out
-    #[arg(long)]
-    pub(crate) no_headers: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GetOutput {
-    Wide,
-    Yaml,
-    Json,
-    Name,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Logs {
-    /// Pod, as in "web" or "pod/web"
-    pub(crate) pod: String,
-    /// Container [default: the first app container]
-    #[arg(value_name = "CONTAINER")]
-    pub(crate) positional: Option<String>,
-    /// Container [default: the first app container]
-    #[arg(short, long)]
-    pub(crate) container: Option<String>,
-    /// Go on with what is written from now on
-    #[arg(short, long)]
-    pub(crate) follow: bool,
-    /// Only so many lines, the last ones; -1 is all
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
-    pub(crate) tail: i64,
-    /// What was written before the container was started again
-    #[arg(short, long)]
-    pub(crate) previous: bool,
-    /// The time before each line
-    #[arg(long)]
-    pub(crate) timestamps: bool,
 }
 
 #[derive(Debug, Args)]
@@ -220,33 +232,6 @@ pub(crate) struct Delete {
     /// Do not complain about pods that do not exist
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Exec {
-    /// Pod, as in "web" or "pod/web"
-    pub(crate) pod: String,
-    /// Container [default: the first app container]
-    #[arg(short, long)]
-    pub(crate) container: Option<String>,
-    /// Pass standard input on (not supported yet)
-    #[arg(short = 'i', long)]
-    pub(crate) stdin: bool,
-    /// With a terminal (not supported yet)
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// Program and its arguments, after "--"
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Events {
-    /// Pod, as in "web" or "pod/web"
-    pub(crate) pod: String,
-    /// Go on with what happens from now on, until the pod has finished
-    #[arg(short, long)]
-    pub(crate) follow: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Container logs in CRI's format: `<time> <stream> <F|P> <text>`, where P says that the line goes on.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -16,11 +19,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.text.last() == Some(&b'\n')
     }
 
-    fn is_in(&self, window: &Window) -> bool {
+    pub(crate) fn is_in(&self, window: &Window) -> bool {
         *window == Window::default() || self.time.parse().is_ok_and(|time: Timestamp| window.holds(time))
     }
 }
@@ -74,6 +77,44 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+/// A log on the disk, which may be written to, moved away and begun anew, or emptied.
+#[derive(Debug)]
+pub(crate) struct LogFile {
+    path: PathBuf,
+    inode: u64,
+    reader: Reader<BufReader<File>>,
+}
+
+impl LogFile {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let inode = file.metadata()?.ino();
+        Ok(Self { path: path.to_owned(), inode, reader: Reader::new(BufReader::new(file)) })
+    }
+
+    pub(crate) fn reader(&mut self) -> &mut Reader<BufReader<File>> {
+        &mut self.reader
+    }
+
+    /// At the end of the log: goes on with the one that has been begun in its place, or from the beginning of one that
+    /// has been emptied. Whether there was such a one.
+    pub(crate) fn renew(&mut self) -> io::Result<bool> {
+        // While it is moved away there is none for a moment.
+        let Ok(now) = fs::metadata(&self.path) else { return Ok(false) };
+        if now.ino() != self.inode {
+            *self = Self::open(&self.path)?;
+            return Ok(true);
+        }
+        let file = &mut self.reader.file;
+        if now.len() >= file.stream_position()? {
+            return Ok(false);
+        }
+        file.rewind()?;
+        self.reader.begun.clear();
+        Ok(true)
+    }
+}
+
 fn parse(entry: &[u8]) -> Option<Line> {
     let mut parts = entry.splitn(4, |byte| *byte == b' ');
     let time = String::from_utf8(parts.next()?.to_vec()).ok()?;
@@ -119,6 +160,29 @@ mod tests {
     fn lines_of_another_time_are_left_out() {
         let window = Window { from: "2026-05-01T10:00:01Z".parse().ok(), until: "2026-05-01T10:00:03Z".parse().ok() };
         assert_eq!(last(None, &window), "two halves\n");
+    }
+
+    #[test]
+    fn a_log_that_is_moved_away_or_emptied_goes_on() {
+        let path = std::env::temp_dir().join(format!("loment-log-{}", std::process::id()));
+        let moved = path.with_extension("moved");
+        let line = |text: &str| format!("2026-05-01T10:00:00Z stdout F {text}\n");
+        fs::write(&path, line("first")).unwrap();
+        let mut log = LogFile::open(&path).unwrap();
+        let next = |log: &mut LogFile| log.reader().next().unwrap().map(|line| text(&[line]));
+        assert_eq!(next(&mut log).as_deref(), Some("first\n"));
+        assert!(!log.renew().unwrap());
+        fs::rename(&path, &moved).unwrap();
+        assert!(!log.renew().unwrap(), "there is none");
+        fs::write(&path, line("second") + &line("third")).unwrap();
+        assert!(log.renew().unwrap());
+        assert_eq!((next(&mut log).as_deref(), next(&mut log).as_deref()), (Some("second\n"), Some("third\n")));
+        assert_eq!(next(&mut log), None);
+        fs::write(&path, line("4")).unwrap();
+        assert!(log.renew().unwrap());
+        assert_eq!(next(&mut log).as_deref(), Some("4\n"));
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(&moved).unwrap();
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A pod's files on the disk: made before its containers, removed after them.
 
 use std::fs::{self, File, Permissions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -40,13 +40,24 @@ impl NameLock {
         let locks = state.join("locks");
         directory(&locks, 0o700)?;
         let path = locks.join(format!("{namespace}_{name}"));
-        let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(NameLock { path, _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+        loop {
+            let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+            match file.try_lock() {
+                // Who had it before has removed the file that was opened here: another one may be locked by now.
+                Ok(()) if !is_at(&file, &path) => drop(file),
+                Ok(()) => return Ok(Some(NameLock { path, _file: file })),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("lock {}", path.display()));
+                }
+            }
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(own), Ok(there)) if own == there)
 }
 
 impl Drop for NameLock {
@@ -61,17 +72,47 @@ pub(crate) fn write_hosts(layout: &Layout, text: &str) -> anyhow::Result<()> {
     write(&layout.hosts(), text.as_bytes(), 0o644)
 }
 
+/// What the directory of a pod is called as soon as it is nobody's.
+const REMOVED: &str = ".removed-";
+
 /// Removes everything that [`make`] made and what containers have left there. Nothing is left to do if it is gone.
+///
+/// The directory loses its name first: if this is cut short, the rest is nobody's, and [`sweep`] removes it.
 pub(crate) fn remove(directory: &Path, logs: &Path) -> anyhow::Result<()> {
-    for path in [directory, logs] {
-        match fs::remove_dir_all(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("remove {}", path.display()));
-            }
-            _ => {}
-        }
+    remove_tree(logs)?;
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let removed = directory.with_file_name(format!("{REMOVED}{name}"));
+    match fs::rename(directory, &removed) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("rename {} to {}", directory.display(), removed.display())),
+        Ok(()) => remove_tree(&removed),
     }
-    Ok(())
+}
+
+/// Removes what is left of directories whose removal was cut short.
+pub(crate) fn sweep(pods: &Path) -> anyhow::Result<()> {
+    let is_removed =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(REMOVED.as_bytes()));
+    entries(pods)?.iter().filter(|path| is_removed(path)).try_for_each(|path| remove_tree(path))
+}
+
+/// What is in a directory; nothing when there is none.
+pub(crate) fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let what = || format!("read directory {}", directory.display());
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(what)?,
+    };
+    entries.map(|entry| Ok(entry.with_context(what)?.path())).collect()
+}
+
+fn remove_tree(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn make_volume(make: &Make) -> anyhow::Result<()> {
@@ -177,16 +218,14 @@ fn check_host_path(path: &Path, kind: &str) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
+pub(crate) mod tests {
     use super::*;
 
     /// A directory that goes with its owner.
-    struct Scratch(PathBuf);
+    pub(crate) struct Scratch(pub(crate) PathBuf);
 
     impl Scratch {
-        fn new(test: &str) -> Self {
+        pub(crate) fn new(test: &str) -> Self {
             let path = std::env::temp_dir().join(format!("loment-{test}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Scratch(path)

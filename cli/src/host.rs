@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::{fs, path::Path, thread};
 
+use nix::sys::statvfs::statvfs;
+
 use crate::lower::Host;
 
 /// Where systemd-resolved keeps the servers behind its own stub, which listens on a loopback address that no pod reaches.
@@ -17,7 +19,10 @@ pub(crate) fn read() -> Host {
         resolv_conf: resolv_conf(text("/etc/resolv.conf"), || fs::read_to_string(BEHIND_THE_STUB).ok()),
         hosts: text("/etc/hosts"),
         processors: thread::available_parallelism().map_or(1, |number| i64::try_from(number.get()).unwrap_or(i64::MAX)),
-        memory: total_memory(&text("/proc/meminfo")),
+        memory: in_bytes(&text("/proc/meminfo"), "MemTotal:"),
+        storage: storage(),
+        swap: in_bytes(&text("/proc/meminfo"), "SwapTotal:") > 0,
+        huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
         unified: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
     }
 }
@@ -44,11 +49,33 @@ fn resolv_conf(text: String, behind_the_stub: impl FnOnce() -> Option<String>) -
     if only_loopback { behind_the_stub().unwrap_or(text) } else { text }
 }
 
-/// Bytes of memory, from `MemTotal` in proc_meminfo(5).
-fn total_memory(meminfo: &str) -> i64 {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+/// A line of proc_meminfo(5) in bytes; 0 when it is not there.
+fn in_bytes(meminfo: &str, name: &str) -> i64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let kibibytes: i64 = line.trim().trim_end_matches("kB").trim().parse().unwrap_or(0);
     kibibytes.saturating_mul(1024)
+}
+
+/// Bytes of the disk on which pods live.
+fn storage() -> i64 {
+    let Ok(found) = statvfs("/var/lib") else { return 0 };
+    i64::try_from(u128::from(found.blocks()) * u128::from(found.fragment_size())).unwrap_or(i64::MAX)
+}
+
+/// The sizes of which the machine has pages, or may make some: directories `hugepages-2048kB` of sysfs.
+fn huge_pages(directory: &Path) -> Vec<i64> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let size = |entry: fs::DirEntry| {
+        let any = ["nr_hugepages", "nr_overcommit_hugepages"]
+            .iter()
+            .any(|file| fs::read_to_string(entry.path().join(file)).is_ok_and(|number| number.trim() != "0"));
+        let kibibytes: i64 =
+            entry.file_name().to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        any.then_some(kibibytes.saturating_mul(1024))
+    };
+    let mut sizes: Vec<i64> = entries.filter_map(size).collect();
+    sizes.sort_unstable();
+    sizes
 }
 
 #[cfg(test)]
@@ -67,7 +94,7 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes() {
-        assert_eq!(total_memory("MemTotal:       16384 kB\nMemFree: 1 kB\n"), 16 << 20);
-        assert_eq!(total_memory(""), 0);
+        assert_eq!(in_bytes("MemTotal:       16384 kB\nMemFree: 1 kB\n", "MemTotal:"), 16 << 20);
+        assert_eq!(in_bytes("", "MemTotal:"), 0);
     }
 }

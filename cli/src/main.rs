@@ -7,28 +7,59 @@
 //! | `manifest/` | a manifest file: read strictly, completed, validated |
 //! | `lower/` | a pod lowered to CRI, without touching anything |
 //! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
-//! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
+//! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
+//! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
+//! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
-//! | `crilog`, `lives` | the lines of a log, and which attempt of a container wrote them |
-//! | `show`, `table`, `resource`, `error` | how things are printed and named |
+//! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
+//! | `channels` | containerd's streaming server, by WebSocket |
+//! | `forward/` | ports of a pod on this machine |
+//! | `copy/` | files into and out of a container |
+//! | `crilog`, `lives`, `logprint` | the lines of a log, and which attempt of a container wrote them |
+//! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
 mod cgroup;
+mod changes;
+mod channels;
+mod chart;
 mod commands;
+mod copy;
 mod crilog;
+mod describe;
 mod disk;
+mod duration;
 mod error;
+mod forward;
+mod history;
 mod host;
+mod jsonpath;
 mod lives;
+mod logprint;
 mod lower;
+mod make;
 mod manifest;
+mod occurrences;
+mod output;
+mod pick;
 mod pod;
+mod progress;
 mod prometheus;
+mod record;
+mod remains;
 mod resource;
+mod selector;
 mod session;
 mod show;
+mod sorting;
+mod sources;
+mod streams;
 mod table;
+mod target;
+mod terminal;
+mod update;
 mod usage;
+mod view;
 
 use std::process::ExitCode;
 
@@ -68,10 +99,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Logs(args) => commands::logs::run(global, args).await,
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
+            Verb::Attach(args) => commands::attach::run(global, args).await,
+            Verb::Cp(args) => commands::cp::run(global, args).await,
+            Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
+            Verb::Resume(args) => commands::resume::run(global, args).await,
             Verb::Top(args) => commands::top::run(global, args).await,
             Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
+            Verb::Describe(args) => commands::describe::run(global, args).await,
+            Verb::Timeline(args) => commands::timeline::run(global, args).await,
+            Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
+            Verb::Label(args) => commands::annotate::label(global, args).await,
+            Verb::Wait(args) => commands::wait::run(global, args).await,
         }
     })
 }

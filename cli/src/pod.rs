@@ -7,16 +7,21 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use loment_shim::client::TaskShim;
 use loment_shim::pod::{
     api::{Entry, StatsResponse},
     client::PodShim,
 };
 use serde_json::Value;
 
+use crate::record;
 use crate::session::{Found, Session};
 
 /// The containerd namespace in which CRI keeps its pods.
 const CONTAINERD_NAMESPACE: &str = "k8s.io";
+
+/// The file in a pod's directory that says when it will be gone.
+pub(crate) const DELETION: &str = "deletion-timestamp";
 
 /// Something that happened to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,17 +58,36 @@ async fn connect(session: &Session, found: &Found) -> anyhow::Result<PodShim> {
 }
 
 async fn connect_to(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<PodShim> {
-    let mut names = vec![session.address.clone()];
-    names.extend(fs::canonicalize(&session.address).ok().filter(|path| *path != session.address));
-    let mut last = None;
-    for name in names {
+    let mut refused = String::new();
+    for name in names_of_containerd(session) {
         match PodShim::connect(&name, CONTAINERD_NAMESPACE, sandbox).await {
             Ok(shim) => return Ok(shim),
-            Err(error) => last = Some(error),
+            Err(error) => refused = error.to_string(),
         }
     }
-    let cause = last.map_or_else(String::new, |error| format!(": {error}"));
-    Err(anyhow!("connect to the shim of pod {pod:?} (sandbox {sandbox}){cause}"))
+    Err(not_connected(pod, sandbox, &refused))
+}
+
+/// Connects to the shim of a pod, to ask it for the processes of its containers.
+pub(crate) async fn tasks(session: &Session, found: &Found) -> anyhow::Result<TaskShim> {
+    let sandbox = &found.sandbox.id;
+    let mut refused = String::new();
+    for name in names_of_containerd(session) {
+        match TaskShim::connect(&name, CONTAINERD_NAMESPACE, sandbox).await {
+            Ok(shim) => return Ok(shim),
+            Err(error) => refused = error.to_string(),
+        }
+    }
+    Err(not_connected(found.name(), sandbox, &refused))
+}
+
+fn names_of_containerd(session: &Session) -> Vec<PathBuf> {
+    let resolved = fs::canonicalize(&session.address).ok().filter(|path| *path != session.address);
+    [session.address.clone()].into_iter().chain(resolved).collect()
+}
+
+fn not_connected(pod: &str, sandbox: &str, cause: &str) -> anyhow::Error {
+    anyhow!("connect to the shim of pod {pod:?} (sandbox {sandbox}): {cause}")
 }
 
 /// What the pod with this sandbox and its containers use; the pod may be any client's.
@@ -77,6 +101,12 @@ pub(crate) async fn status(session: &Session, found: &Found) -> anyhow::Result<V
     let answer = connect(session, found).await?.status().await;
     let answer = answer.with_context(|| format!("ask the shim of pod {:?} for its status", found.name()))?;
     serde_json::from_str(&answer.status).context("read the status that the shim tells")
+}
+
+/// Tells the shim of a pod that the pod has been made: it begins.
+pub(crate) async fn start(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<()> {
+    let answer = connect_to(session, pod, sandbox).await?.start().await;
+    answer.with_context(|| format!("tell the shim of pod {pod:?} to start it"))
 }
 
 /// Stops the pod's containers in the order that the pod's lifecycle prescribes, within the grace (`None`: what the pod
@@ -123,11 +153,18 @@ pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()
     let Some(path) = mark(found).filter(|path| path.parent().is_some_and(std::path::Path::is_dir)) else {
         return Ok(());
     };
+    if !path.exists() {
+        // That a pod is to end is wanted anew, as a changed spec is. One whose record cannot be written ends all the same.
+        let _ = record::change(found, |pod| {
+            pod.metadata.generation = Some(pod.metadata.generation.unwrap_or(1).saturating_add(1));
+            Ok(())
+        });
+    }
     let grace = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
     let end = Timestamp::from_second(Timestamp::now().as_second().saturating_add(grace)).unwrap_or(Timestamp::MAX);
     fs::write(&path, end.to_string()).with_context(|| format!("write {}", path.display()))
 }
 
 fn mark(found: &Found) -> Option<PathBuf> {
-    Some(found.directory()?.join("deletion-timestamp"))
+    Some(found.directory()?.join(DELETION))
 }

@@ -23,6 +23,14 @@ pub(crate) fn name(word: &str) -> anyhow::Result<String> {
     if word.contains('/') { slashed(word) } else { Ok(word.to_owned()) }
 }
 
+/// The names in `NAME ...` or in any form of [`names`]; none means all pods.
+pub(crate) fn names_or_all(words: &[String]) -> anyhow::Result<Vec<String>> {
+    match words.first() {
+        Some(first) if WORDS.contains(&first.to_lowercase().as_str()) => names(words),
+        _ => words.iter().map(|word| name(word)).collect(),
+    }
+}
+
 fn slashed(word: &str) -> anyhow::Result<String> {
     match word.split_once('/') {
         Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
@@ -62,6 +70,15 @@ mod tests {
         assert_eq!(names_of(&["pods"]).unwrap(), Vec::<String>::new());
         assert_eq!(names_of(&["pod", "a", "b"]).unwrap(), ["a", "b"]);
         assert_eq!(names_of(&["pod/a", "po/b"]).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_kind_may_be_left_out_where_only_pods_are_meant() {
+        for words in [["pod", "web"].as_slice(), &["pods/web"], &["web"], &["po", "web"]] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(names_or_all(&words).unwrap(), ["web"], "{words:?}");
+        }
+        assert!(names_or_all(&[]).unwrap().is_empty() && names_or_all(&["pods".to_owned()]).unwrap().is_empty());
     }
 
     #[test]

@@ -8,13 +8,15 @@ use k8s_openapi::api::core::v1::Pod;
 use loment_cri::{Client, v1};
 
 use crate::args::Global;
+use crate::commands::note;
 use crate::error::Said;
 use crate::lower::{DIRECTORY, LOGS, MANIFEST, label};
+use crate::{record, remains};
 
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// What a verb works with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) client: Client,
     /// Socket of containerd.
@@ -27,7 +29,7 @@ pub(crate) struct Session {
 /// A pod that exists.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// As it was made: completed, without a status.
+    /// As it is now: completed, without a status.
     pub(crate) pod: Pod,
     pub(crate) sandbox: v1::PodSandbox,
 }
@@ -41,6 +43,16 @@ impl Session {
             .map_err(|error| anyhow!("{error}; another socket is given with --address or in CONTAINERD_ADDRESS"))?;
         let namespace = global.namespace.clone().unwrap_or_else(|| "default".to_owned());
         Ok(Session { client, address, namespace, global: global.clone() })
+    }
+
+    /// Pods of a namespace, of one name or of all, that have not begun: see [`crate::remains`].
+    pub(crate) async fn unbegun(&self, namespace: &str, name: Option<&str>) -> anyhow::Result<Vec<Found>> {
+        let name = name.map(|name| (label::POD_NAME, name));
+        let selector = name.into_iter().chain([(label::POD_NAMESPACE, namespace)]);
+        let selector = selector.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut pods = self.sandboxes(selector).await?;
+        pods.retain(|found| !remains::has_begun(found));
+        Ok(pods)
     }
 
     /// The pods of a namespace, or of all, by name.
@@ -63,8 +75,24 @@ impl Session {
         Ok(self.select(selector).await?.into_iter().next())
     }
 
-    /// Pods that carry a manifest; of several sandboxes of one pod, the latest.
+    /// Pods that have begun; with those that have lost their sandbox.
     async fn select(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
+        let lost = remains::lost(&self.global, |pod| {
+            let labels = crate::lower::sandbox::labels(pod);
+            label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        })?;
+        let mut pods = self.sandboxes(label_selector).await?;
+        pods.retain(remains::has_begun);
+        for found in lost {
+            if !pods.iter().any(|other| other.uid() == found.uid()) {
+                pods.push(found);
+            }
+        }
+        Ok(pods)
+    }
+
+    /// Pods that carry a manifest; of several sandboxes of one pod, the latest.
+    async fn sandboxes(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
         let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
         let mut sandboxes = self.client.list_pod_sandboxes(Some(filter)).await?;
         sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
@@ -74,7 +102,7 @@ impl Session {
             let pod: Pod = serde_json::from_str(text)
                 .with_context(|| format!("read the manifest in annotation {MANIFEST} of sandbox {}", sandbox.id))?;
             if !found.iter().any(|other| other.pod.metadata.uid == pod.metadata.uid) {
-                found.push(Found { pod, sandbox });
+                found.push(Found { pod, sandbox }.with_record());
             }
         }
         Ok(found)
@@ -82,6 +110,9 @@ impl Session {
 
     /// A container of a pod, the latest one if it was made more than once.
     pub(crate) async fn container(&self, found: &Found, name: &str) -> anyhow::Result<Option<v1::Container>> {
+        if found.is_lost() {
+            return Ok(None);
+        }
         let filter = v1::ContainerFilter {
             pod_sandbox_id: found.sandbox.id.clone(),
             label_selector: HashMap::from([(label::CONTAINER_NAME.to_owned(), name.to_owned())]),
@@ -93,6 +124,27 @@ impl Session {
 }
 
 impl Found {
+    /// With the metadata and the spec of the pod's record. The annotation has them as they were at its creation, which
+    /// is better than nothing when the record cannot be read: such a pod can still be seen and deleted.
+    fn with_record(mut self) -> Self {
+        match self.directory().map(|directory| record::read(directory, self.uid())) {
+            Some(Ok(Some(pod))) => self.pod = pod,
+            Some(Err(error)) => note(&format!("Warning: pod {:?}: {error:#}", self.name())),
+            Some(Ok(None)) | None => {}
+        }
+        self
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        crate::lower::uid(&self.pod)
+    }
+
+    /// Whether containerd knows nothing of it any more. There is no id of a sandbox then, and to ask for those of an empty
+    /// one is to ask for all.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.sandbox.id.is_empty()
+    }
+
     pub(crate) fn name(&self) -> &str {
         crate::lower::name(&self.pod)
     }

@@ -2,16 +2,47 @@
 
 /// Columns, each as wide as its widest cell, three blanks apart.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0) + 3).collect();
+    render_below(rows, &mut Vec::new())
+}
+
+/// The same for rows that come below others: the columns are at least as wide as they were there.
+pub(crate) fn render_below(rows: &[Vec<String>], widths: &mut Vec<usize>) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0).max(widths.len());
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count() + 3).max();
+    widths.resize(columns, 0);
+    for (column, known) in widths.iter_mut().enumerate() {
+        *known = (*known).max(width(column).unwrap_or(0));
+    }
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(widths.iter()).map(|(cell, width)| format!("{cell:<width$}"));
         text.push_str(cells.collect::<String>().trim_end());
         text.push('\n');
     }
     text
+}
+
+/// Text whose lines have cells that end at a tab: a cell is as wide as the widest one of the lines around it that have a
+/// cell there, and two blanks. Text behind the last tab of a line is no cell. (Go's tabwriter, which describe is made of.)
+pub(crate) fn elastic(text: &str) -> String {
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+    let cell = |line: usize, column: usize| {
+        let cells: &Vec<&str> = lines.get(line)?;
+        (column + 1 < cells.len()).then(|| cells.get(column).map_or(0, |cell| cell.chars().count()))
+    };
+    let mut aligned = String::new();
+    for (number, cells) in lines.iter().enumerate() {
+        for (column, text) in cells.iter().enumerate() {
+            aligned.push_str(text);
+            let above = (0..number).rev().map_while(|line| cell(line, column));
+            let below = (number..lines.len()).map_while(|line| cell(line, column));
+            let Some(width) = cell(number, column).and_then(|_| above.chain(below).max()) else { continue };
+            aligned.extend(std::iter::repeat_n(' ', width + 2 - text.chars().count()));
+        }
+        aligned.push('\n');
+    }
+    aligned
 }
 
 /// `95s`, `5m10s`, `47h`, `3d4h`: two units where the first alone says too little.
@@ -46,6 +77,12 @@ mod tests {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         let table = render(&[row(["NAME", "READY", "STATUS"]), row(["http-go", "1/1", "Running"])]);
         assert_eq!(table, "NAME      READY   STATUS\nhttp-go   1/1     Running\n");
+    }
+
+    #[test]
+    fn cells_are_aligned_with_those_of_the_lines_around_them() {
+        let text = "Name:\tweb\nNamespace:\tdefault\nlist:\n  a:\tb\n  State:\tx\ty\n";
+        assert_eq!(elastic(text), "Name:       web\nNamespace:  default\nlist:\n  a:      b\n  State:  x  y\n");
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl<'a> Loment<'a> {
         Ok(Output { code, stdout: text(&output.stdout), stderr: text(&output.stderr) })
     }
 
+    /// The command with these arguments, to be started in another way.
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = self.lab.command(COMMAND);
+        command.args(words);
+        command
+    }
+
     /// Runs it; it must succeed. Returns what it prints.
     pub async fn ok(&self, words: &[&str]) -> Result<String> {
         let output = self.run(words, "").await?;
@@ -95,14 +102,14 @@ impl<'a> Loment<'a> {
         let what = format!("pod {pod} to be {phase}");
         let status = self.until(pod, &what, |status| status["phase"] == phase || ended(status)).await?;
         if status["phase"] != phase {
-            bail!("wait for {what}: it ended as {status}\n{}", self.ok(&["events", pod]).await?);
+            bail!("wait for {what}: it ended as {status}\n{}", self.ok(&["events", pod, "--timeline"]).await?);
         }
         Ok(status)
     }
 
     /// What has happened to the pod and its containers, without the times: `app started`, `app exited with code 1`.
     pub async fn story(&self, pod: &str) -> Result<Vec<String>> {
-        let text = self.ok(&["events", pod]).await?;
+        let text = self.ok(&["events", pod, "--timeline"]).await?;
         // A line: time of the day, time since the pod's start, who, what.
         let line = |line: &str| line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
         Ok(text.lines().map(line).collect())

@@ -6,28 +6,42 @@
 //! After each test, the pods are removed and nothing may be left of them.
 
 mod pods {
+    pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
+    pub(crate) mod command_attach;
+    pub(crate) mod command_cp;
+    pub(crate) mod command_exec;
+    pub(crate) mod command_forward;
+    pub(crate) mod command_logs;
     pub(crate) mod ctr;
     pub(crate) mod errors;
+    pub(crate) mod evictions;
     pub(crate) mod exec;
     pub(crate) mod foreign;
     pub(crate) mod hooks;
     pub(crate) mod init;
     pub(crate) mod isolation;
     pub(crate) mod lifecycle;
+    pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod messages;
+    pub(crate) mod probes;
     pub(crate) mod resources;
     pub(crate) mod run;
+    pub(crate) mod sandboxes;
+    pub(crate) mod screen;
     pub(crate) mod seccomp;
     pub(crate) mod security;
+    pub(crate) mod seed;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod whole;
 }
 
 use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
@@ -36,15 +50,34 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    accounting, attacks, checkpoint, command, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs,
-    resources, seccomp, security, sharing, streams, supervised, users,
+    acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
+    command_logs, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks, logs,
+    messages, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
 const HUNG: Duration = Duration::from_secs(90);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: [&str; 4] = ["accounting", "command", "init", "supervised"];
+const BY_THE_SHIM: &[&str] = &[
+    "acceptance",
+    "accounting",
+    "command",
+    "command_attach",
+    "command_cp",
+    "command_exec",
+    "command_forward",
+    "command_logs",
+    "evictions",
+    "init",
+    "lifecycle_hooks",
+    "messages",
+    "probes",
+    "sandboxes",
+    "seed",
+    "supervised",
+    "whole",
+];
 
 /// The module of what an older runc does not withstand.
 const AGAINST_ATTACKS: &str = "attacks";
@@ -60,6 +93,15 @@ macro_rules! cases {
 
 fn all() -> Vec<(&'static str, &'static str, Case)> {
     cases![
+        acceptance::an_init_container_before_a_sidecar_fails,
+        acceptance::an_init_container_after_a_sidecar_fails,
+        acceptance::a_sidecar_runs_for_ever_and_the_pod_completes_without_it,
+        acceptance::a_sidecar_ends_well_repeatedly,
+        acceptance::a_sidecar_fails_repeatedly,
+        acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
+        acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
+        acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
@@ -94,6 +136,32 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command::a_pod_is_deleted_while_its_init_container_runs,
         command::a_pod_whose_shim_was_killed_is_deleted_completely,
         command::delete_of_a_pod_that_takes_no_signal_ends_with_its_grace,
+        command_attach::who_attaches_before_a_container_runs_sees_all_of_its_attempts,
+        command_attach::what_is_typed_reaches_the_container_and_has_an_end,
+        command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
+        command_cp::a_tree_comes_back_as_it_went,
+        command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
+        command_cp::what_is_read_only_for_the_container_is_not_written,
+        command_cp::no_link_leads_out_of_the_container_or_of_the_directory_that_was_named,
+        command_cp::a_link_that_comes_and_goes_leads_nowhere,
+        command_cp::an_image_without_any_tool_is_copied_to_and_from,
+        command_exec::a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_the_terminal_back,
+        command_exec::gigabytes_go_through_unchanged,
+        command_exec::what_is_written_last_is_not_lost_and_the_exit_code_is_told,
+        command_exec::a_process_is_as_confined_as_one_by_exec_sync,
+        command_exec::a_killed_command_leaves_no_process_that_waits_for_it,
+        command_exec::a_reader_that_goes_away_ends_the_process,
+        command_exec::an_interrupt_reaches_the_process_and_ends_the_command,
+        command_exec::what_cannot_be_executed_is_refused_in_kubectls_words,
+        command_forward::the_web_server_of_the_manifest_is_reached_at_8080,
+        command_forward::a_session_survives_refusals_resets_and_restarts,
+        command_forward::who_has_only_finished_writing_gets_all_of_the_answer,
+        command_forward::ports_have_names_and_datagrams_find_their_way_back,
+        command_forward::a_pod_that_does_not_run_yet_is_waited_for,
+        command_logs::lines_are_chosen_by_attempt_time_number_and_bytes,
+        command_logs::a_followed_log_goes_on_through_restarts_and_files_and_ends_with_the_pod,
+        command_logs::all_containers_of_selected_pods_are_shown_with_their_origin,
+        command_logs::a_container_without_a_log_is_told_of_in_kubectls_words,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
@@ -118,6 +186,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         errors::a_namespace_path_that_is_gone_is_named,
         errors::an_exec_of_a_missing_program_fails_and_the_container_lives_on,
         errors::an_unknown_capability_is_refused,
+        evictions::v1_a_pod_whose_volume_is_over_its_limit_is_evicted,
+        evictions::c11_a_pod_whose_container_writes_more_than_its_limit_is_evicted,
         exec::a_container_that_stops_every_process_does_not_stop_its_shim,
         exec::an_exec_has_its_own_exit_code_and_streams,
         exec::an_exec_outlasted_by_nobody_exits_before_its_container,
@@ -153,13 +223,40 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         lifecycle::a_process_that_outlives_its_container_is_killed_with_it,
         lifecycle::containerd_restarts_and_the_pod_lives_on,
         lifecycle::each_process_has_its_events_in_order,
+        lifecycle_hooks::a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned,
+        lifecycle_hooks::a2_a_post_start_hook_that_fails_ends_its_container,
+        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success,
+        lifecycle_hooks::a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself,
+        lifecycle_hooks::s9_every_pre_stop_hook_begins_at_once_and_sidecars_end_after_the_apps,
+        lifecycle_hooks::a3_a_hook_ends_with_its_container,
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
+        messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
+        probes::p1_a_container_is_ready_when_its_readiness_probe_says_so_and_as_long,
+        probes::s2_what_comes_after_a_sidecar_waits_for_its_startup_probe,
+        probes::p4_a_liveness_probe_that_fails_restarts_its_container_within_the_grace_of_the_probe,
+        probes::p6_an_exec_probe_that_takes_too_long_has_failed_and_is_gone,
+        probes::p6_the_output_of_a_failed_exec_probe_is_told,
+        probes::p6_an_http_probe_asks_the_pod_at_a_named_port,
+        probes::p6_an_https_probe_does_not_verify_the_server,
+        probes::p6_a_tcp_probe_connects_to_the_pod,
+        probes::p6_a_grpc_probe_asks_the_health_service,
+        probes::p5_a_probe_that_cannot_be_made_changes_nothing,
+        probes::p6_the_host_network_is_probed_from_the_node,
         resources::a_container_beyond_its_memory_is_reported_as_oom_killed_before_its_exit,
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
+        sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
+        sandboxes::a_held_pod_begins_by_one_message_when_its_maker_says_so,
+        sandboxes::a7_a_second_container_of_a_name_takes_over_from_the_first_and_leaves_the_others_alone,
+        sandboxes::status_and_timeline_are_written_into_the_directory_of_the_pod,
+        sandboxes::a_pod_that_comes_back_with_its_directory_counts_its_restarts_on,
+        sandboxes::i14_a_deadline_that_is_changed_is_taken_over,
+        sandboxes::a_pod_of_a_client_without_a_directory_leaves_nothing_on_disk,
         seccomp::a_container_whose_agent_is_missing_is_refused,
         seccomp::an_agent_answers_for_a_container_and_its_execs,
         security::users_groups_and_a_readonly_root_are_the_given_ones,
@@ -177,6 +274,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         security::mounts_propagate_as_a_volume_says,
         security::huge_pages_and_the_oom_score_are_limited,
         security::unified_resources_are_set_or_refused_by_name,
+        seed::each_command_of_the_notes_works_as_written,
+        seed::exec_and_delete_all_work_as_written,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,
@@ -205,6 +304,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
+        whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
+        whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()
 }

@@ -8,11 +8,13 @@
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
 //! | [`pod`] | a pod that the shim runs itself |
+//! | [`client`] | the shim asked by another program |
 //! | `delete`, `info` | the other two ways in which containerd runs this program |
 
 mod address;
 mod args;
 mod bootstrap;
+pub mod client;
 mod delete;
 mod events;
 mod failure;

@@ -2,14 +2,15 @@
 
 use std::{
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::{Arc, Mutex},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncReadExt, Interest, unix::AsyncFd},
     net::unix::pipe,
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use crate::{
@@ -18,13 +19,26 @@ use crate::{
     task::ready,
 };
 
+/// The way to a terminal, and what happens to it while it is used.
+#[derive(Debug)]
+struct Line {
+    /// Nothing after a hang-up: the kernel hangs up when its last descriptor is closed.
+    terminal: Mutex<Option<Arc<Terminal>>>,
+    /// The client will write no more than it can write through the end that it has now.
+    closing: Notify,
+    /// The client has gone.
+    hung_up: Notify,
+}
+
 /// Bytes moved at once; a terminal line is at most 4096.
 const CHUNK: usize = 4096;
+
+type Terminal = AsyncFd<std::fs::File>;
 
 /// A terminal whose output is being copied.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    terminal: Arc<AsyncFd<std::fs::File>>,
+    line: Arc<Line>,
     done: watch::Receiver<bool>,
     tasks: Vec<tokio::task::AbortHandle>,
 }
@@ -35,6 +49,11 @@ impl Relay {
         let failed = |operation: &str, error: &io::Error| Failure::io(operation, "the terminal", error);
         nonblocking(&terminal).map_err(|error| failed("prepare", &error))?;
         let terminal = Arc::new(ready::both_ways(terminal.into()).map_err(|error| failed("watch", &error))?);
+        let line = Arc::new(Line {
+            terminal: Mutex::new(Some(Arc::clone(&terminal))),
+            closing: Notify::new(),
+            hung_up: Notify::new(),
+        });
         let (finished, done) = watch::channel(false);
         let mut tasks = Vec::new();
         let stdin = &stdio.paths().stdin;
@@ -44,24 +63,37 @@ impl Relay {
                 .read_write(true)
                 .open_receiver(stdin)
                 .map_err(|error| Failure::io("open standard input", stdin, &error))?;
-            tasks.push(tokio::spawn(input(fifo, Arc::clone(&terminal))).abort_handle());
+            tasks.push(tokio::spawn(input(fifo, Arc::clone(&terminal), Arc::clone(&line))).abort_handle());
         }
         let output = stdio.terminal_output()?;
-        let source = Arc::clone(&terminal);
+        let of_task = Arc::clone(&line);
         let copy = tokio::spawn(async move {
-            if let Err(error) = self::output(&source, output).await {
-                log::debug!("copy from a terminal: {error}");
+            tokio::select! {
+                copied = self::output(&terminal, output) => {
+                    if let Err(error) = copied {
+                        log::debug!("copy from a terminal: {error}");
+                    }
+                }
+                () = of_task.hung_up.notified() => {}
             }
             finished.send_replace(true);
         });
         tasks.push(copy.abort_handle());
-        Ok(Self { terminal, done, tasks })
+        Ok(Self { line, done, tasks })
     }
 
     /// Tells the terminal its size in characters.
     pub(crate) fn resize(&self, columns: u16, rows: u16) -> Result<()> {
-        loment_sys::terminal::resize(self.terminal.get_ref().as_fd(), columns, rows)
+        let Some(terminal) = crate::lock(&self.line.terminal).clone() else { return Ok(()) };
+        loment_sys::terminal::resize(terminal.get_ref().as_fd(), columns, rows)
             .map_err(|errno| Failure::io("resize", "the terminal", &errno.into()))
+    }
+
+    /// The client will not open its input again. A client that has it open now is one that ties the terminal to itself:
+    /// when it has gone, the terminal hangs up, and its shell ends as when a line is cut. One that has closed it before
+    /// it says so has only said all that it had to say, and the process lives on.
+    pub(crate) fn close_input(&self) {
+        self.line.closing.notify_one();
     }
 
     /// Waits until the last output has been handed over.
@@ -96,9 +128,22 @@ async fn output(terminal: &AsyncFd<std::fs::File>, mut sink: Option<Sink>) -> io
 }
 
 /// From the client to the terminal.
-async fn input(mut fifo: pipe::Receiver, terminal: Arc<AsyncFd<std::fs::File>>) {
+async fn input(mut fifo: pipe::Receiver, terminal: Arc<Terminal>, line: Arc<Line>) {
     let mut buffer = Box::new([0; CHUNK]);
-    while let Ok(count @ 1..) = fifo.read(&mut buffer[..]).await {
+    let mut tied = None;
+    loop {
+        let count = tokio::select! {
+            read = fifo.read(&mut buffer[..]) => read.unwrap_or(0),
+            () = line.closing.notified(), if tied.is_none() => {
+                let Ok(reader) = only_reading(&fifo) else { return };
+                fifo = reader;
+                tied = Some(has_writer(&fifo));
+                continue;
+            }
+        };
+        if count == 0 {
+            break;
+        }
         let mut rest = &buffer[..count];
         while !rest.is_empty() {
             match terminal.async_io(Interest::WRITABLE, |mut file| file.write(rest)).await {
@@ -107,6 +152,23 @@ async fn input(mut fifo: pipe::Receiver, terminal: Arc<AsyncFd<std::fs::File>>) 
             }
         }
     }
+    if tied == Some(true) {
+        drop(crate::lock(&line.terminal).take());
+        line.hung_up.notify_one();
+    }
+}
+
+/// The same fifo without its other end: it has an end once its last client has closed it.
+fn only_reading(fifo: &pipe::Receiver) -> io::Result<pipe::Receiver> {
+    pipe::OpenOptions::new().open_receiver(format!("/proc/self/fd/{}", fifo.as_raw_fd()))
+}
+
+/// Whether somebody could still write into what is read here. It must have been opened while there was a writer: before
+/// its first one a fifo does not say that it has none. fifo(7)
+fn has_writer(reader: &pipe::Receiver) -> bool {
+    let mut asked = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    let answered = poll(&mut asked, PollTimeout::ZERO);
+    answered.is_ok() && asked[0].revents().is_none_or(|events| !events.contains(PollFlags::POLLHUP))
 }
 
 fn nonblocking(fd: &OwnedFd) -> io::Result<()> {

@@ -1,58 +1,135 @@
 //! `loment create`: all pods of the files, or nothing.
 
-use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use loment_cri::v1;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use super::{images, note, print, read_manifest};
-use crate::args::{Create, CreateOutput, Global};
+use super::{images, note, print};
+use crate::args::{Create, CreateOutput, Filenames, Global};
 use crate::error::Said;
-use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
-use crate::manifest::{defaults, validate};
+use crate::lower::{self, Host, Sources};
+use crate::make::{self, Plan};
+use crate::manifest::{files, validate::Rules};
 use crate::session::Session;
-use crate::{cgroup, disk, host, pod, show};
+use crate::{disk, host, record, remains, show};
 
-/// A pod that is about to be made.
+/// A pod that is about to be made, and the file that it comes from.
 struct Planned {
-    pod: Pod,
-    sources: Sources,
-    layout: Layout,
-    /// The file that it comes from.
+    plan: Plan,
     file: String,
 }
 
 pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
+    let made = create(global, &args.filenames, args.pull_retry).await?;
+    made.iter().try_for_each(|pod| print(&shown(pod, args.output)?))
+}
+
+/// Makes the pods of these files and starts them: all, or none. Answers with them as they were made.
+pub(crate) async fn create(
+    global: &Global,
+    filenames: &Filenames,
+    pull_retry: Option<Duration>,
+) -> anyhow::Result<Vec<Pod>> {
     let host = host::read();
-    let planned = plan(global, &args.files, &host)?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let planned = plan(global, filenames, &host)?;
+    let interruption = Interruption::listen()?;
     let session = Session::open(global).await?;
     let _names = take_names(global, &planned)?;
-    for plan in &planned {
-        check(&session, plan, &host).await?;
+    for Planned { plan, file } in &planned {
+        remains::clear(&session, lower::namespace(&plan.pod), lower::name(&plan.pod)).await?;
+        if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
+            return Err(Said::one(already_exists(file, &plan.pod)).into());
+        }
+        plan.check(&host)?;
     }
-    let made = tokio::select! {
-        made = make_all(&session, &planned, &host) => made,
-        _ = interrupt.recv() => Err(anyhow!("interrupted; what had been made is removed")),
-        _ = terminate.recv() => Err(anyhow!("terminated; what had been made is removed")),
-    };
-    if let Err(error) = made {
-        for plan in &planned {
-            if let Err(left) = undo(&session, plan).await {
+    // Nothing has been made yet: here an interruption may come at any moment.
+    tokio::select! {
+        pulled = pull(&session, &planned, pull_retry) => pulled?,
+        () = interruption.came() => interruption.check()?,
+    }
+    if let Err(error) = make_all(&session, &planned, &host, &interruption).await {
+        for Planned { plan, .. } in &planned {
+            if let Err(left) = make::unmake(&session, &plan.pod, &plan.layout).await {
                 note(&format!("Warning: pod {:?} could not be removed again: {left:#}", lower::name(&plan.pod)));
             }
         }
         return Err(error);
     }
-    planned.iter().try_for_each(|plan| print(&shown(&plan.pod, args.output)?))
+    Ok(planned.into_iter().map(|planned| planned.plan.pod).collect())
+}
+
+async fn pull(session: &Session, planned: &[Planned], retry: Option<Duration>) -> anyhow::Result<()> {
+    let pods: Vec<&Pod> = planned.iter().map(|planned| &planned.plan.pod).collect();
+    let warnings = images::ensure(&session.client, &pods, retry).await?;
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    Ok(())
+}
+
+/// Makes all pods, then starts all: a pod that cannot be made takes nothing down that ran.
+async fn make_all(
+    session: &Session,
+    planned: &[Planned],
+    host: &Host,
+    interruption: &Interruption,
+) -> anyhow::Result<()> {
+    let mut made = Vec::with_capacity(planned.len());
+    for Planned { plan, .. } in planned {
+        made.push(make::make(session, plan, host).await?);
+        interruption.check()?;
+    }
+    for (Planned { plan, .. }, made) in planned.iter().zip(&made) {
+        make::start(session, plan, made).await?;
+    }
+    Ok(())
+}
+
+/// SIGINT and SIGTERM, heard between two steps: one that is given up half way could be finished by containerd after it
+/// has been taken back. The second signal ends the command where it is.
+struct Interruption {
+    signal: watch::Receiver<Option<&'static str>>,
+}
+
+impl Interruption {
+    fn listen() -> anyhow::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let (news, signal) = watch::channel(None);
+        tokio::spawn(async move {
+            for first in [true, false] {
+                let name = tokio::select! {
+                    _ = interrupt.recv() => "interrupted",
+                    _ = terminate.recv() => "terminated",
+                };
+                if !first {
+                    note("error: stopped at once; `loment delete` removes what is left");
+                    std::process::exit(1);
+                }
+                let _heard = news.send(Some(name));
+            }
+        });
+        Ok(Self { signal })
+    }
+
+    async fn came(&self) {
+        let mut signal = self.signal.clone();
+        if signal.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        match *self.signal.borrow() {
+            None => Ok(()),
+            Some(name) => Err(anyhow!("{name}; what had been made is removed")),
+        }
+    }
 }
 
 fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
@@ -65,44 +142,26 @@ fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
 }
 
 /// Reads, completes and validates the pods of all files. What is wrong in any of them is reported at once.
-fn plan(global: &Global, files: &[String], host: &Host) -> anyhow::Result<Vec<Planned>> {
+fn plan(global: &Global, given: &Filenames, host: &Host) -> anyhow::Result<Vec<Planned>> {
+    let mut objects = files::read_all(given)?;
+    let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &given.allowed_unsafe_sysctls };
+    let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    let file = given.files.join(", ");
     let mut planned: Vec<Planned> = Vec::new();
-    let mut refused = Vec::new();
-    for file in files {
-        let objects = read_manifest(file)?;
-        for mut pod in objects.pods {
-            defaults::complete(&mut pod, global.namespace.as_deref().unwrap_or("default"));
-            match validate::validate(&pod, &global.runtime_handler) {
-                Ok(warnings) => warnings.iter().for_each(|warning| note(&format!("Warning: {warning}"))),
-                Err(Said(lines)) => refused.extend(lines),
-            }
-            refused.extend(other_namespace(&pod, global.namespace.as_deref()));
-            stamp(&mut pod, &host.name)?;
-            if planned.iter().any(|other| same_name(&other.pod, &pod)) {
-                refused.push(already_exists(file, &pod));
-            }
-            let sources = Sources::of(lower::namespace(&pod), &objects.config_maps, &objects.secrets);
-            let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
-            planned.push(Planned { pod, sources, layout, file: file.clone() });
+    for mut pod in objects.pods {
+        stamp(&mut pod, &host.name)?;
+        if planned.iter().any(|other| same_name(&other.plan.pod, &pod)) {
+            return Err(Said::one(already_exists(&file, &pod)).into());
         }
-    }
-    if !refused.is_empty() {
-        return Err(Said(refused).into());
+        let sources = Sources::of(lower::namespace(&pod), &objects.config_maps, &objects.secrets);
+        let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
+        planned.push(Planned { plan: Plan { pod, sources, layout, attempt: 0 }, file: file.clone() });
     }
     if planned.is_empty() {
-        return Err(Said::one(format!("error: {} holds no pod", files.join(", "))).into());
+        return Err(Said::one(format!("error: {file} holds no pod")).into());
     }
     Ok(planned)
-}
-
-fn other_namespace(pod: &Pod, flag: Option<&str>) -> Option<String> {
-    let (own, flag) = (lower::namespace(pod), flag?);
-    (own != flag).then(|| {
-        format!(
-            "error: the namespace from the provided object {own:?} does not match the namespace {flag:?}. You must pass \
-             '--namespace={own}' to perform this operation."
-        )
-    })
 }
 
 fn same_name(a: &Pod, b: &Pod) -> bool {
@@ -131,6 +190,7 @@ fn stamp(pod: &mut Pod, node: &str) -> anyhow::Result<()> {
     }
     pod.metadata.uid = Some(new_uid(random_bytes()?));
     pod.metadata.creation_timestamp = Some(Time(now()));
+    record::stamp(pod);
     Ok(())
 }
 
@@ -156,131 +216,11 @@ fn new_uid(random: [u8; 16]) -> String {
 
 /// Keeps everybody else from making pods of these names until they are made.
 fn take_names(global: &Global, planned: &[Planned]) -> anyhow::Result<Vec<disk::NameLock>> {
-    let take = |plan: &Planned| {
-        let lock = disk::NameLock::take(&global.state_dir, lower::namespace(&plan.pod), lower::name(&plan.pod))?;
-        lock.ok_or_else(|| Said::one(already_exists(&plan.file, &plan.pod)).into())
+    let take = |Planned { plan: Plan { pod, .. }, file }: &Planned| {
+        let lock = disk::NameLock::take(&global.state_dir, lower::namespace(pod), lower::name(pod))?;
+        lock.ok_or_else(|| Said::one(already_exists(file, pod)).into())
     };
     planned.iter().map(take).collect()
-}
-
-/// Makes sure that a pod can be made as far as can be told without making anything.
-async fn check(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<()> {
-    if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
-        return Err(Said::one(already_exists(&plan.file, &plan.pod)).into());
-    }
-    lower_all(plan, &Addresses::default(), host)?;
-    volumes::make(&plan.pod, &plan.layout, &plan.sources)?;
-    Ok(())
-}
-
-fn lower_all(plan: &Planned, addresses: &Addresses, host: &Host) -> anyhow::Result<Vec<v1::ContainerConfig>> {
-    let scope = Scope { pod: &plan.pod, sources: &plan.sources, addresses, host };
-    let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
-    let configs = lower::containers(spec).map(|container| container::config(scope, container, &plan.layout));
-    configs.collect::<Result<_, _>>().context("CreateContainerConfigError")
-}
-
-async fn make_all(session: &Session, planned: &[Planned], host: &Host) -> anyhow::Result<()> {
-    let mut warnings = BTreeSet::new();
-    for plan in planned {
-        warnings.extend(images::ensure(&session.client, &plan.pod).await?);
-    }
-    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
-    for plan in planned {
-        make(session, plan, host).await?;
-    }
-    Ok(())
-}
-
-/// Makes a pod: its files, the sandbox, every container; then starts them in pod order. The shim lets each run when its
-/// turn comes.
-async fn make(session: &Session, plan: &Planned, host: &Host) -> anyhow::Result<()> {
-    let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
-    let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
-    let config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
-    let linux = config.linux.clone().unwrap_or_default();
-    cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
-    let handler = &session.global.runtime_handler;
-    let id = match session.client.run_pod_sandbox(config.clone(), handler).await {
-        Ok(id) => id,
-        Err(error) => return Err(explain(session, error).await),
-    };
-    let addresses = addresses(session, &id, spec.host_network == Some(true), host).await?;
-    disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
-    let mut created = Vec::new();
-    for container in lower_all(plan, &addresses, host)? {
-        created.push(session.client.create_container(&id, container, config.clone()).await?);
-    }
-    for (name, container) in names.iter().zip(&created) {
-        if let Err(error) = session.client.start_container(container).await {
-            // The first containers of a pod may have decided its fate before the last one is asked to start: the pod
-            // was made, and that it has failed is told by its status.
-            if has_ended(session, plan).await {
-                return Ok(());
-            }
-            return Err(error).with_context(|| format!("start container {name:?}"));
-        }
-    }
-    Ok(())
-}
-
-async fn has_ended(session: &Session, plan: &Planned) -> bool {
-    let Ok(Some(found)) = session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await else { return false };
-    let status = pod::status(session, &found).await.unwrap_or_default();
-    matches!(status["phase"].as_str(), Some("Failed" | "Succeeded"))
-}
-
-async fn addresses(session: &Session, sandbox: &str, on_host: bool, host: &Host) -> anyhow::Result<Addresses> {
-    if on_host {
-        return Ok(Addresses { pod: host.addresses.clone() });
-    }
-    let status = session.client.pod_sandbox_status(sandbox, false).await?.status.unwrap_or_default();
-    let network = status.network.unwrap_or_default();
-    let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|more| more.ip));
-    Ok(Addresses { pod: all.filter(|address| !address.is_empty()).collect() })
-}
-
-/// Removes whatever there is of a pod.
-async fn undo(session: &Session, plan: &Planned) -> anyhow::Result<()> {
-    let uid = lower::uid(&plan.pod).to_owned();
-    let label_selector = [(label::POD_UID.to_owned(), uid)].into();
-    let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
-    for sandbox in session.client.list_pod_sandboxes(Some(filter)).await? {
-        session.client.stop_pod_sandbox(&sandbox.id).await?;
-        session.client.remove_pod_sandbox(&sandbox.id).await?;
-    }
-    cgroup::remove(&sandbox::cgroup(&plan.pod))?;
-    disk::remove(&plan.layout.directory, &plan.layout.logs)
-}
-
-/// A containerd that does not know the runtime is the first thing that a new user meets: say which lines it lacks.
-async fn explain(session: &Session, error: loment_cri::Error) -> anyhow::Error {
-    let text = error.to_string();
-    if !text.contains("no runtime for") {
-        return error.into();
-    }
-    let version = session.client.version().await.map(|answer| answer.runtime_version).unwrap_or_default();
-    unknown_runtime(&text, &session.global.runtime_handler, &version).into()
-}
-
-fn unknown_runtime(error: &str, handler: &str, version: &str) -> Said {
-    let old = version.trim_start_matches('v').starts_with("1.");
-    let plugin = if old { "io.containerd.grpc.v1.cri" } else { "io.containerd.cri.v1.runtime" };
-    Said(vec![
-        format!("error: {error}"),
-        String::new(),
-        format!(
-            "containerd {version} has no runtime named {handler:?}. Add to /etc/containerd/config.toml and restart containerd:"
-        ),
-        String::new(),
-        format!("    [plugins.\"{plugin}\".containerd.runtimes.{handler}]"),
-        "      runtime_type = \"io.containerd.loment.v2\"".to_owned(),
-        "      pod_annotations = [\"io.loment.*\"]".to_owned(),
-        "      container_annotations = [\"io.loment.*\"]".to_owned(),
-        String::new(),
-        "and put containerd-shim-loment-v2 into a directory of containerd's PATH.".to_owned(),
-    ])
 }
 
 #[cfg(test)]
@@ -301,13 +241,5 @@ mod tests {
         stamp(&mut pod, "node").unwrap();
         let name = pod.metadata.name.unwrap();
         assert!(name.starts_with("web-") && name.len() == 9, "{name}");
-    }
-
-    #[test]
-    fn a_containerd_without_the_runtime_is_told_the_lines_it_lacks() {
-        let said = unknown_runtime("RunPodSandbox", "loment", "v1.7.24").to_string();
-        assert!(said.contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.loment]"), "{said}");
-        let said = unknown_runtime("RunPodSandbox", "loment", "v2.1.0").to_string();
-        assert!(said.contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.loment]"), "{said}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use loment_cri::v1;
 
 use super::{note, print, read_manifest};
@@ -11,7 +11,7 @@ use crate::args::{Delete, Global};
 use crate::error::{ExitWith, Said, lines_of};
 use crate::lower::{self, layout::Layout};
 use crate::session::{Found, Session};
-use crate::{cgroup, disk, pod, resource};
+use crate::{cgroup, disk, history, pod, remains, resource};
 
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -19,19 +19,25 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(crate) async fn run(global: &Global, args: &Delete) -> anyhow::Result<()> {
     let names = targets(args)?;
     let session = Session::open(global).await?;
-    let mut failed = Vec::new();
+    let mut failed: Vec<anyhow::Error> = Vec::new();
     let mut doomed = Vec::new();
     if args.all {
         doomed = session.pods(Some(&session.namespace)).await?;
-        if doomed.is_empty() {
+        let cleared = clear_all(&session).await?;
+        if doomed.is_empty() && !cleared {
             return print("No resources found\n");
         }
     }
     for (namespace, name) in names {
-        match session.find(namespace.as_deref().unwrap_or(&session.namespace), &name).await? {
-            Some(found) => doomed.push(found),
-            None if args.ignore_not_found => {}
-            None => failed.push(Said::pod_not_found(&name).into()),
+        let namespace = namespace.as_deref().unwrap_or(&session.namespace);
+        if let Some(found) = session.find(namespace, &name).await? {
+            doomed.push(found);
+            continue;
+        }
+        match clear(&session, namespace, &name).await? {
+            None => failed.push(anyhow!("pod {name:?} is just being made by another command: try again")),
+            Some(false) if !args.ignore_not_found => failed.push(Said::pod_not_found(&name).into()),
+            Some(_) => {}
         }
     }
     let grace = Grace::of(args)?;
@@ -71,6 +77,26 @@ pub(crate) async fn run(global: &Global, args: &Delete) -> anyhow::Result<()> {
             Err(ExitWith(1).into())
         }
     }
+}
+
+/// Removes what is left of pods of a namespace that never began, or that are only half deleted. Not of those that
+/// somebody is making.
+async fn clear_all(session: &Session) -> anyhow::Result<bool> {
+    let mut any = false;
+    for name in remains::names(session, &session.namespace).await? {
+        any |= clear(session, &session.namespace, &name).await?.unwrap_or_default();
+    }
+    Ok(any)
+}
+
+/// The same of one name. Answers whether there was anything; with nothing when somebody is making a pod of this name.
+async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<Option<bool>> {
+    let Some(_name) = disk::NameLock::take(&session.global.state_dir, namespace, name)? else { return Ok(None) };
+    let any = remains::clear(session, namespace, name).await?;
+    if any {
+        print(&format!("pod {name:?} deleted from {namespace} namespace\n"))?;
+    }
+    Ok(Some(any))
 }
 
 /// The pods that are named, with the namespace where a manifest says it.
@@ -139,11 +165,16 @@ fn deleted(found: &Found, grace: Grace) -> String {
 
 async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
     pod::mark_deletion(found, grace.duration(found))?;
-    if grace != Grace::Force {
-        stop(session, found, grace).await;
+    if !found.is_lost() {
+        if grace != Grace::Force {
+            stop(session, found, grace).await;
+        }
+        if let Err(error) = history::keep(session, found).await {
+            note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
+        }
+        session.client.stop_pod_sandbox(&found.sandbox.id).await?;
+        session.client.remove_pod_sandbox(&found.sandbox.id).await?;
     }
-    session.client.stop_pod_sandbox(&found.sandbox.id).await?;
-    session.client.remove_pod_sandbox(&found.sandbox.id).await?;
     cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
     remove_files(session, found)
 }

@@ -1,49 +1,202 @@
-//! `loment events`: what has happened to a pod, line by line, with times.
+//! `loment events`: what has happened to pods, as kubectl lists it, or line by line with precise times.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use clap::Args;
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::print;
-use crate::args::{Events, Global};
+use super::{note, print};
+use crate::args::Global;
+use crate::changes::Changes;
+use crate::error::Said;
+use crate::occurrences::{self, Occurrence};
+use crate::output::Output;
 use crate::pod::{self, Happening};
 use crate::session::{Found, Session};
-use crate::{lower, resource};
+use crate::{history, lower, resource, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  # What has happened to the pods of the namespace
+  loment events
+
+  # To one pod, and what happens from now on
+  loment events --for pod/web --watch
+
+  # Only what is a warning
+  loment events --types=Warning
+
+  # Every step of a pod with precise times, until it has ended
+  loment events web --timeline --follow";
 
 /// How long one question for news may wait for an answer.
 const WAIT: Duration = Duration::from_secs(30);
 
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Events {
+    /// Pod, as in "web" or "pod/web" [default: all of the namespace]
+    pod: Option<String>,
+    /// The same as POD
+    #[arg(long = "for", value_name = "POD", conflicts_with = "pod")]
+    for_pod: Option<String>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    watch: bool,
+    /// The same as --watch; with --timeline until the pod has finished
+    #[arg(short, long)]
+    follow: bool,
+    /// Every step line by line, with the time of the day (UTC) and the time since the pod's start
+    #[arg(long)]
+    timeline: bool,
+    /// Only events of these types
+    #[arg(long, value_delimiter = ',', value_name = "Normal,Warning")]
+    types: Vec<String>,
+    /// Of pods of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// wide, yaml, json, name, jsonpath=TEMPLATE, custom-columns=SPEC ...
+    #[arg(short, long)]
+    output: Option<String>,
+    /// Leave the line with the names of the columns out
+    #[arg(long)]
+    no_headers: bool,
+}
+
 pub(crate) async fn run(global: &Global, args: &Events) -> anyhow::Result<()> {
-    let name = resource::name(&args.pod)?;
+    let named = args.pod.as_deref().or(args.for_pod.as_deref()).map(resource::name).transpose()?;
+    let output = Output::parse(args.output.as_deref())?;
+    if let Some(kind) = args.types.iter().find(|kind| !is_type(kind)) {
+        return Err(Said::one(format!("error: valid --types are Normal or Warning, not {kind:?}")).into());
+    }
     let session = Session::open(global).await?;
-    let found = session.pod(&name).await?;
-    let names = found.pod.spec.iter().flat_map(lower::containers).map(|container| container.name.len());
-    let width = names.chain([name.len() + "pod/".len()]).max().unwrap_or_default();
-    let mut watch = pod::watch(&session, &found).await?;
-    let mut over = !args.follow;
-    loop {
-        let news = match watch.next(if over { Duration::ZERO } else { WAIT }).await {
-            Ok(news) => news,
-            // Somebody deleted the pod, and its shim with it: then this is the end that was waited for.
-            Err(_) if args.follow && session.find(found.namespace(), &name).await?.is_none() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for happening in &news {
-            print(&line(happening, &name, width))?;
-        }
-        if over {
-            return Ok(());
-        }
-        over = news.iter().any(may_be_last) && has_ended(&session, &found).await;
+    match (args.timeline, named) {
+        (true, Some(name)) => steps(&session, &name, args.follow || args.watch).await,
+        (true, None) => Err(Said::one("error: --timeline needs the name of a pod").into()),
+        (false, named) => list(&session, args, named.as_deref(), &output).await,
     }
 }
 
-fn may_be_last(happening: &Happening) -> bool {
+fn is_type(kind: &str) -> bool {
+    ["normal", "warning"].contains(&kind.to_lowercase().as_str())
+}
+
+/// An event and the pod that it is of.
+type Event = (Found, Occurrence);
+
+async fn list(session: &Session, args: &Events, named: Option<&str>, output: &Output) -> anyhow::Result<()> {
+    let mut changes = Changes::new(session);
+    // How often each event had occurred when it was last printed.
+    let mut printed: HashMap<(String, Timestamp, String, String), u32> = HashMap::new();
+    let mut widths = Vec::new();
+    let mut headers = !args.no_headers;
+    loop {
+        let pods = pods(session, args, named).await?;
+        let mut news: Vec<Event> = Vec::new();
+        for event in events(session, &pods, args).await {
+            let (found, one) = &event;
+            let key = (found.uid().to_owned(), one.first, one.reason.clone(), one.message.clone());
+            if printed.insert(key, one.count) != Some(one.count) {
+                news.push(event);
+            }
+        }
+        let table = matches!(output, Output::Table | Output::Wide);
+        if news.is_empty() && printed.is_empty() && table {
+            note(&match args.all_namespaces {
+                true => "No events found.".to_owned(),
+                false => format!("No events found in {} namespace.", session.namespace),
+            });
+        }
+        if table && !news.is_empty() {
+            print(&rows(&news, args.all_namespaces, headers, &mut widths))?;
+            headers = false;
+        } else if !table {
+            let objects = news.iter().map(|(found, one)| one.object(&found.pod)).collect();
+            print(&output.print(objects, false, headers)?)?;
+        }
+        if !(args.watch || args.follow) {
+            return Ok(());
+        }
+        changes.next(&pods, None).await;
+    }
+}
+
+async fn pods(session: &Session, args: &Events, named: Option<&str>) -> anyhow::Result<Vec<Found>> {
+    match named {
+        Some(name) => Ok(session.find(&session.namespace, name).await?.into_iter().collect()),
+        None => session.pods((!args.all_namespaces).then_some(session.namespace.as_str())).await,
+    }
+}
+
+async fn events(session: &Session, pods: &[Found], args: &Events) -> Vec<Event> {
+    let mut all = Vec::new();
+    for found in pods {
+        // A pod whose shim is gone and has left nothing behind has no events, and hides nobody else's.
+        let timeline = history::timeline(session, found).await.unwrap_or_default();
+        all.extend(occurrences::of(&found.pod, &timeline).into_iter().map(|one| (found.clone(), one)));
+    }
+    all.retain(|(_, one)| args.types.is_empty() || args.types.iter().any(|kind| kind.eq_ignore_ascii_case(one.kind())));
+    all.sort_by_key(|(_, one)| one.last);
+    all
+}
+
+fn rows(news: &[Event], namespaces: bool, headers: bool, widths: &mut Vec<usize>) -> String {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    if headers {
+        let header = ["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"];
+        let first = namespaces.then_some("NAMESPACE");
+        rows.push(first.into_iter().chain(header).map(str::to_owned).collect());
+    }
+    let now = Timestamp::now();
+    for (found, one) in news {
+        let object = format!("Pod/{}", found.name());
+        let row = [one.age(now), one.kind().to_owned(), one.reason.clone(), object, one_line(&one.message)];
+        let first = namespaces.then(|| found.namespace().to_owned());
+        rows.push(first.into_iter().chain(row).collect());
+    }
+    table::render_below(&rows, widths)
+}
+
+fn one_line(message: &str) -> String {
+    message.trim().replace('\n', " ")
+}
+
+/// Prints every step of a pod, and with `follow` goes on until it has ended.
+pub(super) async fn steps(session: &Session, name: &str, follow: bool) -> anyhow::Result<()> {
+    let found = session.pod(name).await?;
+    let names = found.pod.spec.iter().flat_map(lower::containers).map(|container| container.name.len());
+    let width = names.chain([name.len() + "pod/".len()]).max().unwrap_or_default();
+    if !follow {
+        let all = history::timeline(session, &found).await?;
+        return all.iter().try_for_each(|happening| print(&line(happening, name, width)));
+    }
+    let mut watch = pod::watch(session, &found).await?;
+    loop {
+        let news = match watch.next(WAIT).await {
+            Ok(news) => news,
+            // Somebody deleted the pod, and its shim with it: then this is the end that was waited for.
+            Err(_) if session.find(found.namespace(), name).await?.is_none() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for happening in &news {
+            print(&line(happening, name, width))?;
+        }
+        if news.iter().any(may_be_last) && has_ended(session, &found).await {
+            // What has come while it was asked whether there is more to come.
+            let rest = watch.next(Duration::ZERO).await.unwrap_or_default();
+            return rest.iter().try_for_each(|happening| print(&line(happening, name, width)));
+        }
+    }
+}
+
+pub(super) fn may_be_last(happening: &Happening) -> bool {
     ["PhaseChanged", "Exited", "Discarded", "Failed"].contains(&happening.reason.as_str())
 }
 
 /// Whether nothing will happen any more: the pod has come to its final phase and none of its containers runs.
-async fn has_ended(session: &Session, found: &Found) -> bool {
+pub(super) async fn has_ended(session: &Session, found: &Found) -> bool {
     let Ok(status) = pod::status(session, found).await else { return false };
     is_over(&status)
 }
@@ -58,7 +211,7 @@ fn is_over(status: &Value) -> bool {
 }
 
 /// `10:00:01.250    +1.250s  web      started`: the time of the day (UTC), the time since the pod's start, who, what.
-fn line(happening: &Happening, pod: &str, width: usize) -> String {
+pub(super) fn line(happening: &Happening, pod: &str, width: usize) -> String {
     let clock = happening.at.strftime("%H:%M:%S%.3f");
     let since = format!("+{}.{:03}s", happening.since_start.as_secs(), happening.since_start.subsec_millis());
     let who = happening.container.clone().unwrap_or_else(|| format!("pod/{pod}"));

@@ -1,186 +1,259 @@
-//! `loment get`: pods with their status.
+//! `loment get`: pods with their status, once or as they change.
 
-use anyhow::Context as _;
-use jiff::Timestamp;
-use loment_sandbox::lifecycle::{PodSpec, column, rfc3339, status::PodStatus};
-use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+
+use clap::Args;
+use serde_json::Value;
 
 use super::{note, print};
-use crate::args::{Get, GetOutput, Global};
-use crate::error::{ExitWith, lines_of};
-use crate::session::{Found, Session};
-use crate::{lower::resources, pod, resource, show, table};
+use crate::args::Global;
+use crate::changes::Changes;
+use crate::error::{ExitWith, Said};
+use crate::jsonpath::Template;
+use crate::output::Output;
+use crate::pick::{Wanted, Which, nothing_found};
+use crate::session::Session;
+use crate::sorting;
+use crate::table;
+use crate::view::View;
+
+const EXAMPLES: &str = "\
+Examples:
+  # The pods of the namespace, and those of all namespaces with more columns
+  loment get pods
+  loment get pods -A -o wide
+
+  # One pod with everything that is known of it
+  loment get pod web -o yaml
+
+  # Follow what changes
+  loment get pods --watch
+
+  # Pods with a label; only those that run
+  loment get pods -l app=web --show-labels
+  loment get pods --field-selector status.phase=Running
+
+  # A single field, or columns of one's own
+  loment get pod web -o jsonpath='{.status.podIP}'
+  loment get pods -o custom-columns=NAME:.metadata.name,IMAGE:.spec.containers[*].image
+
+  # The oldest first
+  loment get pods --sort-by=.metadata.creationTimestamp";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Get {
+    /// "pods", "pod NAME ..." or "pod/NAME ..."
+    #[arg(value_name = "RESOURCE")]
+    what: Vec<String>,
+    #[command(flatten)]
+    which: Which,
+    /// wide, yaml, json, name, jsonpath=TEMPLATE, jsonpath-file=FILE, jsonpath-as-json=TEMPLATE, custom-columns=SPEC or
+    /// custom-columns-file=FILE
+    #[arg(short, long)]
+    output: Option<String>,
+    /// Go on with what changes
+    #[arg(short, long)]
+    watch: bool,
+    /// Only what changes from now on
+    #[arg(long)]
+    watch_only: bool,
+    /// Say whether a pod was added, modified or deleted
+    #[arg(long)]
+    output_watch_events: bool,
+    /// A column with all labels
+    #[arg(long)]
+    show_labels: bool,
+    /// A column for each of these labels
+    #[arg(short = 'L', long, value_delimiter = ',', value_name = "LABEL,...")]
+    label_columns: Vec<String>,
+    /// The field by which pods are sorted, as a JSONPath
+    #[arg(long, value_name = "JSONPATH")]
+    sort_by: Option<String>,
+    /// Leave the line with the names of the columns out
+    #[arg(long)]
+    no_headers: bool,
+    /// Do not complain about pods that do not exist
+    #[arg(long)]
+    ignore_not_found: bool,
+}
 
 pub(crate) async fn run(global: &Global, args: &Get) -> anyhow::Result<()> {
-    let names = resource::names(&args.what)?;
+    let wanted = args.which.wanted(&args.what)?;
+    let output = Output::parse(args.output.as_deref())?;
+    let sort_by = args.sort_by.as_deref().map(Template::parse_relaxed).transpose();
+    let sort_by = sort_by.map_err(|error| Said::one(format!("error: {error}")))?;
     let session = Session::open(global).await?;
-    if names.is_empty() {
-        let namespace = if args.all_namespaces { None } else { Some(session.namespace.as_str()) };
-        let pods = session.pods(namespace).await?;
-        if pods.is_empty() && !matches!(args.output, Some(GetOutput::Json | GetOutput::Yaml)) {
-            note(&match namespace {
-                Some(namespace) => format!("No resources found in {namespace} namespace."),
-                None => "No resources found".to_owned(),
-            });
-            return Ok(());
+    let printer = Printer { args, output, all_namespaces: args.which.all_namespaces };
+    let picked = wanted.pick(&session).await?;
+    let mut views = View::of_all(&session, &picked.pods).await?;
+    if let Some(path) = &sort_by {
+        sorting::by_path(&mut views, path, args.sort_by.as_deref().unwrap_or_default())?;
+    }
+    let missing = if args.ignore_not_found { Vec::new() } else { picked.missing };
+    if args.watch || args.watch_only {
+        if let [first, ..] = missing.as_slice() {
+            return Err(Said::pod_not_found(first).into());
         }
-        return print(&shown(&session, &pods, args, false).await?);
+        return watch(&session, &wanted, &printer, views).await;
+    }
+    let single = wanted.named.len() == 1;
+    if !views.is_empty() || (!wanted.is_named() && !printer.is_table()) {
+        print(&printer.all(&views, single)?)?;
+    } else if missing.is_empty() && !wanted.is_named() && !args.ignore_not_found {
+        note(&nothing_found(wanted.namespace(&session)));
     }
     // As kubectl does: what exists is shown, what does not is named, and the status tells that something was missing.
-    let mut pods = Vec::new();
-    let mut missing = Vec::new();
-    for name in &names {
-        match session.pod(name).await {
-            Ok(found) => pods.push(found),
-            Err(error) => missing.push(error),
-        }
-    }
-    if !pods.is_empty() {
-        print(&shown(&session, &pods, args, names.len() == 1).await?)?;
-    }
-    match missing.pop() {
-        None => Ok(()),
-        Some(last) => {
-            missing.iter().for_each(|error| note(&lines_of(error)));
-            Err(if pods.is_empty() && missing.is_empty() { last } else { said_already(&last) })
-        }
-    }
+    missing.iter().for_each(|name| note(&Said::pod_not_found(name).to_string()));
+    if missing.is_empty() { Ok(()) } else { Err(ExitWith(1).into()) }
 }
 
-fn said_already(error: &anyhow::Error) -> anyhow::Error {
-    note(&lines_of(error));
-    ExitWith(1).into()
-}
-
-async fn shown(session: &Session, pods: &[Found], args: &Get, single: bool) -> anyhow::Result<String> {
-    match args.output {
-        Some(GetOutput::Name) => Ok(pods.iter().map(|found| format!("pod/{}\n", found.name())).collect()),
-        Some(output @ (GetOutput::Yaml | GetOutput::Json)) => {
-            let mut objects = Vec::new();
-            for found in pods {
-                objects.push(object(session, found).await?);
-            }
-            let value = if single { objects.pop().unwrap_or_default() } else { show::list(objects) };
-            if output == GetOutput::Yaml { show::yaml(&value) } else { show::json(&value) }
-        }
-        None | Some(GetOutput::Wide) => rows(session, pods, args).await,
+/// Prints pods again whenever they have changed, until it is interrupted.
+async fn watch(session: &Session, wanted: &Wanted, printer: &Printer<'_>, first: Vec<View>) -> anyhow::Result<()> {
+    let mut known: HashMap<String, View> = HashMap::new();
+    let mut widths = Vec::new();
+    let silent = printer.args.watch_only;
+    if !silent && first.is_empty() && printer.is_table() {
+        note(&nothing_found(wanted.namespace(session)));
     }
-}
-
-/// A pod as an API object: its manifest, and the status that its shim and the runtime know.
-async fn object(session: &Session, found: &Found) -> anyhow::Result<Value> {
-    let status = status(session, found).await?;
-    let mut pod = found.pod.clone();
-    pod.metadata.deletion_timestamp = pod::deletion(found);
-    show::object(&pod, Some(status))
-}
-
-/// The status by the pod's shim; `Unknown` when it cannot be had. Addresses and ids are the runtime's.
-async fn status(session: &Session, found: &Found) -> anyhow::Result<Value> {
-    let mut status = match pod::status(session, found).await {
-        Ok(status) => status,
-        Err(error) => json!({ "phase": "Unknown", "reason": "NodeLost", "message": format!("{error:#}") }),
-    };
-    let sandbox = session.client.pod_sandbox_status(&found.sandbox.id, false).await?.status.unwrap_or_default();
-    let network = sandbox.network.unwrap_or_default();
-    if !network.ip.is_empty() {
-        let all = std::iter::once(network.ip.clone()).chain(network.additional_ips.into_iter().map(|more| more.ip));
-        status["podIP"] = json!(network.ip);
-        status["podIPs"] = all.map(|ip| json!({ "ip": ip })).collect();
-    }
-    if let (None, Some(spec)) = (status.get("qosClass"), &found.pod.spec) {
-        status["qosClass"] = json!(resources::qos(spec).name());
-    }
-    for kind in ["initContainerStatuses", "containerStatuses"] {
-        let Some(Value::Array(containers)) = status.get_mut(kind) else { continue };
-        for entry in containers {
-            let name = entry["name"].as_str().unwrap_or_default().to_owned();
-            if let Some(container) = session.container(found, &name).await? {
-                entry["containerID"] = json!(format!("containerd://{}", container.id));
-                entry["imageID"] = json!(container.image_ref);
+    let mut views = first;
+    let mut headers = !printer.args.no_headers;
+    let mut is_first = true;
+    let mut changes = Changes::new(session);
+    loop {
+        let mut news = Vec::new();
+        let now: Vec<&str> = views.iter().map(|view| view.found.uid()).collect();
+        let gone: Vec<String> = known.keys().filter(|uid| !now.contains(&uid.as_str())).cloned().collect();
+        news.extend(gone.iter().filter_map(|uid| known.remove(uid)).map(|view| ("DELETED", view)));
+        for view in &views {
+            let before = known.insert(view.found.uid().to_owned(), view.clone());
+            match before {
+                None => news.push(("ADDED", view.clone())),
+                Some(before) if before.object()? != view.object()? => news.push(("MODIFIED", view.clone())),
+                Some(_) => {}
             }
         }
+        // What there is already is no change.
+        if silent && is_first {
+            news.clear();
+        }
+        if !news.is_empty() {
+            print(&printer.news(&news, headers, &mut widths)?)?;
+            headers = false;
+        }
+        is_first = false;
+        let pods: Vec<_> = views.iter().map(|view| view.found.clone()).collect();
+        changes.next(&pods, None).await;
+        views = View::of_all(session, &wanted.pick(session).await?.pods).await?;
     }
-    Ok(status)
 }
 
-async fn rows(session: &Session, pods: &[Found], args: &Get) -> anyhow::Result<String> {
-    let wide = args.output == Some(GetOutput::Wide);
-    let mut rows = Vec::new();
-    if !args.no_headers {
+/// How pods are printed.
+struct Printer<'a> {
+    args: &'a Get,
+    output: Output,
+    all_namespaces: bool,
+}
+
+impl Printer<'_> {
+    fn is_table(&self) -> bool {
+        matches!(self.output, Output::Table | Output::Wide)
+    }
+
+    fn all(&self, views: &[View], single: bool) -> anyhow::Result<String> {
+        if self.is_table() {
+            let mut rows: Vec<Vec<String>> = if self.args.no_headers { Vec::new() } else { vec![self.header()] };
+            for view in views {
+                rows.push(self.row(view)?);
+            }
+            return Ok(table::render(&rows));
+        }
+        let objects = views.iter().map(View::object).collect::<anyhow::Result<_>>()?;
+        self.output.print(objects, single, !self.args.no_headers)
+    }
+
+    fn news(&self, news: &[(&str, View)], headers: bool, widths: &mut Vec<usize>) -> anyhow::Result<String> {
+        let with_event = self.args.output_watch_events;
+        if self.is_table() {
+            let mut rows: Vec<Vec<String>> = if headers { vec![self.header()] } else { Vec::new() };
+            if let (true, Some(header)) = (with_event, rows.first_mut()) {
+                header.insert(0, "EVENT".to_owned());
+            }
+            for (event, view) in news {
+                let mut row = self.row(view)?;
+                if with_event {
+                    row.insert(0, (*event).to_owned());
+                }
+                rows.push(row);
+            }
+            return Ok(table::render_below(&rows, widths));
+        }
+        let mut text = String::new();
+        for (event, view) in news {
+            let object = view.object()?;
+            let object = match with_event {
+                true => serde_json::json!({ "type": event, "object": object }),
+                false => object,
+            };
+            if self.output == Output::Yaml && !(headers && text.is_empty()) {
+                text.push_str("---\n");
+            }
+            text.push_str(&self.output.one(&object)?);
+        }
+        Ok(text)
+    }
+
+    fn header(&self) -> Vec<String> {
         let mut header = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
-        if wide {
+        if self.output == Output::Wide {
             header.extend(["IP", "NODE", "NOMINATED NODE", "READINESS GATES"]);
         }
-        if args.all_namespaces {
+        if self.all_namespaces {
             header.insert(0, "NAMESPACE");
         }
-        rows.push(header.into_iter().map(str::to_owned).collect());
-    }
-    for found in pods {
-        let mut row = row(session, found, wide).await?;
-        if args.all_namespaces {
-            row.insert(0, found.namespace().to_owned());
+        let mut header: Vec<String> = header.into_iter().map(str::to_owned).collect();
+        // As kubectl names it: the key without its domain.
+        header.extend(self.args.label_columns.iter().map(|key| key.rsplit('/').next().unwrap_or(key).to_uppercase()));
+        if self.args.show_labels {
+            header.push("LABELS".to_owned());
         }
-        rows.push(row);
+        header
     }
-    Ok(table::render(&rows))
+
+    fn row(&self, view: &View) -> anyhow::Result<Vec<String>> {
+        let columns = view.columns()?;
+        let mut row = vec![view.found.name().to_owned(), columns.ready, columns.status, columns.restarts, view.age()];
+        if self.output == Output::Wide {
+            let none = || "<none>".to_owned();
+            let spec = view.found.pod.spec.as_ref();
+            row.push(view.status["podIP"].as_str().map_or_else(none, str::to_owned));
+            row.push(spec.and_then(|spec| spec.node_name.clone()).unwrap_or_else(none));
+            row.extend([none(), gates(view).unwrap_or_else(none)]);
+        }
+        if self.all_namespaces {
+            row.insert(0, view.found.namespace().to_owned());
+        }
+        let labels = view.found.pod.metadata.labels.clone().unwrap_or_default();
+        row.extend(self.args.label_columns.iter().map(|key| labels.get(key).cloned().unwrap_or_default()));
+        if self.args.show_labels {
+            row.push(shown(&labels));
+        }
+        Ok(row)
+    }
 }
 
-async fn row(session: &Session, found: &Found, wide: bool) -> anyhow::Result<Vec<String>> {
-    let manifest = serde_json::to_string(&found.pod).context("write the manifest as JSON")?;
-    let spec = PodSpec::from_manifest(&manifest).with_context(|| format!("pod {:?}", found.name()))?;
-    let columns = match pod::status(session, found).await {
-        Ok(status) => {
-            let status: PodStatus = serde_json::from_value(status).context("read the status of the shim")?;
-            let now = rfc3339::Timestamp::seconds(std::time::SystemTime::now());
-            column::columns(&spec, &status, pod::deletion(found).is_some(), now)
-        }
-        Err(_) => unknown(&spec),
+/// How many of the pod's readiness gates are open: `1/2`.
+fn gates(view: &View) -> Option<String> {
+    let gates = view.found.pod.spec.as_ref()?.readiness_gates.as_ref().filter(|gates| !gates.is_empty())?;
+    let conditions = view.status["conditions"].as_array();
+    let is_open = |kind: &str| {
+        conditions.is_some_and(|all| all.iter().any(|one: &Value| one["type"] == kind && one["status"] == "True"))
     };
-    let mut row = vec![found.name().to_owned(), columns.ready, columns.status, columns.restarts, age(found)];
-    if wide {
-        let none = || "<none>".to_owned();
-        let sandbox = session.client.pod_sandbox_status(&found.sandbox.id, false).await?.status.unwrap_or_default();
-        let ip = sandbox.network.map(|network| network.ip).filter(|ip| !ip.is_empty());
-        let spec = found.pod.spec.as_ref();
-        row.push(ip.unwrap_or_else(none));
-        row.push(spec.and_then(|spec| spec.node_name.clone()).unwrap_or_else(none));
-        row.extend([none(), none()]);
-    }
-    Ok(row)
+    let open = gates.iter().filter(|gate| is_open(&gate.condition_type)).count();
+    Some(format!("{open}/{}", gates.len()))
 }
 
-/// What is shown of a pod whose shim does not answer.
-fn unknown(spec: &PodSpec) -> column::Columns {
-    let sidecars =
-        spec.init_containers.iter().filter(|container| container.kind == loment_sandbox::lifecycle::Kind::Sidecar);
-    column::Columns {
-        ready: format!("0/{}", spec.containers.len() + sidecars.count()),
-        status: "Unknown".to_owned(),
-        restarts: "0".to_owned(),
-    }
-}
-
-fn age(found: &Found) -> String {
-    match &found.pod.metadata.creation_timestamp {
-        Some(created) => table::age(Timestamp::now().as_second() - created.0.as_second()),
-        None => "<unknown>".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_whose_shim_is_gone_is_unknown() {
-        let spec = PodSpec::from_manifest(
-            r#"{"metadata":{"name":"a"},"spec":{"initContainers":[{"name":"s","image":"b","restartPolicy":"Always"}],
-               "containers":[{"name":"a","image":"b"}]}}"#,
-        )
-        .unwrap();
-        let columns = unknown(&spec);
-        assert_eq!((columns.ready.as_str(), columns.status.as_str()), ("0/2", "Unknown"));
-    }
+fn shown(labels: &BTreeMap<String, String>) -> String {
+    let all: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
 }

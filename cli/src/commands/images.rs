@@ -1,45 +1,93 @@
-//! The images of a pod: there before anything is made of it.
+//! The images of pods: there before anything is made of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use loment_cri::{Client, v1};
 
 use crate::lower::{self, security::must_not_be_root};
+use crate::progress::Progress;
 
 /// How long a pull of an image that is present already may take before the present one is used.
 const REFRESH: Duration = Duration::from_secs(20);
 
-/// Makes every image of a pod present, as the pull policies of its containers say. Answers with warnings.
-pub(super) async fn ensure(client: &Client, pod: &Pod) -> anyhow::Result<Vec<String>> {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let mut wanted: Vec<(String, String)> = Vec::new();
-    for container in lower::containers(&spec) {
-        let image = container.image.clone().unwrap_or_default();
-        let policy = container.image_pull_policy.clone().unwrap_or_default();
-        if !wanted.contains(&(image.clone(), policy.clone())) {
-            wanted.push((image, policy));
+/// A kubelet's delays between two pulls of an image: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
+/// Makes every image of the pods present, as the pull policies of their containers say; all at the same time. What fails
+/// is tried again for as long as `retry` says. Answers with warnings.
+pub(super) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duration>) -> anyhow::Result<Vec<String>> {
+    let progress = Progress::new();
+    let mut pulls = tokio::task::JoinSet::new();
+    for (image, policy) in wanted(pods) {
+        let (client, progress) = (client.clone(), progress.clone());
+        pulls.spawn(async move {
+            let until = retry.map(|retry| Instant::now() + retry);
+            let again = Again { until, delays: BACK_OFF, progress: &progress };
+            again.and_again(&image, || one(&client, &image, &policy, &progress)).await
+        });
+    }
+    let mut warnings = Vec::new();
+    // The first failure ends the others.
+    while let Some(pulled) = pulls.join_next().await {
+        warnings.extend(pulled.context("wait for an image")??);
+    }
+    progress.clear();
+    for pod in pods {
+        for container in pod.spec.iter().flat_map(lower::containers) {
+            check_user(client, pod, container).await?;
         }
     }
-    let pulls: Vec<_> = wanted
-        .into_iter()
-        .map(|(image, policy)| {
-            let client = client.clone();
-            tokio::spawn(async move { one(&client, &image, &policy).await })
-        })
-        .collect();
-    let mut warnings = Vec::new();
-    for pull in pulls {
-        warnings.extend(pull.await.context("wait for an image")??);
-    }
-    for container in lower::containers(&spec) {
-        check_user(client, pod, container).await?;
-    }
+    warnings.sort();
     Ok(warnings)
 }
 
-async fn one(client: &Client, image: &str, policy: &str) -> anyhow::Result<Option<String>> {
+/// The images of the pods with the policies that they are pulled by, each once.
+fn wanted(pods: &[&Pod]) -> std::collections::BTreeSet<(String, String)> {
+    let containers = pods.iter().flat_map(|pod| pod.spec.iter().flat_map(lower::containers));
+    containers
+        .map(|container| {
+            let policy = container.image_pull_policy.clone().unwrap_or_default();
+            (container.image.clone().unwrap_or_default(), policy)
+        })
+        .collect()
+}
+
+/// How long something that fails is tried again.
+struct Again<'a> {
+    until: Option<Instant>,
+    /// The first delay, and the longest.
+    delays: (Duration, Duration),
+    progress: &'a Progress,
+}
+
+impl Again<'_> {
+    async fn and_again<T, F>(&self, image: &str, attempt: impl Fn() -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let (mut delay, longest) = self.delays;
+        loop {
+            let error = match attempt().await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            match self.until {
+                Some(until) if Instant::now() + delay < until => {}
+                _ => return Err(error),
+            }
+            self.progress.say(&format!(
+                "{error:#}\nImagePullBackOff: back-off pulling image {image:?}: tried again in {} s",
+                delay.as_secs()
+            ));
+            tokio::time::sleep(delay).await;
+            delay = delay.saturating_mul(2).min(longest);
+        }
+    }
+}
+
+async fn one(client: &Client, image: &str, policy: &str, progress: &Progress) -> anyhow::Result<Option<String>> {
     let present = client.image_status(image).await?.is_some();
     match (policy, present) {
         ("Never", false) => bail!(
@@ -48,6 +96,7 @@ async fn one(client: &Client, image: &str, policy: &str) -> anyhow::Result<Optio
         ),
         ("Never" | "IfNotPresent", true) => Ok(None),
         (_, false) => {
+            let _shown = progress.begin(image);
             client.pull_image(image).await.map_err(|error| {
                 let hint = if is_unreachable(&error.to_string()) {
                     " (no registry is reachable and the image is not on this machine: import it with `ctr --namespace k8s.io \
@@ -59,7 +108,10 @@ async fn one(client: &Client, image: &str, policy: &str) -> anyhow::Result<Optio
             })?;
             Ok(None)
         }
-        (_, true) => refresh(client, image).await,
+        (_, true) => {
+            let _shown = progress.begin(image);
+            refresh(client, image).await
+        }
     }
 }
 
@@ -133,6 +185,22 @@ mod tests {
         assert!(root_problem(None, &image(Some(0), "")).is_some());
         assert!(root_problem(None, &image(None, "")).is_some());
         assert!(root_problem(None, &image(None, "www")).unwrap().contains("non-numeric user (www)"));
+    }
+
+    #[tokio::test]
+    async fn i7_a_pull_that_fails_is_tried_again_for_as_long_as_is_said() {
+        let (progress, tries) = (Progress::new(), std::cell::Cell::new(0));
+        let pull = || async {
+            tries.set(tries.get() + 1);
+            anyhow::ensure!(tries.get() == 4, "no registry");
+            Ok(tries.get())
+        };
+        let delays = (Duration::from_millis(1), Duration::from_millis(2));
+        let never = Again { until: None, delays, progress: &progress };
+        assert!(never.and_again("web", pull).await.is_err());
+        assert_eq!(tries.get(), 1, "it is not tried again unasked");
+        let minute = Again { until: Some(Instant::now() + Duration::from_secs(60)), delays, progress: &progress };
+        assert_eq!(minute.and_again("web", pull).await.unwrap(), 4);
     }
 
     #[test]

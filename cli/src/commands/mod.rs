@@ -1,17 +1,25 @@
 //! One file for each verb.
 
+pub(crate) mod annotate;
+pub(crate) mod attach;
 pub(crate) mod bench;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod describe;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod port_forward;
+pub(crate) mod resume;
 pub(crate) mod stats;
+pub(crate) mod timeline;
 pub(crate) mod top;
+pub(crate) mod wait;
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
@@ -39,44 +47,38 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Reads a manifest file, or standard input for `-`.
+/// Reads a manifest file, every manifest of a directory, or standard input for `-`.
 pub(crate) fn read_manifest(file: &str) -> anyhow::Result<Objects> {
-    let (name, text) = if file == "-" {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).context("read the manifest from standard input")?;
-        ("standard input", text)
-    } else {
-        let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Said::one(format!("error: the path {file:?} does not exist")),
-            _ => Said::one(format!("error: read {file}: {error}")),
-        })?;
-        (file, text)
-    };
-    Ok(manifest::load(name, &text)?)
+    Ok(manifest::files::read(file)?)
 }
 
-/// The container that is meant: the one that is named, the one that the pod's annotation names, or the first app.
-pub(crate) fn choose_container(pod: &Pod, named: Option<&str>) -> anyhow::Result<String> {
+/// The container that is meant: the one that is named, the one that the pod's annotation names, or the first app. Where
+/// there was a choice, all of them are told beside it, as [`note_default`] prints them.
+pub(crate) fn choose_container(pod: &Pod, named: Option<&str>) -> anyhow::Result<(String, Vec<String>)> {
     let Some(spec) = &pod.spec else { return Err(Said::one("error: the pod has no containers").into()) };
     let pod_name = lower::name(pod);
     if let Some(name) = named {
         if lower::containers(spec).any(|container| container.name == name) {
-            return Ok(name.to_owned());
+            return Ok((name.to_owned(), Vec::new()));
         }
         return Err(Said::one(format!("error: container {name} is not valid for pod {pod_name}")).into());
     }
     let annotated =
         pod.metadata.annotations.as_ref().and_then(|all| all.get("kubectl.kubernetes.io/default-container"));
     if let Some(name) = annotated.filter(|name| lower::containers(spec).any(|container| container.name == **name)) {
-        return Ok(name.clone());
+        return Ok((name.clone(), Vec::new()));
     }
     let Some(first) = spec.containers.first() else {
         return Err(Said::one("error: the pod has no containers").into());
     };
     let inits = spec.init_containers.iter().flatten().map(|container| format!("{} (init)", container.name));
     let all: Vec<String> = spec.containers.iter().map(|container| container.name.clone()).chain(inits).collect();
-    if all.len() > 1 {
-        note(&format!("Defaulted container {:?} out of: {}", first.name, all.join(", ")));
+    Ok((first.name.clone(), if all.len() > 1 { all } else { Vec::new() }))
+}
+
+/// Tells which container was taken where others might have been meant.
+pub(crate) fn note_default(name: &str, others: &[String]) {
+    if !others.is_empty() {
+        note(&format!("Defaulted container {name:?} out of: {}", others.join(", ")));
     }
-    Ok(first.name.clone())
 }

@@ -20,7 +20,7 @@ use crate::usage::{self, ContainerUse, PodUse, Rates, Which};
 use crate::{resource, show, table};
 
 pub(crate) async fn run(global: &Global, args: &Top) -> anyhow::Result<()> {
-    let names = args.pods.iter().map(|word| resource::name(word)).collect::<anyhow::Result<Vec<_>>>()?;
+    let names = resource::names_or_all(&args.pods)?;
     let session = Session::open(global).await?;
     let namespace = (!args.all_namespaces).then_some(session.namespace.as_str());
     let which = Which { namespace, names: &names };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod};
 
-use super::{Host, Missing, Sources, name, namespace, resources, uid};
+use super::{Host, Missing, Sources, WHERE, name, namespace, resources, uid};
 use crate::manifest::quantity::Amount;
 use crate::manifest::validate::subscript;
 
@@ -83,7 +83,7 @@ fn object(
 ) -> Result<Option<Keys>, Missing> {
     if keys.is_none() && optional != Some(true) {
         let by = &container.name;
-        return Err(Missing(format!("container {by:?}: {kind} {name:?} not found (put it in the same file)")));
+        return Err(Missing(format!("container {by:?}: {kind} {name:?} not found ({WHERE})")));
     }
     Ok(keys)
 }
@@ -100,7 +100,8 @@ fn value_from(scope: Scope<'_>, container: &Container, source: &EnvVarSource) ->
         let of =
             of.ok_or_else(|| Missing(format!("container {:?}: resourceFieldRef: no such container", container.name)))?;
         let divisor = field.divisor.as_ref().map(Amount::of).unwrap_or_default();
-        return Ok(resources::field(of, &field.resource, divisor, scope.host).map(|value| value.to_string()));
+        let spec = scope.pod.spec.clone().unwrap_or_default();
+        return Ok(resources::field(&spec, of, &field.resource, divisor, scope.host).map(|value| value.to_string()));
     }
     if let Some(key) = &source.config_map_key_ref {
         let keys = object(container, "configmap", &key.name, key.optional, scope.sources.config_map(&key.name))?;
@@ -266,7 +267,7 @@ mod tests {
         let missing = |env| with_env(env).unwrap_err().0;
         assert_eq!(
             missing("envFrom: [{configMapRef: {name: none}}]"),
-            "container \"a\": configmap \"none\" not found (put it in the same file)"
+            "container \"a\": configmap \"none\" not found (put it in the same file or give it with --configmap)"
         );
         assert_eq!(
             missing("env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: Q}}}]"),

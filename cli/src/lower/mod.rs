@@ -17,15 +17,21 @@ mod tests;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
+use serde::{Deserialize, Serialize};
 
 /// Annotation of a sandbox: the completed manifest as compact JSON. Its presence makes the shim run the pod's lifecycle.
 pub(crate) const MANIFEST: &str = "io.loment.pod.manifest";
 /// Annotation of a sandbox: the directory that holds the pod's volumes and files.
 pub(crate) const DIRECTORY: &str = "io.loment.pod.directory";
+/// Annotation of a sandbox: the pod waits until its shim is told that it has been made, and then writes that down here.
+pub(crate) const HELD_IN: &str = "io.loment.pod.held-in";
 /// Annotation of a sandbox: the directory that holds the logs of the pod's containers.
 pub(crate) const LOGS: &str = "io.loment.pod.logs";
 /// Annotation of a container: its name in the manifest.
 pub(crate) const CONTAINER_NAME: &str = "io.loment.container.name";
+
+/// Where an object that is missing should be.
+const WHERE: &str = "put it in the same file or give it with --configmap";
 
 /// Labels by which a kubelet, crictl and this program find a pod and its containers.
 pub(crate) mod label {
@@ -50,12 +56,18 @@ pub(crate) struct Host {
     pub(crate) processors: i64,
     /// Bytes of memory.
     pub(crate) memory: i64,
+    /// Bytes of disk below the directories of pods.
+    pub(crate) storage: i64,
     /// Whether cgroup v2 carries all controllers.
     pub(crate) unified: bool,
+    /// Whether memory may be swapped out.
+    pub(crate) swap: bool,
+    /// Sizes in bytes of the huge pages that there are any of.
+    pub(crate) huge_pages: Vec<i64>,
 }
 
 /// The ConfigMaps and Secrets that a pod may refer to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Sources {
     config_maps: BTreeMap<String, ConfigMap>,
     secrets: BTreeMap<String, Secret>,
@@ -78,6 +90,11 @@ impl Sources {
                 .map(|object| (name(&object.metadata.name), object.clone()))
                 .collect(),
         }
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.config_maps.is_empty() && self.secrets.is_empty()
     }
 
     /// All keys of a ConfigMap with their contents.

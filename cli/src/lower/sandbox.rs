@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use loment_cri::v1::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping, Protocol};
 
 use super::layout::{Layout, text};
-use super::{DIRECTORY, Host, LOGS, MANIFEST, dns, hosts, label, name, namespace, resources, security, uid};
+use super::{DIRECTORY, HELD_IN, Host, LOGS, MANIFEST, dns, hosts, label, name, namespace, resources, security, uid};
 
 /// The sandbox of a completed pod.
 pub(crate) fn config(pod: &Pod, layout: &Layout, host: &Host) -> Result<PodSandboxConfig, serde_json::Error> {
@@ -15,6 +15,7 @@ pub(crate) fn config(pod: &Pod, layout: &Layout, host: &Host) -> Result<PodSandb
         pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
     annotations.insert(MANIFEST.to_owned(), serde_json::to_string(pod)?);
     annotations.insert(DIRECTORY.to_owned(), text(&layout.directory));
+    annotations.insert(HELD_IN.to_owned(), text(&layout.directory));
     annotations.insert(LOGS.to_owned(), text(&layout.logs));
     Ok(PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -34,7 +35,7 @@ pub(crate) fn config(pod: &Pod, layout: &Layout, host: &Host) -> Result<PodSandb
             security_context: Some(security::of_sandbox(&spec)),
             sysctls: sysctls(&spec),
             overhead: None,
-            resources: Some(resources::of_pod(&spec)),
+            resources: Some(resources::of_pod(&spec, host)),
         }),
     })
 }
@@ -45,7 +46,7 @@ pub(crate) fn cgroup(pod: &Pod) -> String {
 }
 
 /// The pod's labels, and those by which a runtime's clients find it.
-pub(super) fn labels(pod: &Pod) -> HashMap<String, String> {
+pub(crate) fn labels(pod: &Pod) -> HashMap<String, String> {
     let mut labels: HashMap<String, String> = pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     labels.insert(label::POD_NAME.to_owned(), name(pod).to_owned());
     labels.insert(label::POD_NAMESPACE.to_owned(), namespace(pod).to_owned());

@@ -29,7 +29,7 @@ fn host() -> Host {
         hosts: "127.0.0.1 localhost\n".into(),
         processors: 2,
         memory: 1 << 30,
-        unified: false,
+        ..Host::default()
     }
 }
 
@@ -85,6 +85,7 @@ fn the_busybox_pod_has_its_sandbox() {
     assert_eq!(
         sandbox.annotations,
         map(&[
+            ("io.loment.pod.held-in", &format!("/var/lib/loment/pods/{UID}")),
             ("io.loment.pod.directory", &format!("/var/lib/loment/pods/{UID}")),
             ("io.loment.pod.logs", &format!("/var/log/pods/default_busybox_{UID}")),
         ])

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, Volume};
 use loment_cri::v1::{Mount, MountPropagation};
 
 use super::layout::{Layout, text};
-use super::{Missing, Sources};
+use super::{Missing, Sources, WHERE};
 
 /// Something that must be there before the pod's containers are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ fn one(volume: &Volume, layout: &Layout, sources: &Sources, group: Option<u32>) 
         None if optional => Default::default(),
         None => {
             let volume = &volume.name;
-            return Err(Missing(format!("volume {volume:?}: {kind} {name:?} not found (put it in the same file)")));
+            return Err(Missing(format!("volume {volume:?}: {kind} {name:?} not found ({WHERE})")));
         }
     };
     let default_mode = permission(mode).unwrap_or(0o644);

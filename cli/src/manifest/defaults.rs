@@ -1,7 +1,10 @@
 //! What the API server fills in before it validates a pod.
 
-use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, HTTPGetAction, Pod, PodSpec, Probe, ResourceRequirements, Volume,
+};
 
+use super::amounts::{self, Side};
 use super::image::default_pull_policy;
 
 /// Completes a pod as the API would: a namespace, and every field of the spec that has a default.
@@ -19,6 +22,27 @@ pub(crate) fn complete(pod: &mut Pod, namespace: &str) {
     let host_network = spec.host_network == Some(true);
     let init = spec.init_containers.iter_mut().flatten();
     init.chain(&mut spec.containers).for_each(|container| complete_container(container, host_network));
+    complete_resources(spec);
+}
+
+/// `spec.resources` asks at least for what the containers ask for together; where they say nothing, for its own limits.
+fn complete_resources(spec: &mut PodSpec) {
+    let Some(mut resources) = spec.resources.clone().filter(|resources| *resources != ResourceRequirements::default())
+    else {
+        return;
+    };
+    let mut requests = resources.requests.take().unwrap_or_default();
+    for name in ["cpu", "memory"] {
+        let together = amounts::together(spec, Side::Requests, name);
+        if together.is_positive() {
+            requests.entry(name.to_owned()).or_insert_with(|| together.quantity());
+        }
+    }
+    for (name, limit) in resources.limits.iter().flatten() {
+        requests.entry(name.clone()).or_insert_with(|| limit.clone());
+    }
+    resources.requests = Some(requests);
+    spec.resources = Some(resources);
 }
 
 fn complete_container(container: &mut Container, host_network: bool) {
@@ -32,6 +56,12 @@ fn complete_container(container: &mut Container, host_network: bool) {
         if host_network {
             port.host_port.get_or_insert(port.container_port);
         }
+    }
+    let probes = [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe];
+    probes.into_iter().flatten().for_each(complete_probe);
+    if let Some(lifecycle) = &mut container.lifecycle {
+        let hooks = [&mut lifecycle.post_start, &mut lifecycle.pre_stop];
+        hooks.into_iter().flatten().filter_map(|hook| hook.http_get.as_mut()).for_each(complete_http);
     }
     for field in container.env.iter_mut().flatten().filter_map(|env| env.value_from.as_mut()?.field_ref.as_mut()) {
         field.api_version.get_or_insert_with(|| "v1".to_owned());
@@ -47,12 +77,50 @@ fn complete_container(container: &mut Container, host_network: bool) {
     }
 }
 
+fn complete_probe(probe: &mut Probe) {
+    // A number that is 0 counts as one that is not given, as in the API's own defaulting.
+    let default = |field: &mut Option<i32>, value: i32| {
+        if field.unwrap_or_default() == 0 {
+            *field = Some(value);
+        }
+    };
+    default(&mut probe.timeout_seconds, 1);
+    default(&mut probe.period_seconds, 10);
+    default(&mut probe.success_threshold, 1);
+    default(&mut probe.failure_threshold, 3);
+    if let Some(http) = &mut probe.http_get {
+        complete_http(http);
+    }
+    if let Some(grpc) = &mut probe.grpc {
+        grpc.service.get_or_insert_default();
+    }
+}
+
+fn complete_http(http: &mut HTTPGetAction) {
+    if http.path.as_deref().unwrap_or_default().is_empty() {
+        http.path = Some("/".to_owned());
+    }
+    if http.scheme.as_deref().unwrap_or_default().is_empty() {
+        http.scheme = Some("HTTP".to_owned());
+    }
+}
+
 fn complete_volume(volume: &mut Volume) {
     if let Some(source) = &mut volume.config_map {
         source.default_mode.get_or_insert(0o644);
     }
     if let Some(source) = &mut volume.secret {
         source.default_mode.get_or_insert(0o644);
+    }
+    if let Some(source) = &mut volume.downward_api {
+        source.default_mode.get_or_insert(0o644);
+    }
+    if let Some(source) = &mut volume.projected {
+        source.default_mode.get_or_insert(0o644);
+    }
+    if let Some(source) = &mut volume.image {
+        let policy = default_pull_policy(source.reference.as_deref().unwrap_or_default());
+        source.pull_policy.get_or_insert_with(|| policy.to_owned());
     }
     if let Some(source) = &mut volume.host_path {
         source.type_.get_or_insert_default();
@@ -74,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_api() {
+    fn a12_the_defaults_are_those_of_the_api() {
         let pod = completed(
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  volumes: [{name: v}]\n  containers:\n  - name: c\n    \
              image: busybox\n    ports: [{containerPort: 80}]\n    resources: {limits: {cpu: 1, memory: 1Mi}, requests: \
@@ -95,7 +163,27 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_a_pod_on_the_host_network_are_host_ports() {
+    fn a12_probes_volumes_and_shared_resources_have_defaults() {
+        let pod = completed(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  resources: {limits: {cpu: 2, memory: 1Gi}}\n  volumes: \
+             [{name: v, projected: {sources: []}}, {name: i, image: {reference: \"x:1\"}}]\n  containers:\n  - {name: c, \
+             image: b, livenessProbe: {httpGet: {port: 80}, periodSeconds: 0}, resources: {requests: {cpu: 1}}}\n",
+        );
+        let spec = pod.spec.unwrap();
+        let probe = spec.containers[0].liveness_probe.clone().unwrap();
+        let numbers = [probe.timeout_seconds, probe.period_seconds, probe.success_threshold, probe.failure_threshold];
+        assert_eq!(numbers, [Some(1), Some(10), Some(1), Some(3)]);
+        let http = probe.http_get.unwrap();
+        assert_eq!((http.path.as_deref(), http.scheme.as_deref()), (Some("/"), Some("HTTP")));
+        let volumes = spec.volumes.unwrap();
+        assert_eq!(volumes[0].projected.as_ref().unwrap().default_mode, Some(0o644));
+        assert_eq!(volumes[1].image.as_ref().unwrap().pull_policy.as_deref(), Some("IfNotPresent"));
+        let requests = spec.resources.unwrap().requests.unwrap();
+        assert_eq!((requests["cpu"].0.as_str(), requests["memory"].0.as_str()), ("1", "1Gi"));
+    }
+
+    #[test]
+    fn a12_ports_of_a_pod_on_the_host_network_are_host_ports() {
         let pod = completed(
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostNetwork: true\n  containers:\n  - {name: c, \
              image: b, ports: [{containerPort: 80}]}\n",

@@ -2,25 +2,36 @@
 //!
 //! Everything that is wrong with a file is reported at once, and nothing is made of a file in which anything is wrong.
 
+pub(crate) mod amounts;
 pub(crate) mod defaults;
+pub(crate) mod files;
+#[allow(dead_code, reason = "for the verb that explains a pod")]
+pub(crate) mod ignored;
 pub(crate) mod image;
 mod parse;
+pub(crate) mod places;
 pub(crate) mod quantity;
 mod strict;
 mod suggest;
+#[allow(dead_code, reason = "for the verbs that change a pod")]
+pub(crate) mod update;
 pub(crate) mod validate;
+mod workloads;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use serde::de::DeserializeOwned;
 
 use crate::error::Said;
 use parse::{Node, Place};
+use places::Places;
 use strict::Mistake;
 
-/// The objects of one file, in file order.
+/// The objects of one file, or of several, in the order in which they stand there.
 #[derive(Debug, Default)]
 pub(crate) struct Objects {
     pub(crate) pods: Vec<Pod>,
+    /// Where the fields of each pod stand, in the order of `pods`.
+    pub(crate) places: Vec<Places>,
     pub(crate) config_maps: Vec<ConfigMap>,
     pub(crate) secrets: Vec<Secret>,
 }
@@ -31,67 +42,89 @@ pub(crate) fn load(file: &str, text: &str) -> Result<Objects, Said> {
         let at = error.place.map_or_else(String::new, |place| format!("{place}: "));
         Said::one(format!("error: error parsing {file}: {at}{}", error.message))
     })?;
-    let mut objects = Objects::default();
-    let mut mistakes = Vec::new();
-    for document in &documents {
-        add(&mut objects, &mut mistakes, document);
+    let mut reading = Reading { file, objects: Objects::default(), refused: Vec::new() };
+    documents.iter().for_each(|document| reading.add(document));
+    if !reading.refused.is_empty() {
+        return Err(Said(reading.refused));
     }
-    mistakes.sort();
-    if !mistakes.is_empty() {
-        let lines = mistakes.into_iter().map(|m| format!("error: {file}:{}: {}", m.place, m.message));
-        return Err(Said(lines.collect()));
-    }
+    let objects = reading.objects;
     if objects.pods.is_empty() && objects.config_maps.is_empty() && objects.secrets.is_empty() {
         return Err(Said::one(format!("error: no objects passed to create: {file} holds none")));
     }
     Ok(objects)
 }
 
-fn add(objects: &mut Objects, mistakes: &mut Vec<Mistake>, document: &Node) {
-    let word = |key: &str| document.get(key).and_then(Node::text).unwrap_or_default();
-    match (word("apiVersion"), word("kind")) {
-        ("v1", "Pod") => take(&mut objects.pods, mistakes, document),
-        ("v1", "ConfigMap") => take(&mut objects.config_maps, mistakes, document),
-        ("v1", "Secret") => take(&mut objects.secrets, mistakes, document),
-        ("v1", "List") => match document.get("items").map(|items| &items.value) {
-            Some(parse::Value::List(items)) => items.iter().for_each(|item| add(objects, mistakes, item)),
-            _ => mistakes.push(mistake(document.place, "items: a List needs a list of objects here".to_owned())),
-        },
-        (version, kind) => mistakes.push(wrong_kind(document, version, kind)),
-    }
+/// A file that is being read.
+struct Reading<'f> {
+    file: &'f str,
+    objects: Objects,
+    /// Lines about what is wrong.
+    refused: Vec<String>,
 }
 
-fn take<T: DeserializeOwned>(into: &mut Vec<T>, mistakes: &mut Vec<Mistake>, document: &Node) {
-    match strict::read(document) {
-        Ok(object) => into.push(object),
-        Err(found) => mistakes.extend(found),
+impl Reading<'_> {
+    fn add(&mut self, document: &Node) {
+        let word = |key: &str| document.get(key).and_then(Node::text).unwrap_or_default();
+        match (word("apiVersion"), word("kind")) {
+            ("v1", "Pod") => {
+                if let Some(pod) = self.take("Pod", document) {
+                    self.objects.pods.push(pod);
+                    self.objects.places.push(Places::of(self.file, document));
+                }
+            }
+            ("v1", "ConfigMap") => {
+                let object = self.take("ConfigMap", document);
+                self.objects.config_maps.extend(object);
+            }
+            ("v1", "Secret") => {
+                let object = self.take("Secret", document);
+                self.objects.secrets.extend(object);
+            }
+            ("v1", "List") => match document.get("items").map(|items| &items.value) {
+                Some(parse::Value::List(items)) => items.iter().for_each(|item| self.add(item)),
+                _ => self.refuse(mistake(document.place, "items: a List needs a list of objects here".to_owned())),
+            },
+            (version, kind) => self.refuse(wrong_kind(document, version, kind)),
+        }
+    }
+
+    fn refuse(&mut self, mistake: Mistake) {
+        self.refused.push(format!("error: {}:{}: {}", self.file, mistake.place, mistake.message));
+    }
+
+    /// Reads a document strictly. What is wrong is said in the server's words: one mistake on the same line, several below.
+    fn take<T: DeserializeOwned>(&mut self, kind: &str, document: &Node) -> Option<T> {
+        let found = match strict::read(document) {
+            Ok(object) => return Some(object),
+            Err(found) => found,
+        };
+        let file = self.file;
+        let header = format!(
+            "Error from server (BadRequest): error when creating {file:?}: {kind} in version \"v1\" cannot be handled as a \
+             {kind}: strict decoding error: "
+        );
+        let lines = found.into_iter().map(|found| format!("{file}:{}: {}", found.place, found.message));
+        let lines: Vec<String> = lines.collect();
+        if let [one] = lines.as_slice() {
+            self.refused.push(format!("{header}{one}"));
+        } else {
+            self.refused.push(header);
+            self.refused.extend(lines.iter().map(|line| format!("* {line}")));
+        }
+        None
     }
 }
 
 fn wrong_kind(document: &Node, version: &str, kind: &str) -> Mistake {
     const KINDS: [&str; 3] = ["Pod", "ConfigMap", "Secret"];
-    const OTHERS: [&str; 9] = [
-        "Deployment",
-        "StatefulSet",
-        "DaemonSet",
-        "ReplicaSet",
-        "Job",
-        "CronJob",
-        "Service",
-        "Namespace",
-        "PersistentVolumeClaim",
-    ];
     let place = |key: &str| document.get(key).map_or(document.place, |node| node.place);
     if version.is_empty() || kind.is_empty() {
         let missing: Vec<&str> =
             [("apiVersion", version), ("kind", kind)].iter().filter(|(_, v)| v.is_empty()).map(|(k, _)| *k).collect();
         return mistake(document.place, format!("{} not set", missing.join(" and ")));
     }
-    if OTHERS.contains(&kind) {
-        return mistake(
-            place("kind"),
-            format!("kind {kind:?} is not supported yet by loment (Pod, ConfigMap, Secret are)"),
-        );
+    if let Some(refusal) = workloads::refusal(kind) {
+        return mistake(place("kind"), refusal);
     }
     let hint = match suggest::closest(kind, &KINDS) {
         Some(near) if near == kind => " (did you mean version \"v1\"?)".to_owned(),
@@ -114,32 +147,48 @@ mod tests {
         load("pod.yaml", text).unwrap_err().0
     }
 
+    const STRICT: &str = "Error from server (BadRequest): error when creating \"pod.yaml\": Pod in version \"v1\" cannot be \
+                          handled as a Pod: strict decoding error: ";
+
     #[test]
-    fn an_unknown_field_is_an_error_with_file_line_and_column() {
-        let text = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  containers: []\n  restartpolicy: Never\n";
+    fn validation_31_an_unknown_field_is_an_error_with_file_line_and_column() {
+        let text = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  containers: []\n  foo: Never\n";
+        assert_eq!(refusal(text), [format!("{STRICT}pod.yaml:7:3: unknown field \"spec.foo\"")]);
+        let text = text.replace("foo", "restartpolicy");
         assert_eq!(
-            refusal(text),
-            ["error: pod.yaml:7:3: unknown field \"spec.restartpolicy\" (did you mean \"restartPolicy\"?)"]
+            refusal(&text),
+            [format!("{STRICT}pod.yaml:7:3: unknown field \"spec.restartpolicy\" (did you mean \"restartPolicy\"?)")]
         );
     }
 
     #[test]
-    fn mistakes_of_all_documents_are_reported_in_file_order() {
-        let text = "kind: Pod\n---\napiVersion: v1\nkind: Pods\n---\napiVersion: v1\nkind: Pod\nspce: {}\n---\napiVersion: \
-                    apps/v1\nkind: Deployment\n";
+    fn validation_32_mistakes_of_all_documents_are_reported_in_file_order() {
+        let text =
+            "kind: Pod\n---\napiVersion: v1\nkind: Pods\n---\napiVersion: v1\nkind: Pod\nspce: {}\nmetadta: {}\n";
         assert_eq!(
             refusal(text),
             [
                 "error: pod.yaml:1:1: apiVersion not set",
                 "error: pod.yaml:4:7: no matches for kind \"Pods\" in version \"v1\" (did you mean \"Pod\"?)",
-                "error: pod.yaml:8:1: unknown field \"spce\" (did you mean \"spec\"?)",
-                "error: pod.yaml:11:7: kind \"Deployment\" is not supported yet by loment (Pod, ConfigMap, Secret are)",
+                STRICT,
+                "* pod.yaml:8:1: unknown field \"spce\" (did you mean \"spec\"?)",
+                "* pod.yaml:9:1: unknown field \"metadta\" (did you mean \"metadata\"?)",
             ]
         );
     }
 
     #[test]
-    fn a_file_that_is_not_yaml_or_holds_nothing_is_refused() {
+    fn what_makes_pods_is_sent_to_kubernetes_with_the_runtime_class() {
+        for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"] {
+            let said = refusal(&format!("apiVersion: apps/v1\nkind: {kind}\n")).join("\n");
+            assert!(said.starts_with(&format!("error: pod.yaml:2:7: a {kind} is run by the controllers of")), "{said}");
+            assert!(said.contains("runtimeClassName: loment") && said.lines().count() == 2, "{said}");
+        }
+        assert!(refusal("apiVersion: v1\nkind: Service\n")[0].contains("means nothing on a single machine"));
+    }
+
+    #[test]
+    fn validation_32_a_file_that_is_not_yaml_or_holds_nothing_is_refused() {
         assert!(refusal("a: [1\nb: 2").first().unwrap().starts_with("error: error parsing pod.yaml: "));
         assert_eq!(refusal("# nothing\n"), ["error: no objects passed to create: pod.yaml holds none"]);
     }

@@ -37,6 +37,15 @@ impl Amount {
         clamp(ceil_div(self.0, NANO))
     }
 
+    /// As the API writes it: whole units without a suffix, else thousandths or less.
+    pub(crate) fn quantity(self) -> Quantity {
+        Quantity(match self.0 {
+            nano if nano % NANO == 0 => (nano / NANO).to_string(),
+            nano if nano % (NANO / 1000) == 0 => format!("{}m", nano / (NANO / 1000)),
+            nano => format!("{nano}n"),
+        })
+    }
+
     pub(crate) fn is_positive(self) -> bool {
         self.0 > 0
     }
@@ -53,6 +62,14 @@ impl Amount {
     pub(crate) fn divided_by(self, divisor: Amount) -> i64 {
         let divisor = if divisor.0 == 0 { NANO } else { divisor.0 };
         clamp(ceil_div(self.0, divisor))
+    }
+}
+
+impl std::ops::Sub for Amount {
+    type Output = Amount;
+
+    fn sub(self, other: Amount) -> Amount {
+        Amount(self.0.saturating_sub(other.0))
     }
 }
 
@@ -135,6 +152,14 @@ mod tests {
     fn what_is_no_quantity_is_refused() {
         for text in ["", "1x", "Mi", "1 Gi", "1.2.3", "--1", "1-2", "1e99", "e3", "1Kib", "."] {
             assert_eq!(Amount::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_written_as_it_can_be_read() {
+        for (text, written) in [("1", "1"), ("0.5", "500m"), ("1.5Gi", "1610612736"), ("1u", "1000n"), ("0", "0")] {
+            assert_eq!(Amount::parse(text).unwrap().quantity().0, written);
+            assert_eq!(Amount::parse(written), Amount::parse(text));
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) async fn the_manifest_with_a_web_server_runs_unchanged_and_other_pods
 pub(crate) async fn the_demonstration_pod_succeeds(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
     loment.ok(&["create", "-f", &example("demo.yaml")]).await?;
-    let story = loment.ok(&["events", "demo", "--follow"]).await?;
+    let story = loment.ok(&["events", "demo", "--timeline", "--follow"]).await?;
     let status = loment.phase("demo", "Succeeded").await?;
     ensure!(container_status(&status, "third-time-lucky")?["restartCount"] == 2, "the status is {status}");
     ensure!(story.contains("back-off 400ms"), "what happened is {story}");

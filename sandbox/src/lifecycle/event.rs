@@ -114,6 +114,8 @@ pub enum Event {
         /// Number of the signal.
         signal: i32,
     },
+    /// The client that made the pod has made all of it: see [`super::Machine::held`].
+    Released,
     /// The pod is to be stopped as a whole. Again: may shorten what is left, never lengthen it.
     Terminate {
         /// For how long its containers may take; `None` is what the pod says.

@@ -26,6 +26,8 @@ use super::{
 pub struct Machine {
     pub(super) spec: PodSpec,
     pub(super) born: Time,
+    /// Whether it waits for its maker.
+    held: bool,
     /// In the order in which they start; a [`ContainerId`] is a place in here.
     pub(super) containers: Vec<ContainerState>,
     /// Place of the container whose turn it is to start for the first time. Those before it may be started again, those
@@ -53,6 +55,7 @@ impl Machine {
         Self {
             spec,
             born: now,
+            held: false,
             containers,
             turn: 0,
             stop: None,
@@ -66,6 +69,13 @@ impl Machine {
         }
     }
 
+    /// The same, but nothing starts before [`Event::Released`]: so the pod that is still being made is nobody's yet.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.held = true;
+        self
+    }
+
     /// Takes in what happened at `now` and answers what is to be done. Never panics: what cannot have happened is
     /// recorded and changes nothing.
     pub fn step(&mut self, now: Time, event: Event) -> Vec<Action> {
@@ -77,6 +87,7 @@ impl Machine {
             self.rewind_containers();
         }
         match self.course() {
+            Course::On if self.held => {}
             Course::On => self.start_containers(),
             Course::Again => {}
             Course::Lingering | Course::Over => self.stop_containers(),
@@ -90,6 +101,7 @@ impl Machine {
     fn take(&mut self, event: Event) {
         match event {
             Event::Tick => {}
+            Event::Released => self.held = false,
             Event::Terminate { grace } => self.begin_stop(Cause::Terminated, grace),
             Event::Evict { reason, message } => self.evict(reason, message),
             Event::Updated { spec } => self.update(*spec),
@@ -202,6 +214,8 @@ impl Machine {
     pub fn next_deadline(&self) -> Option<Time> {
         let places = || self.containers.iter().enumerate();
         let wakes = |place: usize, container: &ContainerState| match self.course() {
+            // What waits for its maker waits for no time.
+            Course::On if self.held => None,
             Course::On => container.wakes(place <= self.turn),
             Course::Again => None,
             Course::Lingering | Course::Over if self.outlives_stop(place) => container.wakes(true),

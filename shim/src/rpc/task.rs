@@ -119,7 +119,11 @@ impl TaskRpc for TaskService {
         } else if request.exec_id.is_empty() {
             task.stdio().close_stdin();
         } else {
-            task.exec(&request.exec_id)?.stdio().close_stdin();
+            let exec = task.exec(&request.exec_id)?;
+            exec.stdio().close_stdin();
+            if let Some(relay) = exec.relay() {
+                relay.close_input();
+            }
         }
         Ok(Empty::default())
     }

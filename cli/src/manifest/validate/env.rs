@@ -1,7 +1,8 @@
 //! Rules for the environment of a container.
 
-use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
+use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, ResourceFieldSelector};
 
+use super::super::quantity::Amount;
 use super::errors::{Errors, quoted};
 use super::names::check_subdomain;
 
@@ -9,7 +10,7 @@ const ENV_NAME: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
 
 /// Fields of a pod that a variable may take its value from, apart from single labels and annotations.
-pub(crate) const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 9] = [
     "metadata.name",
     "metadata.namespace",
     "metadata.uid",
@@ -22,7 +23,7 @@ pub(crate) const FIELDS: [&str; 9] = [
 ];
 
 /// Resources of a container that a variable may take its value from.
-pub(crate) const RESOURCES: [&str; 6] = [
+pub(super) const RESOURCES: [&str; 6] = [
     "limits.cpu",
     "limits.ephemeral-storage",
     "limits.memory",
@@ -86,11 +87,7 @@ fn check_source(errors: &mut Errors, path: &str, source: &EnvVarSource) {
     }
     if let Some(field) = &source.resource_field_ref {
         sources += 1;
-        if field.resource.is_empty() {
-            errors.required(&format!("{path}.resourceFieldRef.resource"), "");
-        } else if !RESOURCES.contains(&field.resource.as_str()) {
-            errors.unsupported(&format!("{path}.resourceFieldRef.resource"), &field.resource, &RESOURCES);
-        }
+        check_resource(errors, &format!("{path}.resourceFieldRef"), field);
     }
     if let Some(key) = &source.config_map_key_ref {
         sources += 1;
@@ -102,7 +99,8 @@ fn check_source(errors: &mut Errors, path: &str, source: &EnvVarSource) {
     }
     if source.file_key_ref.is_some() {
         sources += 1;
-        errors.not_yet(&format!("{path}.fileKeyRef"), true);
+        let reason = "a container's environment is fixed when the pod is made, before a file of a volume is written";
+        errors.refuse(&format!("{path}.fileKeyRef"), true, reason);
     }
     match sources {
         0 => errors.invalid(
@@ -112,6 +110,31 @@ fn check_source(errors: &mut Errors, path: &str, source: &EnvVarSource) {
         ),
         1 => {}
         _ => errors.invalid(path, quoted(""), "may not have more than one field specified at a time"),
+    }
+}
+
+/// A container's request or limit, divided by one of the divisors that yield a sensible number.
+pub(super) fn check_resource(errors: &mut Errors, path: &str, field: &ResourceFieldSelector) {
+    let name = field.resource.as_str();
+    let pages = name.split_once('.').is_some_and(|(_, name)| name.starts_with("hugepages-"));
+    if name.is_empty() {
+        errors.required(&format!("{path}.resource"), "");
+    } else if !RESOURCES.contains(&name) && !pages {
+        errors.unsupported(&format!("{path}.resource"), name, &RESOURCES);
+    }
+    let divisor = field.divisor.as_ref().map_or("", |divisor| divisor.0.as_str());
+    const OF_CPU: [&str; 2] = ["1m", "1"];
+    const OF_BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+    let (divisors, kind): (&[&str], &str) = match name.split_once('.').map(|(_, name)| name) {
+        Some("cpu") => (&OF_CPU, "cpu"),
+        Some("memory") => (&OF_BYTES, "memory"),
+        Some("ephemeral-storage") => (&OF_BYTES, "local ephemeral storage"),
+        _ => (&OF_BYTES, "hugepages"),
+    };
+    let given = Amount::parse(divisor).unwrap_or_default();
+    if !matches!(divisor, "" | "0") && !divisors.iter().any(|known| Amount::parse(known) == Some(given)) {
+        let detail = format!("only divisor's values {} are supported with the {kind} resource", divisors.join(", "));
+        errors.invalid(&format!("{path}.divisor"), quoted(divisor), &detail);
     }
 }
 

@@ -2,55 +2,67 @@
 
 use std::fmt::Display;
 
+use super::super::places::Places;
 use crate::error::Said;
 
 /// Collects problems; paths are those of the manifest (`spec.containers[0].name`).
 #[derive(Default)]
 pub(crate) struct Errors {
-    problems: Vec<String>,
+    problems: Vec<Problem>,
     warnings: Vec<String>,
 }
 
+struct Problem {
+    path: String,
+    /// The whole line, path included.
+    line: String,
+}
+
 impl Errors {
-    pub(super) fn required(&mut self, path: &str, detail: &str) {
+    pub(crate) fn required(&mut self, path: &str, detail: &str) {
         self.add(path, "Required value", "", detail);
     }
 
     /// `value` as the API shows it: text in quotes (use [`quoted`]), numbers bare.
-    pub(super) fn invalid(&mut self, path: &str, value: impl Display, detail: &str) {
+    pub(crate) fn invalid(&mut self, path: &str, value: impl Display, detail: &str) {
         self.add(path, "Invalid value", &value.to_string(), detail);
     }
 
-    pub(super) fn unsupported(&mut self, path: &str, value: &str, supported: &[&str]) {
+    pub(crate) fn unsupported(&mut self, path: &str, value: &str, supported: &[&str]) {
         let supported: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
         self.add(path, "Unsupported value", &quoted(value), &format!("supported values: {}", supported.join(", ")));
     }
 
-    pub(super) fn duplicate(&mut self, path: &str, value: &str) {
+    pub(crate) fn duplicate(&mut self, path: &str, value: &str) {
         self.add(path, "Duplicate value", &quoted(value), "");
     }
 
-    pub(super) fn forbidden(&mut self, path: &str, detail: &str) {
+    pub(crate) fn forbidden(&mut self, path: &str, detail: &str) {
         self.add(path, "Forbidden", "", detail);
     }
 
-    pub(super) fn not_found(&mut self, path: &str, value: &str) {
+    pub(crate) fn not_found(&mut self, path: &str, value: &str) {
         self.add(path, "Not found", &quoted(value), "");
     }
 
-    pub(super) fn too_long(&mut self, path: &str, bytes: usize) {
+    pub(crate) fn too_long(&mut self, path: &str, bytes: usize) {
         self.add(path, "Too long", "", &format!("may not be more than {bytes} bytes"));
     }
 
-    /// A field that Kubernetes has and this program cannot honour yet; ignoring it would change what the pod does.
-    pub(super) fn not_yet(&mut self, path: &str, present: bool) {
+    pub(crate) fn too_many(&mut self, path: &str, given: usize, most: usize) {
+        self.add(path, "Too many", &given.to_string(), &format!("must have at most {most} items"));
+    }
+
+    /// A field that Kubernetes has and this program cannot honour, with the reason; ignoring it would change what the pod
+    /// does.
+    pub(crate) fn refuse(&mut self, path: &str, present: bool, reason: &str) {
         if present {
-            self.forbidden(path, "not supported yet by loment");
+            self.forbidden(path, &format!("not supported by loment: {reason}"));
         }
     }
 
     /// Something that the author should know and that does not stand in the way.
-    pub(super) fn warn(&mut self, text: String) {
+    pub(crate) fn warn(&mut self, text: String) {
         self.warnings.push(text);
     }
 
@@ -60,16 +72,21 @@ impl Errors {
             line.push_str(": ");
             line.push_str(part);
         }
-        self.problems.push(line);
+        self.problems.push(Problem { path: path.to_owned(), line });
     }
 
-    pub(super) fn into_result(self, name: &str) -> Result<Vec<String>, Said> {
+    /// The warnings, or all problems in kubectl's form; with `places`, each says where in the file it is.
+    pub(crate) fn into_result(self, name: &str, places: Option<&Places>) -> Result<Vec<String>, Said> {
+        let line = |problem: &Problem| {
+            let place = places.map(|places| places.prefix(&problem.path)).unwrap_or_default();
+            format!("{place}{}", problem.line)
+        };
+        let header = format!("The Pod {name:?} is invalid: ");
         match self.problems.as_slice() {
             [] => Ok(self.warnings),
-            [one] => Err(Said::one(format!("The Pod {name:?} is invalid: {one}"))),
+            [one] => Err(Said::one(format!("{header}{}", line(one)))),
             several => {
-                let header = format!("The Pod {name:?} is invalid: ");
-                let lines = several.iter().map(|problem| format!("* {problem}"));
+                let lines = several.iter().map(|problem| format!("* {}", line(problem)));
                 Err(Said(std::iter::once(header).chain(lines).collect()))
             }
         }
@@ -77,6 +94,6 @@ impl Errors {
 }
 
 /// Text in the API server's quotes.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }

@@ -6,22 +6,6 @@ use super::errors::{Errors, quoted};
 
 const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 
-/// Sysctls that belong to a pod's own namespaces and cannot hurt its neighbours.
-const SAFE_SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
-
 pub(super) fn check_pod(errors: &mut Errors, spec: &PodSpec) {
     let Some(context) = &spec.security_context else { return };
     let path = "spec.securityContext";
@@ -38,32 +22,21 @@ pub(super) fn check_pod(errors: &mut Errors, spec: &PodSpec) {
     }
     check_seccomp(errors, &format!("{path}.seccompProfile"), context.seccomp_profile.as_ref());
     check_app_armor(errors, &format!("{path}.appArmorProfile"), context.app_armor_profile.as_ref());
-    errors.not_yet(&format!("{path}.seLinuxOptions"), context.se_linux_options.is_some());
-    errors.not_yet(&format!("{path}.windowsOptions"), context.windows_options.is_some());
-    check_sysctls(errors, spec);
-}
-
-fn check_sysctls(errors: &mut Errors, spec: &PodSpec) {
-    let sysctls = spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten());
-    for (index, sysctl) in sysctls.enumerate() {
-        let path = format!("spec.securityContext.sysctls[{index}].name");
-        let name = sysctl.name.replace('/', ".");
-        if name.is_empty() {
-            errors.required(&path, "");
-        } else if !SAFE_SYSCTLS.contains(&name.as_str()) {
-            errors.forbidden(&path, &format!("sysctl {name:?} is not in the safe set"));
-        }
-        for (host, prefix, field) in
-            [(spec.host_network, "net.", "hostNetwork"), (spec.host_ipc, "kernel.shm", "hostIPC")]
-        {
-            if host == Some(true) && name.starts_with(prefix) {
-                errors.invalid(&path, quoted(&sysctl.name), &format!("may not be specified when '{field}' is true"));
-            }
-        }
+    const CHANGES: [&str; 2] = ["Always", "OnRootMismatch"];
+    if let Some(policy) = context.fs_group_change_policy.as_deref().filter(|policy| !CHANGES.contains(policy)) {
+        errors.unsupported(&format!("{path}.fsGroupChangePolicy"), policy, &CHANGES);
     }
+    const LABELS: [&str; 2] = ["MountOption", "Recursive"];
+    if let Some(policy) = context.se_linux_change_policy.as_deref().filter(|policy| !LABELS.contains(policy)) {
+        errors.unsupported(&format!("{path}.seLinuxChangePolicy"), policy, &LABELS);
+    }
+    errors.refuse(&format!("{path}.windowsOptions"), context.windows_options.is_some(), WINDOWS);
 }
 
-pub(super) fn check_container(errors: &mut Errors, path: &str, container: &Container) {
+/// Why what only Windows has is not taken.
+const WINDOWS: &str = "pods run on Linux";
+
+pub(super) fn check_container(errors: &mut Errors, path: &str, container: &Container, own_users: bool) {
     let context = container.security_context.clone().unwrap_or_default();
     check_id(errors, &format!("{path}.runAsUser"), context.run_as_user);
     check_id(errors, &format!("{path}.runAsGroup"), context.run_as_group);
@@ -82,11 +55,14 @@ pub(super) fn check_container(errors: &mut Errors, path: &str, container: &Conta
     check_app_armor(errors, &format!("{path}.appArmorProfile"), context.app_armor_profile.as_ref());
     match context.proc_mount.as_deref() {
         None | Some("Default") => {}
-        Some("Unmasked") => errors.not_yet(&format!("{path}.procMount"), true),
+        Some("Unmasked") if own_users => {}
+        Some("Unmasked") => {
+            let detail = "`hostUsers` must be false to use `Unmasked`";
+            errors.invalid(&format!("{path}.procMount"), quoted("Unmasked"), detail);
+        }
         Some(other) => errors.unsupported(&format!("{path}.procMount"), other, &["Default", "Unmasked"]),
     }
-    errors.not_yet(&format!("{path}.seLinuxOptions"), context.se_linux_options.is_some());
-    errors.not_yet(&format!("{path}.windowsOptions"), context.windows_options.is_some());
+    errors.refuse(&format!("{path}.windowsOptions"), context.windows_options.is_some(), WINDOWS);
     let container_path = path.trim_end_matches(".securityContext");
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         if mount.mount_propagation.as_deref() == Some("Bidirectional") && !privileged {
@@ -115,6 +91,14 @@ fn check_app_armor(errors: &mut Errors, path: &str, profile: Option<&AppArmorPro
 }
 
 fn check_profile(errors: &mut Errors, path: &str, kind: &str, local: Option<&str>, what: &str) {
+    let outside = |file: &str| file.starts_with('/') || file.split('/').any(|part| part == "..");
+    if what == "seccomp" && local.is_some_and(outside) {
+        errors.invalid(
+            &format!("{path}.localhostProfile"),
+            quoted(local.unwrap_or_default()),
+            "must be a path below the directory for seccomp profiles, without '..'",
+        );
+    }
     match (kind, local) {
         ("Localhost", None | Some("")) => {
             errors.required(&format!("{path}.localhostProfile"), &format!("must be set when {what} type is Localhost"));

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, KeyToPath, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, PodSpec, Volume};
 
+use super::super::quantity::Amount;
 use super::container::VolumeNames;
 use super::errors::{Errors, quoted};
 use super::names::check_label;
+use super::pod::ALPHA;
+use super::{resources, sources};
 
 /// What `hostPath.type` may be.
 pub(crate) const HOST_PATH_TYPES: [&str; 8] =
@@ -35,9 +38,15 @@ fn check_source(errors: &mut Errors, path: &str, volume: &Volume) {
     for source in sources.iter().skip(1) {
         errors.forbidden(&format!("{path}.{source}"), "may not specify more than 1 volume type");
     }
-    const SUPPORTED: [&str; 4] = ["configMap", "emptyDir", "hostPath", "secret"];
+    const SUPPORTED: [&str; 7] = ["configMap", "downwardAPI", "emptyDir", "hostPath", "image", "projected", "secret"];
     for source in sources.iter().filter(|source| !SUPPORTED.contains(&source.as_str())) {
-        errors.not_yet(&format!("{path}.{source}"), true);
+        let reason = match source.as_str() {
+            "persistentVolumeClaim" | "ephemeral" => {
+                "claims are bound by a cluster; a hostPath volume keeps data on this machine"
+            }
+            _ => "volumes of this kind are attached by a cluster; mount it on this machine and use hostPath",
+        };
+        errors.refuse(&format!("{path}.{source}"), true, reason);
     }
     if let Some(source) = &volume.empty_dir {
         check_empty_dir(errors, &format!("{path}.emptyDir"), source);
@@ -45,21 +54,20 @@ fn check_source(errors: &mut Errors, path: &str, volume: &Volume) {
     if let Some(source) = &volume.host_path {
         check_host_path(errors, &format!("{path}.hostPath"), source);
     }
-    if let Some(source) = &volume.config_map {
-        let path = format!("{path}.configMap");
-        if source.name.is_empty() {
-            errors.required(&format!("{path}.name"), "");
-        }
-        errors.not_yet(&format!("{path}.defaultUser"), source.default_user.is_some());
-        check_files(errors, &path, source.default_mode, source.items.as_deref());
+    if let Some(source) = &volume.image {
+        check_image(errors, &format!("{path}.image"), source);
     }
-    if let Some(source) = &volume.secret {
-        let path = format!("{path}.secret");
-        if source.secret_name.as_deref().unwrap_or_default().is_empty() {
-            errors.required(&format!("{path}.secretName"), "");
-        }
-        errors.not_yet(&format!("{path}.defaultUser"), source.default_user.is_some());
-        check_files(errors, &path, source.default_mode, source.items.as_deref());
+    sources::check(errors, path, volume);
+}
+
+fn check_image(errors: &mut Errors, path: &str, source: &ImageVolumeSource) {
+    if source.reference.as_deref().unwrap_or_default().is_empty() {
+        errors.required(&format!("{path}.reference"), "");
+    }
+    let policy = source.pull_policy.as_deref().unwrap_or_default();
+    const POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+    if !POLICIES.contains(&policy) {
+        errors.unsupported(&format!("{path}.pullPolicy"), policy, &POLICIES);
     }
 }
 
@@ -75,15 +83,19 @@ fn sources_of(volume: &Volume) -> Vec<String> {
 
 fn check_empty_dir(errors: &mut Errors, path: &str, source: &EmptyDirVolumeSource) {
     match source.medium.as_deref().unwrap_or_default() {
-        "" => {}
-        "Memory" => errors.not_yet(&format!("{path}.medium"), true),
-        medium if medium.starts_with("HugePages") => errors.not_yet(&format!("{path}.medium"), true),
-        other => errors.unsupported(&format!("{path}.medium"), other, &["", "HugePages", "Memory"]),
+        "" | "Memory" | "HugePages" => {}
+        medium if medium.strip_prefix("HugePages-").is_some_and(|size| Amount::parse(size).is_some()) => {}
+        other => errors.unsupported(&format!("{path}.medium"), other, &["", "HugePages", "HugePages-<size>", "Memory"]),
     }
-    errors.not_yet(&format!("{path}.sizeLimit"), source.size_limit.is_some());
-    if let Some(mode) = source.mode.filter(|mode| !(0..=0o1777).contains(mode)) {
-        errors.invalid(&format!("{path}.mode"), mode, "must be a number between 0 and 01777 (octal), both inclusive");
+    let size = format!("{path}.sizeLimit");
+    match source.size_limit.as_ref().map(|limit| (Amount::parse(&limit.0), limit)) {
+        Some((None, limit)) => errors.invalid(&size, quoted(&limit.0), resources::NO_QUANTITY),
+        Some((Some(amount), limit)) if amount.is_negative() => {
+            errors.invalid(&size, quoted(&limit.0), "SizeLimit field must be a valid resource quantity");
+        }
+        _ => {}
     }
+    errors.refuse(&format!("{path}.mode"), source.mode.is_some(), ALPHA);
 }
 
 fn check_host_path(errors: &mut Errors, path: &str, source: &HostPathVolumeSource) {
@@ -100,30 +112,28 @@ fn check_host_path(errors: &mut Errors, path: &str, source: &HostPathVolumeSourc
     }
 }
 
-fn check_files(errors: &mut Errors, path: &str, default_mode: Option<i32>, items: Option<&[KeyToPath]>) {
-    check_mode(errors, &format!("{path}.defaultMode"), default_mode);
-    for (index, item) in items.into_iter().flatten().enumerate() {
-        let path = format!("{path}.items[{index}]");
-        if item.key.is_empty() {
-            errors.required(&format!("{path}.key"), "");
+/// A subPath is looked for when the pod is made. An init container that would put a file there comes too late, and finds a
+/// directory in its place: the author should know.
+pub(super) fn sub_paths_that_are_made_early(spec: &PodSpec) -> Vec<String> {
+    let written = |name: &str| {
+        let mut inits = spec.init_containers.iter().flatten();
+        inits.any(|init| {
+            init.volume_mounts.iter().flatten().any(|mount| mount.name == name && mount.read_only != Some(true))
+        })
+    };
+    let empty =
+        |name: &str| spec.volumes.iter().flatten().any(|volume| volume.name == name && volume.empty_dir.is_some());
+    let mut found = Vec::new();
+    for (index, container) in spec.containers.iter().enumerate() {
+        for (number, mount) in container.volume_mounts.iter().flatten().enumerate() {
+            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
+            if let Some(sub_path) = sub_path.filter(|_| empty(&mount.name) && written(&mount.name)) {
+                found.push(format!(
+                    "spec.containers[{index}].volumeMounts[{number}].subPath: {sub_path:?} is made as a directory before \
+                     init containers run; a file that one of them writes there needs the whole volume mounted"
+                ));
+            }
         }
-        let relative = format!("{path}.path");
-        if item.path.is_empty() {
-            errors.required(&relative, "");
-        } else if item.path.starts_with('/') {
-            errors.invalid(&relative, quoted(&item.path), "must be a relative path");
-        } else if item.path.split('/').any(|part| part == "..") {
-            errors.invalid(&relative, quoted(&item.path), "must not contain '..'");
-        } else if item.path.starts_with("..") {
-            errors.invalid(&relative, quoted(&item.path), "must not start with '..'");
-        }
-        check_mode(errors, &format!("{path}.mode"), item.mode);
-        errors.not_yet(&format!("{path}.user"), item.user.is_some());
     }
-}
-
-fn check_mode(errors: &mut Errors, path: &str, mode: Option<i32>) {
-    if let Some(mode) = mode.filter(|mode| !(0..=0o777).contains(mode)) {
-        errors.invalid(path, mode, "must be a number between 0 and 0777 (octal), both inclusive");
-    }
+    found
 }

@@ -1,0 +1,195 @@
+//! A chain of init containers, from the command that makes the pod to the app that runs: through loment, and through
+//! `podman kube play`, which runs a manifest on one machine too.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::sample::Samples;
+
+/// How long one pod may take. Only a failure takes this long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    /// Init containers, each of which ends at once.
+    pub length: u32,
+    /// An image with `sleep` and `true`, present for both.
+    pub image: String,
+    /// Rounds that count.
+    pub rounds: u32,
+    /// Rounds before them.
+    pub warmup: u32,
+    /// `loment` with the flags that lead it to its containerd.
+    pub loment: Vec<String>,
+    /// `podman` with its flags.
+    pub podman: Vec<String>,
+}
+
+/// The outcome. Displays as text; serialises as JSON with durations in microseconds.
+#[derive(Debug, Serialize)]
+pub struct ChainReport {
+    init_containers: u32,
+    rounds: u32,
+    loment_p50_us: u128,
+    loment_p90_us: u128,
+    podman_p50_us: u128,
+    podman_p90_us: u128,
+    /// Median of loment's time by podman's, round by round.
+    ratio: Option<f64>,
+}
+
+/// Times the chain, in turns. `until_runs` returns when the app of loment's pod of this name runs; podman's command
+/// returns when its app does.
+///
+/// Errors: one of the commands fails. The pod of that round is removed.
+pub async fn run(chain: &Chain, until_runs: impl AsyncFn(&str) -> Result<()>) -> Result<ChainReport> {
+    let file = std::env::temp_dir().join(format!("loment-bench-chain-{}.json", std::process::id()));
+    let done = rounds(chain, &file, until_runs).await;
+    // A manifest without secrets: one that stays harms nobody.
+    let _ = fs::remove_file(&file);
+    let (loment, podman) = done?;
+    let at = |samples: &Samples, percent| samples.percentile(percent).unwrap_or_default().as_micros();
+    Ok(ChainReport {
+        init_containers: chain.length,
+        rounds: chain.rounds,
+        loment_p50_us: at(&loment, 50),
+        loment_p90_us: at(&loment, 90),
+        podman_p50_us: at(&podman, 50),
+        podman_p90_us: at(&podman, 90),
+        ratio: loment.ratio_to(&podman),
+    })
+}
+
+async fn rounds(
+    chain: &Chain,
+    file: &PathBuf,
+    until_runs: impl AsyncFn(&str) -> Result<()>,
+) -> Result<(Samples, Samples)> {
+    let (mut loment, mut podman) = (Samples::default(), Samples::default());
+    for round in 0..chain.warmup + chain.rounds {
+        let name = format!("bench-chain-{round}-{}", std::process::id());
+        fs::write(file, manifest(chain, &name)).with_context(|| format!("write {}", file.display()))?;
+        let mut took = [Duration::ZERO; 2];
+        // Each round begins with the other one.
+        for turn in 0..2 {
+            if (turn + round) % 2 == 0 {
+                took[0] = by_loment(chain, file, &name, &until_runs).await?;
+            } else {
+                took[1] = by_podman(chain, file).await?;
+            }
+        }
+        if round >= chain.warmup {
+            loment.push(took[0]);
+            podman.push(took[1]);
+        }
+    }
+    Ok((loment, podman))
+}
+
+async fn by_loment(
+    chain: &Chain,
+    file: &Path,
+    name: &str,
+    until_runs: &impl AsyncFn(&str) -> Result<()>,
+) -> Result<Duration> {
+    let file = file.display().to_string();
+    let begun = Instant::now();
+    call(&chain.loment, &["create", "-f", &file]).await?;
+    let ran = tokio::time::timeout(PATIENCE, until_runs(name)).await;
+    let took = begun.elapsed();
+    call(&chain.loment, &["delete", "pod", name, "--force", "--grace-period=0"]).await?;
+    ran.with_context(|| format!("pod {name}: its app does not run"))??;
+    Ok(took)
+}
+
+async fn by_podman(chain: &Chain, file: &Path) -> Result<Duration> {
+    let file = file.display().to_string();
+    let begun = Instant::now();
+    let played = call(&chain.podman, &["kube", "play", &file]).await;
+    let took = begun.elapsed();
+    let removed = call(&chain.podman, &["kube", "play", "--down", &file]).await;
+    played?;
+    removed?;
+    Ok(took)
+}
+
+async fn call(program: &[String], words: &[&str]) -> Result<()> {
+    let (first, flags) = program.split_first().context("a command without a program")?;
+    let what = || format!("{first} {}", words.join(" "));
+    let output = Command::new(first).args(flags).args(words).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, output).await;
+    let output = output.with_context(|| format!("{}: no end", what()))?.with_context(|| format!("run {}", what()))?;
+    if !output.status.success() {
+        bail!("{}: {}: {}", what(), output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn manifest(chain: &Chain, name: &str) -> String {
+    let container = |name: String, command: [&str; 2]| {
+        let command: Vec<&str> = command.into_iter().filter(|word| !word.is_empty()).collect();
+        json!({ "name": name, "image": chain.image, "imagePullPolicy": "IfNotPresent", "command": command })
+    };
+    let inits: Vec<_> = (0..chain.length).map(|number| container(format!("init-{number}"), ["true", ""])).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name },
+        "spec": {
+            "hostNetwork": true,
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 1,
+            "initContainers": inits,
+            "containers": [container("app".to_owned(), ["sleep", "3600"])],
+        },
+    })
+    .to_string()
+}
+
+impl fmt::Display for ChainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = |micros: u128| format!("{}.{}", micros / 1000, micros % 1000 / 100);
+        writeln!(
+            f,
+            "{} init containers that end at once, then the app: from the command to the app that runs\n{} rounds in turns; \
+             milliseconds, p50 (p90)\n",
+            self.init_containers, self.rounds
+        )?;
+        writeln!(
+            f,
+            "{:<20}{:>20}",
+            "loment create",
+            format!("{} ({})", millis(self.loment_p50_us), millis(self.loment_p90_us))
+        )?;
+        writeln!(
+            f,
+            "{:<20}{:>20}",
+            "podman kube play",
+            format!("{} ({})", millis(self.podman_p50_us), millis(self.podman_p90_us))
+        )?;
+        writeln!(f, "{:<20}{:>20}", "ratio", self.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_as_long_as_it_is_said_to_be() {
+        let chain =
+            Chain { length: 10, image: "busybox".into(), rounds: 1, warmup: 0, loment: Vec::new(), podman: Vec::new() };
+        let pod: serde_json::Value = serde_json::from_str(&manifest(&chain, "chain")).unwrap();
+        assert_eq!(pod["spec"]["initContainers"].as_array().unwrap().len(), 10);
+        assert_eq!(pod["spec"]["initContainers"][9]["command"], json!(["true"]));
+    }
+}

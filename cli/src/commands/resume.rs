@@ -1,0 +1,113 @@
+//! `loment resume`: pods that have lost their sandbox get a new one.
+//!
+//! A kubelet does it by itself, because it is always there. Here it takes somebody to say so: the administrator, or a unit
+//! that runs after containerd has started. The pod keeps its uid, its volumes, its logs and its restart counts; its init
+//! containers run again, in their order (a new sandbox has none of what they may have set up).
+
+use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
+use loment_cri::v1::PodSandboxState;
+
+use super::{note, print};
+use crate::args::Global;
+use crate::error::{ExitWith, Said, lines_of};
+use crate::lower::{Host, layout::Layout};
+use crate::make::{self, Plan};
+use crate::session::{Found, Session};
+use crate::{disk, host, pod, resource, sources};
+
+/// Pods that have lost their sandbox.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # After a reboot
+  loment resume --all
+
+  # A pod whose shim was killed
+  loment resume web")]
+pub(crate) struct Resume {
+    /// Pods, as in "web" or "pod/web"
+    #[arg(value_name = "POD", required_unless_present = "all")]
+    pods: Vec<String>,
+    /// All pods of the namespace that have lost their sandbox
+    #[arg(long, conflicts_with = "pods")]
+    all: bool,
+    /// With --all: of all namespaces
+    #[arg(short = 'A', long, requires = "all")]
+    all_namespaces: bool,
+}
+
+pub(crate) async fn run(global: &Global, args: &Resume) -> anyhow::Result<()> {
+    let names = args.pods.iter().map(|name| resource::name(name)).collect::<Result<Vec<_>, _>>()?;
+    let session = Session::open(global).await?;
+    let host = host::read();
+    let mut pods = Vec::new();
+    if args.all {
+        pods = session.pods(Some(session.namespace.as_str()).filter(|_| !args.all_namespaces)).await?;
+    }
+    for name in names {
+        pods.push(session.pod(&name).await?);
+    }
+    let mut failed = false;
+    for found in &pods {
+        let what = format!("pod/{}", found.name());
+        match resume(&session, found, &host).await {
+            Ok(true) => print(&format!("{what} resumed\n"))?,
+            Ok(false) if args.all => {}
+            Ok(false) => print(&format!("{what} unchanged\n"))?,
+            Err(error) => {
+                note(&lines_of(&error.context(format!("resume {what}"))));
+                failed = true;
+            }
+        }
+    }
+    if failed { Err(ExitWith(1).into()) } else { Ok(()) }
+}
+
+/// Makes a pod anew if it has lost its sandbox. Answers whether it had.
+async fn resume(session: &Session, found: &Found, host: &Host) -> anyhow::Result<bool> {
+    if is_alive(session, found).await || has_ended(found) {
+        return Ok(false);
+    }
+    let (namespace, name) = (found.namespace(), found.name());
+    let Some(_name) = disk::NameLock::take(&session.global.state_dir, namespace, name)? else {
+        bail!("another command is just making it");
+    };
+    if pod::deletion(found).is_some() {
+        bail!("it is being deleted: `loment delete pod {name}` ends that");
+    }
+    let directory = found.directory().ok_or_else(|| anyhow!("it was not made by `loment create`"))?;
+    let plan = Plan {
+        pod: found.pod.clone(),
+        sources: sources::read(directory)?,
+        layout: Layout::of(&found.pod, &session.global.state_dir, &session.global.log_dir),
+        attempt: found.sandbox.metadata.as_ref().map_or(0, |metadata| metadata.attempt).saturating_add(1),
+    };
+    if plan.layout.directory != directory {
+        return Err(Said::one(format!("error: its files are in {}: give --state-dir", directory.display())).into());
+    }
+    make::remove_sandboxes(session, &plan.pod).await?;
+    let made = make::make(session, &plan, host).await;
+    let started = match &made {
+        Ok(made) => make::start(session, &plan, made).await,
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = made.map(drop).and(started) {
+        // Its files stay: they are what the pod is.
+        make::remove_sandboxes(session, &plan.pod).await.context("after a failure")?;
+        return Err(error);
+    }
+    Ok(true)
+}
+
+/// Whether the pod's sandbox stands and its shim answers.
+async fn is_alive(session: &Session, found: &Found) -> bool {
+    found.sandbox.state() == PodSandboxState::SandboxReady && pod::status(session, found).await.is_ok()
+}
+
+/// Whether the pod had come to its end before it lost its sandbox. Then nothing is owed to it.
+fn has_ended(found: &Found) -> bool {
+    let status = found.directory().and_then(|directory| std::fs::read(directory.join("status.json")).ok());
+    let status: serde_json::Value = status.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
+}

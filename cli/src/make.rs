@@ -1,0 +1,175 @@
+//! A pod made through containerd, and unmade: its files, its cgroup, its sandbox, its containers.
+//!
+//! Making a pod ends with one message to its shim: until then every process waits at its gate. A command that is killed
+//! before that has made nothing that runs, and what it leaves is found by [`crate::remains`].
+
+use std::future::Future;
+
+use anyhow::{Context as _, anyhow};
+use k8s_openapi::api::core::v1::Pod;
+use loment_cri::v1;
+
+use crate::error::Said;
+use crate::lower::env::{Addresses, Scope};
+use crate::lower::layout::Layout;
+use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
+use crate::session::Session;
+use crate::{cgroup, disk, pod, record, sources};
+
+/// A pod that is about to be made: complete and valid.
+pub(crate) struct Plan {
+    pub(crate) pod: Pod,
+    pub(crate) sources: Sources,
+    pub(crate) layout: Layout,
+    /// Number of the sandbox, counted from 0: a pod that is made again after a reboot has another one.
+    pub(crate) attempt: u32,
+}
+
+/// A pod whose processes wait at their gates.
+pub(crate) struct Made {
+    /// Id of the sandbox.
+    sandbox: String,
+    /// Names of the containers with their ids, in pod order.
+    containers: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// What can be told to be wrong before anything is made: a reference to something that is not there.
+    pub(crate) fn check(&self, host: &Host) -> anyhow::Result<()> {
+        self.lower(&Addresses::default(), host)?;
+        volumes::make(&self.pod, &self.layout, &self.sources)?;
+        Ok(())
+    }
+
+    fn lower(&self, addresses: &Addresses, host: &Host) -> anyhow::Result<Vec<v1::ContainerConfig>> {
+        let scope = Scope { pod: &self.pod, sources: &self.sources, addresses, host };
+        let spec = self.pod.spec.as_ref().context("a pod without a spec")?;
+        let configs = lower::containers(spec).map(|container| container::config(scope, container, &self.layout));
+        configs.collect::<Result<_, _>>().context("CreateContainerConfigError")
+    }
+}
+
+/// Makes a pod's files, cgroup, sandbox and containers. Nothing of it runs yet.
+pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
+    let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
+    let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
+    disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
+    record::create(&plan.layout.directory, &plan.pod)?;
+    sources::keep(&plan.layout.directory, &plan.sources)?;
+    let mut config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
+    if let Some(metadata) = &mut config.metadata {
+        metadata.attempt = plan.attempt;
+    }
+    let linux = config.linux.clone().unwrap_or_default();
+    cgroup::make(&linux.cgroup_parent, &linux.resources.unwrap_or_default())?;
+    let handler = &session.global.runtime_handler;
+    let id = match session.client.run_pod_sandbox(config.clone(), handler).await {
+        Ok(id) => id,
+        Err(error) => return Err(explain(session, error).await),
+    };
+    let addresses = addresses(session, &id, spec.host_network == Some(true), host).await?;
+    disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
+    // One after the other containerd would do nothing most of the time.
+    let containers = plan.lower(&addresses, host)?.into_iter().map(|container| {
+        let (client, id, config) = (session.client.clone(), id.clone(), config.clone());
+        async move { client.create_container(&id, container, config).await }
+    });
+    let ids = all(containers).await?;
+    Ok(Made { sandbox: id, containers: names.into_iter().map(str::to_owned).zip(ids).collect() })
+}
+
+/// Starts a pod: every container for containerd's sake, and then, with one message, the pod. Which of its containers runs
+/// when is the shim's business.
+pub(crate) async fn start(session: &Session, plan: &Plan, made: &Made) -> anyhow::Result<()> {
+    let starts = made.containers.iter().cloned().map(|(name, id)| {
+        let client = session.client.clone();
+        async move { client.start_container(&id).await.with_context(|| format!("start container {name:?}")) }
+    });
+    all(starts).await?;
+    pod::start(session, lower::name(&plan.pod), &made.sandbox).await
+}
+
+/// Does all of it at the same time, and to the end, whatever fails: what is still being made while it is unmade would be
+/// left over. Answers in the given order, or with the first error.
+async fn all<T, E, F>(work: impl Iterator<Item = F>) -> anyhow::Result<Vec<T>>
+where
+    T: Send + 'static,
+    E: Send + Into<anyhow::Error> + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let tasks: Vec<_> = work.map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.context("wait for containerd")?);
+    }
+    results.into_iter().map(|result| result.map_err(Into::into)).collect()
+}
+
+async fn addresses(session: &Session, sandbox: &str, on_host: bool, host: &Host) -> anyhow::Result<Addresses> {
+    if on_host {
+        return Ok(Addresses { pod: host.addresses.clone() });
+    }
+    let status = session.client.pod_sandbox_status(sandbox, false).await?.status.unwrap_or_default();
+    let network = status.network.unwrap_or_default();
+    let all = std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|more| more.ip));
+    Ok(Addresses { pod: all.filter(|address| !address.is_empty()).collect() })
+}
+
+/// Removes whatever containerd has of a pod with this uid, and its cgroup. Its files stay.
+pub(crate) async fn remove_sandboxes(session: &Session, pod: &Pod) -> anyhow::Result<()> {
+    let label_selector = [(label::POD_UID.to_owned(), lower::uid(pod).to_owned())].into();
+    let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
+    for sandbox in session.client.list_pod_sandboxes(Some(filter)).await? {
+        session.client.stop_pod_sandbox(&sandbox.id).await?;
+        session.client.remove_pod_sandbox(&sandbox.id).await?;
+    }
+    cgroup::remove(&sandbox::cgroup(pod))
+}
+
+/// Removes whatever there is of a pod.
+pub(crate) async fn unmake(session: &Session, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
+    remove_sandboxes(session, pod).await?;
+    disk::remove(&layout.directory, &layout.logs)
+}
+
+/// A containerd that does not know the runtime is the first thing that a new user meets: say which lines it lacks.
+async fn explain(session: &Session, error: loment_cri::Error) -> anyhow::Error {
+    let text = error.to_string();
+    if !text.contains("no runtime for") {
+        return anyhow!(error);
+    }
+    let version = session.client.version().await.map(|answer| answer.runtime_version).unwrap_or_default();
+    unknown_runtime(&text, &session.global.runtime_handler, &version).into()
+}
+
+fn unknown_runtime(error: &str, handler: &str, version: &str) -> Said {
+    let old = version.trim_start_matches('v').starts_with("1.");
+    let plugin = if old { "io.containerd.grpc.v1.cri" } else { "io.containerd.cri.v1.runtime" };
+    Said(vec![
+        format!("error: {error}"),
+        String::new(),
+        format!(
+            "containerd {version} has no runtime named {handler:?}. Add to /etc/containerd/config.toml and restart containerd:"
+        ),
+        String::new(),
+        format!("    [plugins.\"{plugin}\".containerd.runtimes.{handler}]"),
+        "      runtime_type = \"io.containerd.loment.v2\"".to_owned(),
+        "      pod_annotations = [\"io.loment.*\"]".to_owned(),
+        "      container_annotations = [\"io.loment.*\"]".to_owned(),
+        String::new(),
+        "and put containerd-shim-loment-v2 into a directory of containerd's PATH.".to_owned(),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_containerd_without_the_runtime_is_told_the_lines_it_lacks() {
+        let said = unknown_runtime("RunPodSandbox", "loment", "v1.7.24").to_string();
+        assert!(said.contains("[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.loment]"), "{said}");
+        let said = unknown_runtime("RunPodSandbox", "loment", "v2.1.0").to_string();
+        assert!(said.contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.loment]"), "{said}");
+    }
+}

@@ -1,0 +1,96 @@
+//! What is left of pods that are none: their making or their deletion was cut short.
+//!
+//! A pod is made as a whole: it begins when its shim is told so, after everything of it is there, and the shim writes that
+//! down before anything runs. What has not begun, and is not being made by anybody, is as good as not there: nobody lists
+//! it, the next pod of its name takes its place, and `loment delete` removes it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::Pod;
+use loment_cri::v1;
+
+use crate::args::Global;
+use crate::lower::layout::{Layout, text};
+use crate::lower::{self, DIRECTORY, LOGS};
+use crate::session::{Found, Session};
+use crate::{disk, make, pod, record};
+
+/// The file in a pod's directory that its shim makes when the pod begins.
+const BEGUN: &str = "begun";
+
+/// Whether a pod with a sandbox has begun. One whose files are somewhere else is not one of this command's, and was begun by others.
+pub(crate) fn has_begun(found: &Found) -> bool {
+    found.directory().is_none_or(|directory| directory.join(BEGUN).exists())
+}
+
+/// Pods that have begun and that containerd knows nothing of: a command that was to make them anew was cut short, or
+/// containerd has lost its own state. They are pods still: their volumes are there.
+pub(crate) fn lost(global: &Global, wanted: impl Fn(&Pod) -> bool) -> anyhow::Result<Vec<Found>> {
+    let pods = records(global, |pod, directory| wanted(pod) && is_whole(directory))?;
+    let found = pods.into_iter().map(|pod| {
+        let layout = Layout::of(&pod, &global.state_dir, &global.log_dir);
+        let annotations = [(DIRECTORY, &layout.directory), (LOGS, &layout.logs)];
+        let annotations = annotations.map(|(key, path)| (key.to_owned(), text(path))).into();
+        Found { pod, sandbox: v1::PodSandbox { annotations, ..v1::PodSandbox::default() } }
+    });
+    Ok(found.collect())
+}
+
+/// Whether these are the files of a pod that has begun and that nobody has begun to delete.
+fn is_whole(directory: &Path) -> bool {
+    directory.join(BEGUN).exists() && !directory.join(pod::DELETION).exists()
+}
+
+/// The names of a namespace whose pods never began or have no sandbox.
+pub(crate) async fn names(session: &Session, namespace: &str) -> anyhow::Result<BTreeSet<String>> {
+    let unbegun = session.unbegun(namespace, None).await?.into_iter().map(|found| found.name().to_owned());
+    let mut names: BTreeSet<String> = unbegun.collect();
+    let pods = session.pods(Some(namespace)).await?;
+    let is_dead = |pod: &Pod| !pods.iter().any(|found| found.uid() == lower::uid(pod));
+    let recorded = records(&session.global, |pod, _| lower::namespace(pod) == namespace && is_dead(pod))?;
+    names.extend(recorded.iter().map(|pod| lower::name(pod).to_owned()));
+    Ok(names)
+}
+
+/// Removes what is left of pods with this name that never began, or whose deletion was cut short after containerd had
+/// forgotten them. The caller has the name ([`crate::disk::NameLock`]): nobody is making one of them. Answers whether
+/// there was anything.
+pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<bool> {
+    let mut any = false;
+    disk::sweep(&session.global.state_dir.join("pods"))?;
+    for found in session.unbegun(namespace, Some(name)).await? {
+        make::unmake(session, &found.pod, &layout(session, &found.pod)).await?;
+        any = true;
+    }
+    let living = session.find(namespace, name).await?;
+    let is_dead = |pod: &Pod, _: &Path| {
+        let uid = lower::uid(pod);
+        (lower::namespace(pod), lower::name(pod)) == (namespace, name)
+            && living.as_ref().is_none_or(|found| found.uid() != uid)
+    };
+    for pod in records(&session.global, is_dead)? {
+        make::unmake(session, &pod, &layout(session, &pod)).await?;
+        any = true;
+    }
+    Ok(any)
+}
+
+fn layout(session: &Session, pod: &Pod) -> Layout {
+    Layout::of(pod, &session.global.state_dir, &session.global.log_dir)
+}
+
+/// The pods with a record in the state directory that `wanted` picks. A record that cannot be read is nobody's: it stays,
+/// and is in nobody's way, because its directory is named after its uid.
+fn records(global: &Global, wanted: impl Fn(&Pod, &Path) -> bool) -> anyhow::Result<Vec<Pod>> {
+    let mut records = Vec::new();
+    for directory in disk::entries(&global.state_dir.join("pods"))? {
+        let Some(uid) = directory.file_name().and_then(|name| name.to_str()) else { continue };
+        if let Ok(Some(pod)) = record::read(&directory, uid)
+            && wanted(&pod, &directory)
+        {
+            records.push(pod);
+        }
+    }
+    Ok(records)
+}

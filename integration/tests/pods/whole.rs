@@ -1,0 +1,184 @@
+//! A pod is there as a whole or not at all, wherever the command that makes it, makes it anew or deletes it is killed.
+
+use std::{fs, path::Path, process::Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use loment_integration::{
+    loment::Loment,
+    patience,
+    pod::{Node, eventually},
+    programs,
+};
+use nix::sys::signal::{Signal, kill};
+use serde_json::json;
+
+use super::{
+    command::shim_of,
+    manifest::{Manifest, RUNS, sandbox},
+};
+
+/// The system calls by which a command changes something outside itself: each is a point at which it can be killed.
+const EFFECTS: &str = "mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat,chmod,fchmod,fchmodat,chown,fchown,\
+                       fchownat,unlink,unlinkat,rmdir,mount,umount2,flock,write,writev,sendto,sendmsg,connect";
+/// More than any command here has.
+const MOST: u32 = 400;
+
+/// How a command came to its end.
+enum End {
+    /// It was killed before its call number so many.
+    Killed,
+    /// It had fewer calls.
+    Survived,
+}
+
+/// Runs `loment` with these words and kills it before its `number`th effect.
+async fn killed_at(node: &Node<'_>, number: u32, words: &[&str]) -> Result<End> {
+    let mut command = tokio::process::Command::from(node.lab.command("strace"));
+    // Only the command itself: nothing that it starts is traced.
+    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={EFFECTS}")]);
+    command.args(["-e", &format!("inject={EFFECTS}:signal=SIGKILL:when={number}")]);
+    command.arg(programs::COMMAND).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = command.kill_on_drop(true).output();
+    let output = tokio::time::timeout(patience(std::time::Duration::from_secs(40)), output).await;
+    let output = output.context("a command that is to be killed does not end")?.context("run strace")?;
+    // strace ends like the program that it traces.
+    let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(Signal::SIGKILL as i32);
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(killed || output.status.success(), "loment {} before effect {number}: {said}", words.join(" "));
+    Ok(if killed { End::Killed } else { End::Survived })
+}
+
+/// What is left of pods on the disk and in containerd.
+async fn left(node: &Node<'_>) -> Result<Vec<String>> {
+    let directories =
+        ["/var/lib/loment/pods", "/var/lib/loment/locks", "/var/log/pods", "/sys/fs/cgroup/memory/loment"];
+    let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
+    // Of cgroups only the directories count.
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut left: Vec<String> = paths
+        .filter(|path| !path.starts_with("/sys") || path.is_dir())
+        .map(|path| path.display().to_string())
+        .collect();
+    let sandboxes = node.cri.list_pod_sandboxes(None).await?;
+    left.extend(sandboxes.into_iter().map(|sandbox| format!("sandbox {}", sandbox.id)));
+    Ok(left)
+}
+
+async fn exists(loment: &Loment<'_>, pod: &str) -> Result<bool> {
+    let found = loment.run(&["get", "pod", pod, "--no-headers"], "").await?;
+    ensure!(found.code == 0 || found.stderr.contains("not found"), "get says {:?}", found.stderr);
+    Ok(found.code == 0)
+}
+
+/// The file of a pod with a sidecar and an app.
+fn file(node: &Node<'_>, name: &str) -> Result<String> {
+    let pod = Manifest::new(node, name)?.sidecar("sidecar", RUNS).app("app", RUNS);
+    let path = node.lab.directory("manifests", name)?.join("pod.json");
+    fs::write(&path, pod.text())?;
+    Ok(path.display().to_string())
+}
+
+/// Waits until both of its containers run.
+async fn runs(loment: &Loment<'_>, pod: &str) -> Result<()> {
+    let running = |status: &serde_json::Value, list: &str| status[list][0]["state"]["running"].is_object();
+    let what = format!("pod {pod} to run as a whole");
+    let is_it = |status: &serde_json::Value| {
+        status["phase"] == "Running"
+            && ["initContainerStatuses", "containerStatuses"].iter().all(|list| running(status, list))
+    };
+    loment.until(pod, &what, is_it).await.map(drop)
+}
+
+pub(crate) async fn a_pod_whose_command_is_killed_anywhere_is_whole_or_absent(node: &Node<'_>) -> Result<()> {
+    let loment = Loment::new(node.lab);
+    let file = file(node, "cut")?;
+    for number in 1..MOST {
+        let end = killed_at(node, number, &["create", "-f", &file]).await?;
+        let at = || format!("killed before effect {number}");
+        if exists(&loment, "cut").await? {
+            runs(&loment, "cut").await.with_context(at)?;
+            loment.ok(&["delete", "pod", "cut", "--now"]).await.with_context(at)?;
+        } else if number % 2 == 0 {
+            // What was begun is in nobody's way.
+            loment.ok(&["create", "-f", &file]).await.with_context(at)?;
+            runs(&loment, "cut").await.with_context(at)?;
+            loment.ok(&["delete", "pod", "cut", "--now"]).await.with_context(at)?;
+        } else {
+            let said = loment.run(&["delete", "pod", "cut"], "").await?;
+            ensure!(said.code == 0 || said.stderr.contains("not found"), "{}: delete says {:?}", at(), said.stderr);
+        }
+        let left = left(node).await?;
+        ensure!(left.is_empty(), "{}: left behind: {}", at(), left.join(", "));
+        if matches!(end, End::Survived) {
+            ensure!(number > 20, "the command had {number} effects only");
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the command has more than {MOST} effects")
+}
+
+pub(crate) async fn a_deletion_that_is_killed_anywhere_is_ended_by_the_next(node: &Node<'_>) -> Result<()> {
+    let loment = Loment::new(node.lab);
+    let file = file(node, "half")?;
+    for number in 1..MOST {
+        loment.ok(&["create", "-f", &file]).await?;
+        runs(&loment, "half").await?;
+        let end = killed_at(node, number, &["delete", "pod", "half", "--now"]).await?;
+        let again = loment.run(&["delete", "pod", "half", "--now"], "").await?;
+        ensure!(again.code == 0 || again.stderr.contains("not found"), "the second delete says {:?}", again.stderr);
+        let left = left(node).await?;
+        ensure!(left.is_empty(), "killed before effect {number}: left behind: {}", left.join(", "));
+        if matches!(end, End::Survived) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the command has more than {MOST} effects")
+}
+
+pub(crate) async fn a_pod_that_is_being_made_is_listed_by_nobody(node: &Node<'_>) -> Result<()> {
+    let loment = Loment::new(node.lab);
+    // Its containers wait at their gates: the message that begins the pod never comes.
+    let held = format!("{}/held", node.lab.directory("volumes", "held")?.display());
+    fs::create_dir_all(&held)?;
+    let manifest = Manifest::new(node, "held")?.app("app", "touch /shared/ran");
+    let sandbox = node.pod("held").annotation("io.loment.pod.manifest", &manifest.text());
+    let sandbox = sandbox.annotation("io.loment.pod.directory", &held).annotation("io.loment.pod.held-in", &held);
+    let sandbox = sandbox.run().await?;
+    ensure!(!exists(&loment, "held").await?, "a pod that has not begun is listed");
+    ensure!(!Path::new(&held).join("begun").exists(), "it has begun");
+    sandbox.remove().await
+}
+
+pub(crate) async fn a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts(
+    node: &Node<'_>,
+) -> Result<()> {
+    let pod = Manifest::new(node, "rebooted")?
+        .init("prepare", "echo prepared >> /shared/story")
+        .app_with(
+            "app",
+            json!({ "command": ["sh", "-c", format!("echo app >> /shared/story; echo x >> /kept/lines; {RUNS}")],
+            "volumeMounts": [{ "name": "shared", "mountPath": "/shared" }, { "name": "kept", "mountPath": "/kept" }] }),
+        )
+        .with("volumes", json!({ "name": "kept", "emptyDir": {} }));
+    let loment = pod.create(node).await?;
+    loment.phase("rebooted", "Running").await?;
+    let uid = loment.get("rebooted").await?["metadata"]["uid"].clone();
+    ensure!(loment.ok(&["resume", "rebooted"]).await? == "pod/rebooted unchanged\n", "a pod that lives is resumed");
+    kill(shim_of(&sandbox(node, "rebooted").await?)?, Signal::SIGKILL).context("kill the shim")?;
+    eventually("an unknown state", async || {
+        let row = loment.ok(&["get", "pod", "rebooted", "--no-headers"]).await?;
+        Ok((row.split_whitespace().nth(2) == Some("Unknown")).then_some(()))
+    })
+    .await?;
+    let said = loment.ok(&["resume", "--all"]).await?;
+    ensure!(said == "pod/rebooted resumed\n", "resume says {said:?}");
+    loment.phase("rebooted", "Running").await?;
+    eventually("the second start of the app", async || {
+        Ok((pod.lines("story") == ["prepared", "app", "prepared", "app"]).then_some(()))
+    })
+    .await?;
+    let kept = loment.ok(&["exec", "rebooted", "--", "cat", "/kept/lines"]).await?;
+    ensure!(kept == "x\nx\n", "the volume has {kept:?}");
+    ensure!(loment.get("rebooted").await?["metadata"]["uid"] == uid, "it is another pod");
+    loment.delete("rebooted").await
+}
