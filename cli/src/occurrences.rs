@@ -9,10 +9,24 @@ use crate::pod::Happening;
 use crate::table;
 
 /// What happens inside of a pod's life without being an event: it is in the timeline.
-const NO_EVENTS: [&str; 3] = ["Armed", "Restarting", "PhaseChanged"];
+const NO_EVENTS: [&str; 13] = [
+    "Armed",
+    "PhaseChanged",
+    "PostStart",
+    "PostStartDone",
+    "PreStop",
+    "PreStopDone",
+    "ProbeFails",
+    "ProbeSucceeds",
+    "Replaced",
+    "Restarting",
+    "SandboxReady",
+    "Signalled",
+    "Updated",
+];
 
 /// Reasons that are warnings although they do not begin with `Failed`.
-const WARNINGS: [&str; 11] = [
+const WARNINGS: [&str; 12] = [
     "BackOff",
     "Unhealthy",
     "ProbeWarning",
@@ -23,6 +37,7 @@ const WARNINGS: [&str; 11] = [
     "ErrImageNeverPull",
     "DNSConfigForming",
     "NodeLost",
+    "RestartLimit",
     "Unexpected",
 ];
 

@@ -208,7 +208,7 @@ fn sign(step: &Happening) -> Sign {
         "Exited" if occurrences::is_warning(step) => Sign::Failed,
         "Exited" => Sign::Succeeded,
         "Failed" => Sign::Failed,
-        "Killing" => Sign::Signal,
+        "Killing" | "Signalled" => Sign::Signal,
         _ if occurrences::is_warning(step) => Sign::Warning,
         _ => Sign::Note,
     }
