@@ -250,6 +250,27 @@ fn sandbox_8_a_pod_that_is_stopped_while_its_sandbox_is_made_ends_when_it_comes(
     assert_eq!(world.opens().len(), 1);
 }
 
+#[test]
+fn sandbox_8_a_container_that_is_created_while_the_sandbox_is_made_is_made_anew() {
+    for first in [true, false] {
+        let mut world = World::new(pod(Always, &[("web", App)]));
+        world.prompt = false;
+        world.event(Event::SandboxLost);
+        world.create_all();
+        world.arm_all();
+        let web = world.id("web");
+        assert_eq!(world.signals(), [(0, "web", KILL)], "it may have got into the old one");
+        if first {
+            world.lose(web);
+        }
+        world.sandbox(true);
+        assert!(world.opens().is_empty());
+        world.lose(web);
+        world.reply(web, true);
+        assert_eq!(world.opens(), [(0, "web")]);
+    }
+}
+
 /// The status of a pod when its host was switched off, and the world after that.
 fn rebooted(spec: PodSpec, before: impl FnOnce(&mut World)) -> World {
     let mut world = World::started(spec.clone());
