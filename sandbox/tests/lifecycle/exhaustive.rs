@@ -138,6 +138,27 @@ fn can_be_stopped(mut world: World) {
     assert!(world.phase().is_terminal());
 }
 
+/// All goes well from now on: then a pod that does not run for ever ends by itself.
+fn can_complete(mut world: World) {
+    (world.prompt, world.busy) = (true, false);
+    create(&mut world, ..);
+    world.event(Event::Tick);
+    for _ in 0..100 {
+        for (id, kind) in world.kinds() {
+            if world.seen(id).killed {
+                world.end(id, 137, false);
+            } else if kind != Sidecar && world.seen(id).process == Process::Running {
+                world.end(id, 0, false);
+            }
+        }
+        if world.machine.finished() {
+            return;
+        }
+        world.secs(10);
+    }
+    panic!("it does not come to its end: {:#?}", world.machine.containers());
+}
+
 /// Goes through all lives of at most `depth` events; how many different states there are.
 fn explore(spec: PodSpec, once: Once, depth: u32) -> usize {
     let mut first = World::new(spec);
@@ -159,6 +180,9 @@ fn explore(spec: PodSpec, once: Once, depth: u32) -> usize {
         let goes_on = world.machine.finished() || !steps.iter().all(from_outside);
         assert!(goes_on, "stuck: {:#?}", world.machine.containers());
         can_be_stopped(world.clone());
+        if world.machine.spec().restart_policy != Always {
+            can_complete(world.clone());
+        }
         if age == depth {
             continue;
         }

@@ -118,6 +118,23 @@ fn r3_the_container_that_restarts_all_serves_its_back_off_and_the_others_do_not(
 }
 
 #[test]
+fn r4_a_container_that_is_restarted_with_all_does_not_show_the_back_off_of_an_earlier_end() {
+    let mut spec = pod(OnFailure, &[("setup", Init), ("web", App), ("job", App)]);
+    spec.containers[1].restart_rules = restart_all_on(42);
+    let mut world = World::started(spec);
+    world.exit("setup", 0);
+    world.exit("web", 1);
+    world.exit("web", 1);
+    world.secs(10);
+    world.exit("job", 42);
+    world.exit("web", 137);
+    assert_eq!(world.running(), ["setup"]);
+    assert_eq!(reason(&world, "containerStatuses", 1, "state"), "PodInitializing");
+    world.exit("setup", 0);
+    assert_eq!(world.running(), ["web", "job"]);
+}
+
+#[test]
 fn r4_a_pod_that_is_stopped_meanwhile_does_not_begin_again() {
     let mut world = World::started(pod_of_four());
     world.exit("setup", 0);

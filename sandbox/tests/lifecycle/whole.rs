@@ -161,6 +161,21 @@ fn s10_where_the_pod_asks_for_it_a_sidecar_is_restarted_while_an_app_is_still_st
 }
 
 #[test]
+fn s10_a_rule_of_a_sidecar_restarts_that_one_only_while_the_pod_is_stopped() {
+    let mut spec = pod(Always, &[("proxy", Sidecar), ("web", App)]);
+    spec.restart_sidecars_while_stopping = true;
+    let rule = RestartRule { action: RuleAction::RestartAllContainers, negated: false, codes: vec![42] };
+    spec.init_containers[0].restart_rules = vec![rule];
+    let mut world = World::started(spec);
+    world.terminate(None);
+    world.exit("proxy", 42);
+    assert_eq!((world.running(), world.told(&["RestartingAllContainers"]).len()), (vec!["proxy", "web"], 0));
+    world.exit("web", 0);
+    world.exit("proxy", 42);
+    assert!(world.machine.finished());
+}
+
+#[test]
 fn s10_a_sidecar_that_waits_for_its_restart_is_thrown_away_when_the_last_app_or_the_budget_has_ended() {
     for budget in [false, true] {
         let mut spec = pod(Always, &[("proxy", Sidecar), ("web", App)]);
