@@ -8,7 +8,7 @@
 //! | `lower/` | a pod lowered to CRI, without touching anything |
 //! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
 //! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
-//! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
+//! | `sources`, `refresh` | the ConfigMaps and Secrets of a pod, kept with it; files that follow its labels and annotations |
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
@@ -48,6 +48,7 @@ mod pod;
 mod progress;
 mod prometheus;
 mod record;
+mod refresh;
 mod remains;
 mod resource;
 mod selector;

@@ -17,13 +17,16 @@ use crate::lower::layout::Layout;
 use crate::lower::{self, container, label, sandbox};
 use crate::session::{Found, Session};
 use crate::view::View;
-use crate::{host, pod, record, sources};
+use crate::{host, pod, record, refresh, sources};
 
 /// Tells the pod's shim that the pod's record has changed to `changed`. A shim that does not answer reads it when it is
 /// asked next; the record holds all the same.
 pub(crate) async fn announce(session: &Session, found: &Found, changed: &Pod) {
     if found.is_lost() {
         return;
+    }
+    if let Err(error) = refresh::volumes(session, found) {
+        note(&format!("Warning: the pod is changed, but files that tell of it are not: {error:#}"));
     }
     if let Err(error) = pod::update(session, found, changed).await {
         note(&format!("Warning: the pod is changed, but its shim has not been told: {error:#}"));

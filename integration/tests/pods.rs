@@ -339,6 +339,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         volumes::v2_a_host_path_is_made_or_refused_by_its_type,
         volumes::v3_keys_are_files_behind_one_link_that_nobody_writes_to,
         volumes::v4_a_projected_volume_tells_about_the_pod_and_has_keys_beside_it,
+        volumes::v4_what_a_pod_is_labelled_with_is_followed_by_its_files_and_not_by_its_variables,
         volumes::v5_a_sub_path_is_made_and_expanded_and_never_leads_out_of_its_volume,
         volumes::v6_a_recursive_read_only_mount_closes_what_is_mounted_below_it,
         volumes::v7_an_image_is_a_read_only_volume,

@@ -161,6 +161,7 @@ fn amounts(given: &Given<'_>, spec: &PodSpec, configs: &[ContainerConfig]) -> St
         "MEMORY REQUEST",
         "MEMORY LIMIT",
         "SHARES",
+        "WEIGHT",
         "QUOTA",
         "MEMORY.MAX",
         "OOM SCORE",
@@ -195,10 +196,12 @@ fn amounts(given: &Given<'_>, spec: &PodSpec, configs: &[ContainerConfig]) -> St
     format!("{}  cgroup {}\n", indented(&rows), sandbox::cgroup(given.pod).replace("/pod", "/pod<uid>"))
 }
 
-fn kernel(linux: &LinuxContainerResources) -> [String; 3] {
+/// What the kernel is given: shares on cgroup v1, the weight that stands for them on v2.
+fn kernel(linux: &LinuxContainerResources) -> [String; 4] {
     let or_dash = |set: bool, text: String| if set { text } else { "-".to_owned() };
     [
         linux.cpu_shares.to_string(),
+        loment_cgroups::weight_of_shares(u64::try_from(linux.cpu_shares).unwrap_or_default()).to_string(),
         or_dash(linux.cpu_quota > 0, format!("{}/{} µs", linux.cpu_quota, linux.cpu_period)),
         or_dash(linux.memory_limit_in_bytes > 0, linux.memory_limit_in_bytes.to_string()),
     ]
