@@ -73,22 +73,19 @@ fn command() -> Command {
     let mut command = Arguments::command();
     let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     for verb in verbs {
-        command = command.mut_subcommand(verb, |mut verb| {
-            let ids: Vec<String> = verb.get_arguments().map(|argument| argument.get_id().to_string()).collect();
-            for id in ids {
-                let completer = match id.as_str() {
-                    "pod" | "pods" => ArgValueCompleter::new(pods),
-                    "what" => ArgValueCompleter::new(resources),
-                    "container" | "positional" => ArgValueCompleter::new(containers),
-                    "source" | "destination" => ArgValueCompleter::new(files),
-                    _ => continue,
-                };
-                verb = verb.mut_arg(id, |argument| argument.add(completer));
-            }
-            verb
-        });
+        command = command.mut_subcommand(verb, |verb| verb.mut_args(offering));
     }
     command
+}
+
+fn offering(argument: clap::Arg) -> clap::Arg {
+    match argument.get_id().as_str() {
+        "pod" | "pods" => argument.add(ArgValueCompleter::new(pods)),
+        "what" => argument.add(ArgValueCompleter::new(resources)),
+        "container" | "positional" => argument.add(ArgValueCompleter::new(containers)),
+        "source" | "destination" => argument.add(ArgValueCompleter::new(files)),
+        _ => argument,
+    }
 }
 
 fn pods(begun: &OsStr) -> Vec<CompletionCandidate> {
@@ -170,6 +167,7 @@ mod tests {
     #[test]
     fn every_verb_that_takes_pods_offers_them() {
         let command = command();
+        command.clone().debug_assert();
         let offers = |verb: &str, id: &str| {
             let verb = command.get_subcommands().find(|one| one.get_name() == verb).unwrap();
             let argument = verb.get_arguments().find(|argument| argument.get_id() == id).unwrap();
