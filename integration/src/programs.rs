@@ -1,5 +1,5 @@
-//! The programs of this project that run in a lab: the shim, the command for people, and the probe that goes into the
-//! test image.
+//! The programs of this project that run in a lab: the shim and its prober, the command for people, and the probe that
+//! goes into the test image.
 
 use std::{
     env,
@@ -19,6 +19,9 @@ const LIBRARIES: [&str; 2] = ["musl", "gnu"];
 /// The shim, as containerd looks it up.
 pub const SHIM: &str = "containerd-shim-loment-v2";
 
+/// What the shim asks a pod's servers with; beside it.
+pub const PROBER: &str = "loment-prober";
+
 /// Runs inside test containers.
 pub const PROBE: &str = "loment-probe";
 
@@ -26,9 +29,9 @@ pub const PROBE: &str = "loment-probe";
 pub const COMMAND: &str = "loment";
 
 /// All that a lab needs.
-const ALL: [&str; 3] = [SHIM, PROBE, COMMAND];
+const ALL: [&str; 4] = [SHIM, PROBER, PROBE, COMMAND];
 
-/// The directory with static builds of all three: what [`BIN_DIR`] names, that of the running program where
+/// The directory with static builds of all of them: what [`BIN_DIR`] names, that of the running program where
 /// `scripts/build` has put all of them together, or a build of this source tree.
 pub fn directory() -> Result<PathBuf> {
     let directory = match env::var_os(BIN_DIR) {
@@ -62,7 +65,8 @@ fn build() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.current_dir(&workspace).args(["build", "--quiet", "--profile", profile, "--target", &target]);
-    command.args(["--package", "loment-shim", "--package", "loment-probe", "--package", "loment"]);
+    command.args(["--package", "loment-shim", "--package", "loment-prober", "--package", "loment-probe"]);
+    command.args(["--package", "loment"]);
     if target.ends_with("gnu") {
         command.env("RUSTFLAGS", "-C target-feature=+crt-static");
     }
@@ -70,7 +74,7 @@ fn build() -> Result<PathBuf> {
         format!("run {} build (set {BIN_DIR} to use programs that are built already)", cargo.to_string_lossy())
     })?;
     if !status.success() {
-        bail!("build shim, probe and command: {status}");
+        bail!("build shim, prober, probe and command: {status}");
     }
     let target_directory = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     Ok(target_directory.join(&target).join(if profile == "dev" { "debug" } else { "release" }))

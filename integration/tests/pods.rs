@@ -18,19 +18,25 @@ mod pods {
     pub(crate) mod command_logs;
     pub(crate) mod ctr;
     pub(crate) mod errors;
+    pub(crate) mod evictions;
     pub(crate) mod exec;
     pub(crate) mod foreign;
     pub(crate) mod hooks;
     pub(crate) mod init;
     pub(crate) mod isolation;
     pub(crate) mod lifecycle;
+    pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod messages;
+    pub(crate) mod probes;
     pub(crate) mod resources;
     pub(crate) mod run;
+    pub(crate) mod sandboxes;
     pub(crate) mod screen;
     pub(crate) mod seccomp;
     pub(crate) mod security;
+    pub(crate) mod seed;
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
@@ -45,8 +51,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    command_logs, ctr, errors, exec, foreign, hooks, init, isolation, lifecycle, logs, resources, seccomp, security,
-    sharing, streams, supervised, users, whole,
+    command_logs, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks, logs,
+    messages, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised, users, whole,
 };
 
 /// A test that takes longer hangs.
@@ -62,7 +68,13 @@ const BY_THE_SHIM: &[&str] = &[
     "command_exec",
     "command_forward",
     "command_logs",
+    "evictions",
     "init",
+    "lifecycle_hooks",
+    "messages",
+    "probes",
+    "sandboxes",
+    "seed",
     "supervised",
     "whole",
 ];
@@ -175,6 +187,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         errors::a_namespace_path_that_is_gone_is_named,
         errors::an_exec_of_a_missing_program_fails_and_the_container_lives_on,
         errors::an_unknown_capability_is_refused,
+        evictions::v1_a_pod_whose_volume_is_over_its_limit_is_evicted,
+        evictions::c11_a_pod_whose_container_writes_more_than_its_limit_is_evicted,
         exec::a_container_that_stops_every_process_does_not_stop_its_shim,
         exec::an_exec_has_its_own_exit_code_and_streams,
         exec::an_exec_outlasted_by_nobody_exits_before_its_container,
@@ -210,13 +224,40 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         lifecycle::a_process_that_outlives_its_container_is_killed_with_it,
         lifecycle::containerd_restarts_and_the_pod_lives_on,
         lifecycle::each_process_has_its_events_in_order,
+        lifecycle_hooks::a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned,
+        lifecycle_hooks::a2_a_post_start_hook_that_fails_ends_its_container,
+        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success,
+        lifecycle_hooks::a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself,
+        lifecycle_hooks::s9_every_pre_stop_hook_begins_at_once_and_sidecars_end_after_the_apps,
+        lifecycle_hooks::a3_a_hook_ends_with_its_container,
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
+        messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
+        probes::p1_a_container_is_ready_when_its_readiness_probe_says_so_and_as_long,
+        probes::s2_what_comes_after_a_sidecar_waits_for_its_startup_probe,
+        probes::p4_a_liveness_probe_that_fails_restarts_its_container_within_the_grace_of_the_probe,
+        probes::p6_an_exec_probe_that_takes_too_long_has_failed_and_is_gone,
+        probes::p6_the_output_of_a_failed_exec_probe_is_told,
+        probes::p6_an_http_probe_asks_the_pod_at_a_named_port,
+        probes::p6_an_https_probe_does_not_verify_the_server,
+        probes::p6_a_tcp_probe_connects_to_the_pod,
+        probes::p6_a_grpc_probe_asks_the_health_service,
+        probes::p5_a_probe_that_cannot_be_made_changes_nothing,
+        probes::p6_the_host_network_is_probed_from_the_node,
         resources::a_container_beyond_its_memory_is_reported_as_oom_killed_before_its_exit,
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
+        sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
+        sandboxes::a_held_pod_begins_by_one_message_when_its_maker_says_so,
+        sandboxes::a7_a_second_container_of_a_name_takes_over_from_the_first_and_leaves_the_others_alone,
+        sandboxes::status_and_timeline_are_written_into_the_directory_of_the_pod,
+        sandboxes::a_pod_that_comes_back_with_its_directory_counts_its_restarts_on,
+        sandboxes::i14_a_deadline_that_is_changed_is_taken_over,
+        sandboxes::a_pod_of_a_client_without_a_directory_leaves_nothing_on_disk,
         seccomp::a_container_whose_agent_is_missing_is_refused,
         seccomp::an_agent_answers_for_a_container_and_its_execs,
         security::users_groups_and_a_readonly_root_are_the_given_ones,
@@ -234,6 +275,8 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         security::mounts_propagate_as_a_volume_says,
         security::huge_pages_and_the_oom_score_are_limited,
         security::unified_resources_are_set_or_refused_by_name,
+        seed::each_command_of_the_notes_works_as_written,
+        seed::exec_and_delete_all_work_as_written,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,

@@ -4,11 +4,16 @@
 //! An errand speaks through a channel like that of a container's process. Each failure that does not stop it is a
 //! report, the last report is "ready"; whatever ends it before that is its failure as a whole.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, Write as _},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use loment_sys::{fd, signal};
 use nix::{
     sys::{
+        memfd::{MFdFlags, memfd_create},
         prctl,
         stat::{Mode, umask},
     },
@@ -30,21 +35,42 @@ pub struct Errand {
     process: Process,
     channel: ParentEnd,
     failures: Vec<Error>,
+    /// What it has brought back.
+    answer: Option<OwnedFd>,
 }
 
 impl Errand {
+    /// Sends a child to do `work` that may wait for a disk, or take long, and to bring back what it has found out:
+    /// [`Errand::answer`]. Nobody tells it to stop: it goes on when this is dropped, until it is killed.
+    pub fn fetch(what: &'static str, work: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self> {
+        Self::go(what, |_| {
+            let found = work()?;
+            if found.is_empty() {
+                return Ok(None);
+            }
+            let mut file = File::from(memfd_create(what, MFdFlags::MFD_CLOEXEC).at("keep the answer of", what)?);
+            let kept = file.write_all(&found).and_then(|()| file.rewind());
+            kept.map_err(|error| Error::io("keep the answer of", what, &error)).map(|()| Some(file.into()))
+        })
+    }
+
     /// Sends a child to do `work`. Of the parent it keeps its namespaces and nothing else: no descriptor but the
     /// channel, no signal disposition, no session.
     pub(crate) fn send(what: &'static str, work: impl FnOnce(&ChildEnd) -> Result<()>) -> Result<Self> {
+        Self::go(what, |channel| work(channel).map(|()| None))
+    }
+
+    fn go(what: &'static str, work: impl FnOnce(&ChildEnd) -> Result<Option<OwnedFd>>) -> Result<Self> {
         let (parent, child) = channel::pair()?;
         let born = loment_sys::clone::clone3(0, None, || match begin(&child).and_then(|()| work(&child)) {
-            Ok(()) => child.ready(None).map_or(1, |()| 0),
+            Ok(answer) => child.ready(answer.as_ref().map(AsFd::as_fd)).map_or(1, |()| 0),
             Err(error) => {
                 child.failed(&error);
                 1
             }
         });
-        Ok(Self { what, process: Process::new(born.at("clone", what)?), channel: parent, failures: Vec::new() })
+        let process = Process::new(born.at("clone", what)?);
+        Ok(Self { what, process, channel: parent, failures: Vec::new(), answer: None })
     }
 
     /// Takes one piece of news; true when it was the last. Does not wait when the descriptor is readable, and has to be
@@ -54,7 +80,10 @@ impl Errand {
     /// What ended the errand before it was done.
     pub fn advance(&mut self) -> Result<bool> {
         match self.channel.receive()? {
-            Report::Ready(_) => Ok(true),
+            Report::Ready(answer) => {
+                self.answer = answer;
+                Ok(true)
+            }
             Report::Failed(error) => {
                 self.failures.push(error);
                 Ok(false)
@@ -64,6 +93,17 @@ impl Errand {
                 Error::failed(self.what, self.process.pid(), "ended before it was done").hint("who has killed it?")
             })),
         }
+    }
+
+    /// What one that was sent by [`Errand::fetch`] has brought back, once it is done.
+    pub fn answer(&mut self) -> Result<Vec<u8>> {
+        let mut found = Vec::new();
+        if let Some(answer) = self.answer.take() {
+            File::from(answer)
+                .read_to_end(&mut found)
+                .map_err(|error| Error::io("read the answer of", self.what, &error))?;
+        }
+        Ok(found)
     }
 
     /// Waits for its end; answers with what has failed on the way and did not stop it.

@@ -13,6 +13,7 @@ use loment_sys::{clone, fd, signal};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
+    sched::{CloneFlags, setns},
     sys::{
         prctl,
         stat::{Mode, umask},
@@ -39,8 +40,12 @@ pub struct Helper<'a> {
     pub environment: Vec<String>,
     /// What it gets as descriptors 3, 4, 5 and so on. Nothing else of the caller's is open in it.
     pub descriptors: Vec<BorrowedFd<'a>>,
-    /// Its standard output and error; `None` is /dev/null, as its input is.
+    /// Its standard input; `None` is /dev/null.
+    pub input: Option<BorrowedFd<'a>>,
+    /// Its standard output and error; `None` is /dev/null.
     pub output: Option<BorrowedFd<'a>>,
+    /// The network namespace that it runs in; `None` is the caller's.
+    pub network: Option<BorrowedFd<'a>>,
     /// The cgroup that it runs in; `None` is the caller's.
     pub cgroup: Option<&'a Entry>,
 }
@@ -133,6 +138,9 @@ fn path(path: &Path) -> Result<&str> {
 fn become_program(helper: &Helper<'_>, words: &Words, null: &OwnedFd, channel: &ChildEnd) -> Result<Infallible> {
     let what = "the helper";
     helper.cgroup.map_or(Ok(()), enter_cgroups)?;
+    if let Some(network) = helper.network {
+        setns(network, CloneFlags::CLONE_NEWNET).at("enter", "the network of the pod")?;
+    }
     signal::reset().at("reset", "signals")?;
     // A signal to the caller's process group is not for it.
     setsid().at("begin a session for", what)?;
@@ -140,7 +148,7 @@ fn become_program(helper: &Helper<'_>, words: &Words, null: &OwnedFd, channel: &
     // The shim forbids itself huge pages, and a program would inherit that.
     prctl::set_thp_disable(false).at("allow huge pages for", what)?;
     let output = helper.output.unwrap_or(null.as_fd());
-    dup2_stdin(null).at("connect", what)?;
+    dup2_stdin(helper.input.unwrap_or(null.as_fd())).at("connect", what)?;
     dup2_stdout(output).at("connect", what)?;
     dup2_stderr(output).at("connect", what)?;
     let channel = fd::pass(&helper.descriptors, channel.as_fd()).map(ChildEnd::over).at("connect", what)?;

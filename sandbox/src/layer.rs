@@ -3,7 +3,7 @@
 use std::{
     ffi::CStr,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -23,16 +23,25 @@ use crate::{Result, container::RootfsMount, error::Context};
 /// with its owner and mode; what an overlay notes on it is taken off.
 pub fn fresh_writable_layer(mounts: &[RootfsMount]) -> Result<bool> {
     let mut any = false;
-    for mount in mounts.iter().filter(|mount| mount.kind == "overlay") {
-        let option = |key: &str| mount.options.iter().rev().find_map(|option| option.strip_prefix(key));
-        let Some(upper) = option("upperdir=") else { continue };
+    for mount in mounts {
+        let Some(upper) = overlay_option(mount, "upperdir=") else { continue };
         empty(Path::new(upper)).at("empty the writable layer", upper)?;
-        if let Some(work) = option("workdir=") {
+        if let Some(work) = overlay_option(mount, "workdir=") {
             empty(Path::new(work)).at("empty the work directory of an overlay", work)?;
         }
         any = true;
     }
     Ok(any)
+}
+
+/// The directory of the writable layer, if there is one.
+pub fn writable(mounts: &[RootfsMount]) -> Option<PathBuf> {
+    mounts.iter().find_map(|mount| overlay_option(mount, "upperdir=")).map(PathBuf::from)
+}
+
+fn overlay_option<'a>(mount: &'a RootfsMount, key: &str) -> Option<&'a str> {
+    let options = mount.options.iter().rev();
+    options.filter(|_| mount.kind == "overlay").find_map(|option| option.strip_prefix(key))
 }
 
 fn empty(path: &Path) -> nix::Result<()> {
@@ -110,7 +119,6 @@ mod tests {
     use std::{
         fs,
         os::unix::fs::{MetadataExt, PermissionsExt, symlink},
-        path::PathBuf,
     };
 
     use super::*;

@@ -1,6 +1,9 @@
 //! As much of rtnetlink(7) as moving a network device takes: links, addresses, and their attributes as bytes.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::{
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use nix::{
     errno::Errno,
@@ -52,6 +55,16 @@ pub(crate) struct Address {
     flags: u32,
     /// Type and value.
     attributes: Vec<(u16, Vec<u8>)>,
+}
+
+impl Address {
+    /// The device's own end of it.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        let of = |wanted| self.attributes.iter().find(|(kind, _)| *kind == wanted).map(|(_, value)| value.as_slice());
+        let bytes = of(IFA_LOCAL).or_else(|| of(IFA_ADDRESS))?;
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    }
 }
 
 impl Netlink {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use loment_cgroups::{Layout, Pod};
+use oci_spec::runtime::Spec;
 use tokio::sync::Notify;
 
 use crate::{
@@ -150,6 +151,13 @@ impl Shim {
                 Measured { usage, processes, cgroup: PathBuf::new() }
             }
         })
+    }
+
+    /// The pod's namespaces, which a specification names by their holder, are those of the holder that there is now.
+    pub(crate) fn lead_to_holder(&self, spec: &mut Spec) {
+        if let Some(host) = self.host.get() {
+            host.lead_to_holder(spec);
+        }
     }
 
     /// Forgets a task that has been deleted; false when it had been forgotten, whoever has its id by now.

@@ -23,7 +23,8 @@ pub(super) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duratio
     for (image, policy) in wanted(pods) {
         let (client, progress) = (client.clone(), progress.clone());
         pulls.spawn(async move {
-            let again = Again { until: retry.map(|retry| Instant::now() + retry), progress: &progress };
+            let until = retry.map(|retry| Instant::now() + retry);
+            let again = Again { until, delays: BACK_OFF, progress: &progress };
             again.and_again(&image, || one(&client, &image, &policy, &progress)).await
         });
     }
@@ -56,6 +57,8 @@ fn wanted(pods: &[&Pod]) -> std::collections::BTreeSet<(String, String)> {
 /// How long something that fails is tried again.
 struct Again<'a> {
     until: Option<Instant>,
+    /// The first delay, and the longest.
+    delays: (Duration, Duration),
     progress: &'a Progress,
 }
 
@@ -64,7 +67,7 @@ impl Again<'_> {
     where
         F: Future<Output = anyhow::Result<T>>,
     {
-        let mut delay = BACK_OFF.0;
+        let (mut delay, longest) = self.delays;
         loop {
             let error = match attempt().await {
                 Ok(done) => return Ok(done),
@@ -79,7 +82,7 @@ impl Again<'_> {
                 delay.as_secs()
             ));
             tokio::time::sleep(delay).await;
-            delay = delay.saturating_mul(2).min(BACK_OFF.1);
+            delay = delay.saturating_mul(2).min(longest);
         }
     }
 }
@@ -182,6 +185,22 @@ mod tests {
         assert!(root_problem(None, &image(Some(0), "")).is_some());
         assert!(root_problem(None, &image(None, "")).is_some());
         assert!(root_problem(None, &image(None, "www")).unwrap().contains("non-numeric user (www)"));
+    }
+
+    #[tokio::test]
+    async fn i7_a_pull_that_fails_is_tried_again_for_as_long_as_is_said() {
+        let (progress, tries) = (Progress::new(), std::cell::Cell::new(0));
+        let pull = || async {
+            tries.set(tries.get() + 1);
+            anyhow::ensure!(tries.get() == 4, "no registry");
+            Ok(tries.get())
+        };
+        let delays = (Duration::from_millis(1), Duration::from_millis(2));
+        let never = Again { until: None, delays, progress: &progress };
+        assert!(never.and_again("web", pull).await.is_err());
+        assert_eq!(tries.get(), 1, "it is not tried again unasked");
+        let minute = Again { until: Some(Instant::now() + Duration::from_secs(60)), delays, progress: &progress };
+        assert_eq!(minute.and_again("web", pull).await.unwrap(), 4);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Runs inside test containers, from the test image, and does what no applet of busybox can: makes and finds the objects
-//! of an IPC namespace, exchanges two files.
+//! of an IPC namespace, exchanges two files, serves HTTPS and gRPC's health service.
+
+mod serve;
 
 use std::{
     env,
@@ -14,7 +16,7 @@ use loment_sys::{attacks::exchange, sysv};
 use nix::{fcntl::OFlag, sys::mman::shm_open, sys::stat::Mode};
 
 const USAGE: &str = "usage: loment-probe sem-create KEY VALUE | sem-value KEY | shm-write NAME TEXT | shm-read NAME | \
-                     exchange ONE TWO";
+                     exchange ONE TWO | serve-https PORT | serve-grpc PORT FILE";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -52,6 +54,8 @@ fn run(words: &[&str]) -> Result<()> {
             File::from(object.with_context(|| format!("open shared memory {name}"))?).read_to_string(&mut text)?;
             Ok(writeln!(io::stdout(), "{text}")?)
         }
+        ["serve-https", port] => serve::https(port.parse()?),
+        ["serve-grpc", port, file] => serve::grpc(port.parse()?, Path::new(file)),
         ["exchange", one, two] => exchange_for_ever(Path::new(one), Path::new(two)),
         _ => bail!("{USAGE}"),
     }

@@ -77,7 +77,9 @@ pub(crate) async fn the_delay_before_an_attempt_is_what_the_annotation_says(node
 
 pub(crate) async fn containerd_is_told_of_the_last_exit_only(node: &Node<'_>) -> Result<()> {
     let events = Events::follow(node.lab).await?;
-    let pod = Manifest::new(node, "told")?.init("init", &format!("{COUNTED}; [ -e /shared/go ]")).app("app", RUNS);
+    let pod = Manifest::new(node, "told")?
+        .init("init", &format!("{COUNTED}; [ -e /shared/go ]"))
+        .app("app", &wait_for("end"));
     let loment = pod.create(node).await?;
     let attempts = |status: &Value| container_status(status, "init").map(|init| init["restartCount"].clone());
     loment
@@ -87,6 +89,11 @@ pub(crate) async fn containerd_is_told_of_the_last_exit_only(node: &Node<'_>) ->
     ensure!(init.state() == ContainerState::ContainerRunning, "while it is retried it is {:?}", init.state());
     pod.touch("go")?;
     loment.phase("told", "Running").await?;
+    // In a new sandbox it would run again: that it has ended is told when nothing in the pod will run any more.
+    let init = container(node, "told", "init").await?;
+    ensure!(init.state() == ContainerState::ContainerRunning, "while the app runs it is {:?}", init.state());
+    pod.touch("end")?;
+    loment.phase("told", "Succeeded").await?;
     let seen = events.until("the exit", |event| event.is_exit(&init.id, &init.id)).await?;
     let count = |topic: &str| {
         let of_init = seen.iter().filter(|event| event.text("container_id") == init.id);

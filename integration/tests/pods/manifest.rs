@@ -54,6 +54,17 @@ impl Manifest {
         self
     }
 
+    /// Seconds that the pod may take to stop.
+    pub(crate) fn grace(mut self, seconds: u64) -> Self {
+        self.value["spec"]["terminationGracePeriodSeconds"] = json!(seconds);
+        self
+    }
+
+    pub(crate) fn host_network(mut self) -> Self {
+        self.value["spec"]["hostNetwork"] = json!(true);
+        self
+    }
+
     pub(crate) fn annotation(mut self, key: &str, value: &str) -> Self {
         self.value["metadata"]["annotations"][key] = json!(value);
         self
@@ -65,6 +76,12 @@ impl Manifest {
 
     pub(crate) fn sidecar(self, name: &str, script: &str) -> Self {
         self.add("initContainers", name, script, json!({ "restartPolicy": "Always" }))
+    }
+
+    /// A sidecar with these fields beside the usual ones.
+    pub(crate) fn sidecar_with(self, name: &str, script: &str, mut fields: Value) -> Self {
+        fields["restartPolicy"] = json!("Always");
+        self.add("initContainers", name, script, fields)
     }
 
     pub(crate) fn app(self, name: &str, script: &str) -> Self {
@@ -117,6 +134,27 @@ impl Manifest {
     pub(crate) fn volume(mut self, name: &str, path: &Path) -> Self {
         if let Some(volumes) = self.value["spec"]["volumes"].as_array_mut() {
             volumes.push(json!({ "name": name, "hostPath": { "path": path, "type": "Directory" } }));
+        }
+        self
+    }
+
+    /// Adds a volume that the pod brings with it, which `container` sees as `/<name>`.
+    pub(crate) fn empty_dir(mut self, name: &str, container: &str, fields: Value) -> Self {
+        if let Some(volumes) = self.value["spec"]["volumes"].as_array_mut() {
+            volumes.push(json!({ "name": name, "emptyDir": fields }));
+        }
+        self.mount(name, container)
+    }
+
+    /// Lets another container see that volume.
+    pub(crate) fn mount(mut self, name: &str, container: &str) -> Self {
+        for list in ["initContainers", "containers"] {
+            let containers = self.value["spec"][list].as_array_mut().into_iter().flatten();
+            for one in containers.filter(|one| one["name"] == container) {
+                if let Some(mounts) = one["volumeMounts"].as_array_mut() {
+                    mounts.push(json!({ "name": name, "mountPath": format!("/{name}") }));
+                }
+            }
         }
         self
     }

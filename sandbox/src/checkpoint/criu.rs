@@ -76,7 +76,9 @@ impl Command<'_> {
             // It runs ip(8), iptables(8) and tar(1).
             environment: vec![format!("PATH={}", search_path())],
             descriptors: self.descriptors,
+            input: None,
             output: Some(output.as_fd()),
+            network: None,
             cgroup: self.cgroup,
         };
         Ok(Criu { starting: helper.start()?, action: self.action, log: self.work.join(log) })

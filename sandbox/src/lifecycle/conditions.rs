@@ -3,12 +3,10 @@
 use super::{
     container::ContainerState,
     phase::Phase,
+    rfc3339::Timestamp,
     spec::{Kind, PodSpec},
     time::Time,
 };
-
-/// The kinds of conditions, in the order in which they are shown.
-pub const KINDS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// Whether a condition holds, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,59 +25,102 @@ impl Verdict {
     }
 }
 
-/// A pod's conditions with the times at which they last became true or false.
+/// What the conditions depend on beside the containers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene {
+    pub(super) phase: Phase,
+    /// Whether the pod's sandbox can be used.
+    pub(super) sandbox: bool,
+    /// Whether all containers end, to be started again.
+    pub(super) restarting_all: bool,
+}
+
+/// When a condition last became true or false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// By the machine's clock.
+    Time(Time),
+    /// Before the machine began, in a pod that was resumed.
+    Before(Timestamp),
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Its name.
+    pub kind: &'static str,
+    /// Whether it holds, and why.
+    pub verdict: Verdict,
+    /// When it last became true or false.
+    pub since: Since,
+}
+
+/// A pod's conditions, in the order in which they are shown.
 #[derive(Debug, Clone)]
-pub struct Conditions([(Verdict, Time); KINDS.len()]);
+pub struct Conditions(Vec<Condition>);
 
 impl Conditions {
     pub(super) fn new(spec: &PodSpec, containers: &[ContainerState], now: Time) -> Self {
-        Self(judge(spec, containers, Phase::Pending, false).map(|verdict| (verdict, now)))
+        let scene = Scene { phase: Phase::Pending, sandbox: true, restarting_all: false };
+        let judged = judge(spec, containers, scene).into_iter();
+        Self(judged.map(|(kind, verdict)| Condition { kind, verdict, since: Since::Time(now) }).collect())
     }
 
     /// Judges anew. A time moves only when its condition changes sides.
-    pub(super) fn update(
-        &mut self,
-        spec: &PodSpec,
-        containers: &[ContainerState],
-        phase: Phase,
-        finished: bool,
-        now: Time,
-    ) {
-        for ((verdict, since), next) in self.0.iter_mut().zip(judge(spec, containers, phase, finished)) {
-            if verdict.holds != next.holds {
-                *since = now;
+    pub(super) fn update(&mut self, spec: &PodSpec, containers: &[ContainerState], scene: Scene, now: Time) {
+        for (condition, (_, verdict)) in self.0.iter_mut().zip(judge(spec, containers, scene)) {
+            if condition.verdict.holds != verdict.holds {
+                condition.since = Since::Time(now);
             }
-            *verdict = next;
+            condition.verdict = verdict;
         }
     }
 
-    /// Name, verdict and time of the last change of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Verdict, Time)> {
-        KINDS.into_iter().zip(&self.0).map(|(kind, (verdict, since))| (kind, verdict, *since))
+    /// Takes over the time of a condition that stood on the same side before the machine began.
+    pub(super) fn recall(&mut self, kind: &str, held: bool, since: Timestamp) {
+        for condition in &mut self.0 {
+            if condition.kind == kind && condition.verdict.holds == held {
+                condition.since = Since::Before(since);
+            }
+        }
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Condition> {
+        self.0.iter()
     }
 }
 
-/// Whether a container is ready: an init container when it has succeeded, another when it has started.
-pub fn is_ready(container: &ContainerState) -> bool {
-    match container.kind() {
-        Kind::Init => container.has_succeeded(),
-        Kind::Sidecar | Kind::App => container.is_started(),
+fn judge(spec: &PodSpec, containers: &[ContainerState], scene: Scene) -> Vec<(&'static str, Verdict)> {
+    let containers_ready = containers_ready(containers, scene.phase);
+    let mut judged = vec![
+        ("PodReadyToStartContainers", Verdict::new(scene.sandbox, "")),
+        ("Initialized", initialized(containers, scene.phase)),
+        ("Ready", ready(spec, &containers_ready)),
+        ("ContainersReady", containers_ready),
+        ("PodScheduled", Verdict::new(true, "")),
+    ];
+    if spec.may_restart_all() {
+        judged.push(("AllContainersRestarting", restarting_all(scene)));
     }
+    judged
 }
 
-fn judge(spec: &PodSpec, containers: &[ContainerState], phase: Phase, finished: bool) -> [Verdict; KINDS.len()] {
-    let containers_ready = containers_ready(containers, phase);
-    [
-        Verdict::new(!finished, ""),
-        initialized(containers, phase),
-        ready(spec, &containers_ready),
-        containers_ready,
-        Verdict::new(true, ""),
-    ]
+fn restarting_all(scene: Scene) -> Verdict {
+    match (scene.phase, scene.restarting_all) {
+        (Phase::Succeeded, _) => Verdict::new(false, "PodCompleted"),
+        (Phase::Failed, _) => Verdict::new(false, "PodFailed"),
+        (_, false) => Verdict::new(false, ""),
+        (_, true) => Verdict {
+            holds: true,
+            reason: "RestartAllContainersStarted",
+            message: "container exited with restart policy rule".into(),
+        },
+    }
 }
 
 fn initialized(containers: &[ContainerState], phase: Phase) -> Verdict {
-    let any_app_ran = containers.iter().any(|container| container.kind() == Kind::App && container.run().is_some());
+    let any_app_ran = containers.iter().any(|container| container.kind() == Kind::App && container.ran_here);
     let incomplete = names(containers, |container| match container.kind() {
         Kind::Init => !container.has_succeeded(),
         Kind::Sidecar => !container.is_started(),
@@ -97,7 +138,7 @@ fn initialized(containers: &[ContainerState], phase: Phase) -> Verdict {
 }
 
 fn containers_ready(containers: &[ContainerState], phase: Phase) -> Verdict {
-    let unready = names(containers, |container| container.kind() != Kind::Init && !is_ready(container));
+    let unready = names(containers, |container| container.kind() != Kind::Init && !container.is_ready());
     match (phase, unready) {
         (Phase::Succeeded, _) => Verdict::new(false, "PodCompleted"),
         (Phase::Failed, _) => Verdict::new(false, "PodFailed"),

@@ -3,156 +3,56 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    conditions::Conditions,
-    container::ContainerState,
+    conditions::{Conditions, Scene},
+    container::{ContainerState, Terms},
+    ending::Why,
+    event::{Action, Event},
+    life::Course,
     phase::{self, Phase, Standing},
+    rewind::Rewind,
+    rfc3339::Timestamp,
+    run::Exit,
     spec::{ContainerId, Kind, PodSpec},
     stage::Stage,
     status::{self, PodStatus},
-    stop::{Cause, Stop},
+    stop::{self, Cause, Stop},
     time::Time,
     timeline::{Entry, Log, Moment},
 };
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A client created the container: its process waits at the gate.
-    Created {
-        /// Which.
-        container: ContainerId,
-    },
-    /// A client started the container: it may run when its turn comes.
-    Armed {
-        /// Which.
-        container: ContainerId,
-    },
-    /// The gate was opened and the program has been executed.
-    Opened {
-        /// Which.
-        container: ContainerId,
-    },
-    /// The gate was opened and the program could not be executed; the process is gone.
-    StartFailed {
-        /// Which.
-        container: ContainerId,
-        /// Exit code in place of the program's (128 for CRI).
-        code: u32,
-        /// The error.
-        message: String,
-    },
-    /// The process ended and was reaped.
-    Exited {
-        /// Which.
-        container: ContainerId,
-        /// Exit code, or 128 + signal.
-        code: u32,
-        /// Whether it was killed for want of memory.
-        oom_killed: bool,
-    },
-    /// Processes of the container were killed for want of memory, and its first process lives on.
-    MemoryKilled {
-        /// Which.
-        container: ContainerId,
-        /// How many.
-        kills: u64,
-    },
-    /// The attempt that [`Action::Prepare`] asked for waits at its gate.
-    Ready {
-        /// Which.
-        container: ContainerId,
-    },
-    /// The attempt that [`Action::Prepare`] asked for could not be made, and nothing is left of it.
-    PrepareFailed {
-        /// Which.
-        container: ContainerId,
-        /// The error.
-        message: String,
-    },
-    /// A client signals the container. It is taken as the wish to end it: whatever the signal, it is not started again.
-    KillRequested {
-        /// Which.
-        container: ContainerId,
-        /// Number of the signal.
-        signal: i32,
-    },
-    /// The client that made the pod has made all of it: see [`Machine::held`].
-    Released,
-    /// The pod is to be stopped as a whole. Again: may shorten what is left, never lengthen it.
-    Terminate {
-        /// For how long its containers may take; `None` is what the pod says.
-        grace: Option<Duration>,
-    },
-    /// [`Machine::next_deadline`] has come.
-    Tick,
-}
-
-/// What the host is to do, in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Open the gate. Answer: [`Event::Opened`] or [`Event::StartFailed`].
-    Open {
-        /// Whose.
-        container: ContainerId,
-        /// Its attempt, counted from 0.
-        attempt: u32,
-    },
-    /// Make a fresh process over a clean writable layer, waiting at its gate. Asked for at once after an exit that will
-    /// be retried, so that opening the gate later costs nothing. Answer: [`Event::Ready`] or [`Event::PrepareFailed`].
-    Prepare {
-        /// Of which container.
-        container: ContainerId,
-        /// The attempt that it will be.
-        attempt: u32,
-    },
-    /// Send a signal to the process.
-    Signal {
-        /// Of which container.
-        container: ContainerId,
-        /// Number of the signal.
-        signal: i32,
-    },
-    /// The container will never run again: kill the process at its gate, or the one being prepared. No answer is
-    /// expected.
-    Discard {
-        /// Which.
-        container: ContainerId,
-    },
-    /// Tell containerd that the task has ended. Once per container.
-    Report {
-        /// Whose.
-        container: ContainerId,
-        /// Exit status for containerd.
-        code: u32,
-    },
-    /// Something worth telling happened. The machine keeps it too.
-    Record(Entry),
-}
+/// What an evicted pod may take to end (the kubelet's immediateEvictionGracePeriodSeconds).
+const EVICTION_GRACE: Duration = stop::SHORTEST_GRACE;
 
 /// A pod's lifecycle.
 #[derive(Debug)]
 pub struct Machine {
-    spec: PodSpec,
+    pub(super) spec: PodSpec,
     born: Time,
     /// Whether it waits for its maker.
     held: bool,
     /// In the order in which they start; a [`ContainerId`] is a place in here.
-    containers: Vec<ContainerState>,
+    pub(super) containers: Vec<ContainerState>,
     /// Place of the container whose turn it is to start for the first time. Those before it may be started again, those
-    /// after it wait. It never goes back: a sidecar that crashes later holds nobody up.
-    turn: usize,
-    stop: Option<Stop>,
-    phase: Phase,
-    conditions: Conditions,
-    log: Log,
+    /// after it wait. It goes back only when the whole pod begins again: a sidecar that crashes later holds nobody up.
+    pub(super) turn: usize,
+    pub(super) stop: Option<Stop>,
+    pub(super) rewind: Option<Rewind>,
+    /// Reason and message of an eviction.
+    pub(super) verdict: Option<(String, String)>,
+    /// Of a pod that was resumed: when it first began, and for how long it had been active.
+    pub(super) began: Option<Timestamp>,
+    pub(super) active_before: Duration,
+    pub(super) phase: Phase,
+    pub(super) conditions: Conditions,
+    pub(super) log: Log,
 }
 
 impl Machine {
     /// A pod whose sandbox stands and whose containers are still to be created.
     pub fn new(spec: PodSpec, now: Time) -> Self {
-        let (policy, curve) = (spec.restart_policy, spec.backoff);
+        let terms = Terms::from(&spec);
         let containers: Vec<_> =
-            spec.all().map(|(id, container)| ContainerState::new(id, container.clone(), policy, curve)).collect();
+            spec.all().map(|(id, container)| ContainerState::new(id, container.clone(), terms)).collect();
         let conditions = Conditions::new(&spec, &containers, now);
         Self {
             spec,
@@ -161,6 +61,10 @@ impl Machine {
             containers,
             turn: 0,
             stop: None,
+            rewind: None,
+            verdict: None,
+            began: None,
+            active_before: Duration::ZERO,
             phase: Phase::Pending,
             conditions,
             log: Log::new(now),
@@ -181,50 +85,91 @@ impl Machine {
         self.take(event);
         self.pass_turns();
         self.stop_if_due();
-        if self.stop.is_some() {
-            self.stop_containers();
-        } else {
-            self.start_containers();
+        if self.stop.is_none() && self.rewind.is_some() {
+            self.rewind_containers();
         }
+        match self.course() {
+            Course::On if self.held => {}
+            Course::On => self.start_containers(),
+            Course::Again => {}
+            Course::Lingering | Course::Over => self.stop_containers(),
+        }
+        self.advance_endings();
+        self.report();
         self.observe();
         self.log.take_actions()
     }
 
     fn take(&mut self, event: Event) {
-        let stopping = self.stop.is_some();
-        let (container, name) = match &event {
-            Event::Tick => return,
-            Event::Released => {
-                self.held = false;
-                return;
-            }
-            Event::Terminate { grace } => return self.begin_stop(Cause::Terminated, *grace),
-            Event::Created { container } => (*container, "Created"),
-            Event::Armed { container } => (*container, "Armed"),
-            Event::Opened { container } => (*container, "Opened"),
-            Event::StartFailed { container, .. } => (*container, "StartFailed"),
-            Event::Exited { container, .. } => (*container, "Exited"),
-            Event::MemoryKilled { container, .. } => (*container, "MemoryKilled"),
-            Event::Ready { container } => (*container, "Ready"),
-            Event::PrepareFailed { container, .. } => (*container, "PrepareFailed"),
-            Event::KillRequested { container, .. } => (*container, "KillRequested"),
-        };
-        let log = &mut self.log;
-        let Some(container) = self.containers.get_mut(container.0) else {
-            return log.note(None, 0, Moment::Unexpected { event: format!("{name} of an unknown container") });
-        };
         match event {
-            Event::Created { .. } => container.created(log),
-            Event::Armed { .. } => container.arm(log),
-            Event::Opened { .. } => container.opened(log),
-            Event::StartFailed { code, message, .. } => container.start_failed(code, message, stopping, log),
-            Event::Exited { code, oom_killed, .. } => container.exited(code, oom_killed, stopping, log),
-            Event::MemoryKilled { kills, .. } => container.lost(kills, log),
-            Event::Ready { .. } => container.ready(log),
-            Event::PrepareFailed { message, .. } => container.stalled(message, log),
-            Event::KillRequested { signal, .. } => container.kill_requested(signal, log),
-            Event::Terminate { .. } | Event::Released | Event::Tick => {}
+            Event::Tick => {}
+            Event::Released => self.held = false,
+            Event::Terminate { grace } => self.begin_stop(Cause::Terminated, grace),
+            Event::Evict { reason, message } => self.evict(reason, message),
+            Event::Updated { spec } => self.update(*spec),
+            Event::SandboxLost => self.sandbox_lost(),
+            Event::SandboxReady => self.sandbox_ready(),
+            Event::SandboxFailed { message } => self.sandbox_failed(message),
+            Event::Created { container } => self.with(container, "Created", |c, _, log| c.created(log)),
+            Event::Armed { container } => self.with(container, "Armed", |c, _, log| c.arm(log)),
+            Event::Replaced { container } => {
+                self.with(container, "Replaced", ContainerState::replaced);
+            }
+            Event::Opened { container } => self.with(container, "Opened", |c, _, log| c.opened(log)),
+            Event::Ready { container } => self.with(container, "Ready", |c, _, log| c.ready(log)),
+            Event::PrepareFailed { container, message } => {
+                self.with(container, "PrepareFailed", |c, _, log| c.stalled(message, log));
+            }
+            Event::HookDone { container, attempt, hook, error } => {
+                self.with(container, "HookDone", |c, _, log| c.hook_done(attempt, hook, error, log));
+            }
+            Event::Probed { container, attempt, probe, outcome } => {
+                self.with(container, "Probed", |c, _, log| c.probed(attempt, probe, outcome, log));
+            }
+            Event::MemoryKilled { container, kills } => {
+                self.with(container, "MemoryKilled", |c, _, log| c.lost(kills, log));
+            }
+            Event::KillRequested { container, signal } => {
+                self.with(container, "KillRequested", |c, _, log| c.kill_requested(signal, log));
+            }
+            Event::StartFailed { container, code, message } => {
+                let mut all = false;
+                self.with(container, "StartFailed", |c, course, log| all = c.start_failed(code, message, course, log));
+                self.restart_all_if(all, container);
+            }
+            Event::Exited { container, code, oom_killed, message } => {
+                let exit = Exit { message, ..Exit::new(code, oom_killed, self.log.now) };
+                let mut all = false;
+                self.with(container, "Exited", |c, course, log| all = c.exited(exit, course, log));
+                self.restart_all_if(all, container);
+            }
         }
+    }
+
+    fn with(&mut self, id: ContainerId, event: &str, act: impl FnOnce(&mut ContainerState, Course, &mut Log)) {
+        let course = if self.outlives_stop(id.0) { Course::Lingering } else { self.course() };
+        match self.containers.get_mut(id.0) {
+            Some(container) => act(container, course, &mut self.log),
+            None => self.log.note(None, 0, Moment::Unexpected { event: format!("{event} of an unknown container") }),
+        }
+    }
+
+    fn course(&self) -> Course {
+        match (&self.stop, &self.rewind) {
+            (Some(_), _) => Course::Over,
+            (None, Some(_)) => Course::Again,
+            (None, None) => Course::On,
+        }
+    }
+
+    /// Whether the container at `place` is a sidecar that is still needed, and started again if it ends, although the
+    /// pod is being stopped.
+    fn outlives_stop(&self, place: usize) -> bool {
+        self.spec.restart_sidecars_while_stopping
+            && self.stop.is_some_and(|stop| self.log.now < stop.deadline)
+            && self.containers.get(place).is_some_and(|container| container.kind() == Kind::Sidecar)
+            && place < self.turn
+            && stop::apps_alive(&self.containers)
     }
 
     /// Moves the turn on past every container that lets the next one start.
@@ -241,12 +186,14 @@ impl Machine {
     fn stop_if_due(&mut self) {
         let (inits, apps) = self.containers.split_at(self.spec.init_containers.len());
         let ended = |container: &ContainerState| container.stage() == Stage::Ended;
+        let failed = |container: &ContainerState| {
+            ended(container) && (container.kind() == Kind::Sidecar || !container.has_succeeded())
+        };
         let cause = if self.stop.is_some() {
             None
-        } else if apps.iter().all(ended) {
+        } else if self.rewind.is_none() && apps.iter().all(ended) {
             Some(Cause::Completed)
-        } else if !self.is_initialized() && inits.iter().any(|container| ended(container) && !container.has_succeeded())
-        {
+        } else if self.rewind.is_none() && !self.is_initialized() && inits.iter().any(failed) {
             Some(Cause::InitFailed)
         } else {
             self.active_until().filter(|until| *until <= self.log.now).map(|_| Cause::DeadlineExceeded)
@@ -257,59 +204,101 @@ impl Machine {
     }
 
     fn active_until(&self) -> Option<Time> {
-        self.spec.active_deadline.map(|deadline| self.born + deadline)
+        self.spec.active_deadline.map(|deadline| self.born + deadline.saturating_sub(self.active_before))
     }
 
-    fn begin_stop(&mut self, cause: Cause, grace: Option<Duration>) {
+    pub(super) fn begin_stop(&mut self, cause: Cause, grace: Option<Duration>) {
         let (now, grace) = (self.log.now, grace.unwrap_or(self.spec.grace));
-        let news = match &mut self.stop {
-            Some(stop) => stop.shorten(now, grace),
-            none => {
-                *none = Some(Stop::begin(cause, now, grace));
-                true
+        let (stop, news) = match &mut self.stop {
+            Some(stop) => {
+                let news = stop.shorten(now, grace);
+                (*stop, news)
             }
+            none => (*none.insert(Stop::begin(cause, now, grace)), true),
         };
+        self.rewind = None;
+        if !news {
+            return;
+        }
+        for container in &mut self.containers {
+            container.shorten_ending(Why::PodStopped, stop.deadline);
+        }
         // Nobody needs to be told that nothing had to be stopped.
-        if news && !self.finished() {
+        if !self.finished() {
             self.log.note(None, 0, Moment::Stopping { cause, grace });
         }
     }
 
+    fn evict(&mut self, reason: String, message: String) {
+        if self.finished() {
+            return;
+        }
+        self.log.note(None, 0, Moment::Evicted { message: message.clone() });
+        self.verdict = Some((reason, message));
+        self.begin_stop(Cause::Evicted, Some(EVICTION_GRACE));
+        if let Some(stop) = &mut self.stop {
+            stop.cause = Cause::Evicted;
+        }
+    }
+
     fn stop_containers(&mut self) {
-        let Self { containers, stop: Some(stop), log, .. } = self else { return };
-        for container in containers.iter_mut() {
-            container.discard_waiting(log);
-        }
-        for place in stop.due(containers, log.now) {
-            if let Some(container) = containers.get_mut(place) {
-                container.ask_to_end(log);
+        let Some(stop) = self.stop else { return };
+        for place in 0..self.containers.len() {
+            let outlives = self.outlives_stop(place);
+            let (Some(container), log) = (self.containers.get_mut(place), &mut self.log) else { continue };
+            if outlives {
+                container.advance(true, log);
+            } else {
+                container.discard_waiting(log);
             }
-        }
-        for container in containers.iter_mut().filter(|container| container.stage().is_alive()) {
-            if container.asked_to_end().is_some_and(|asked| stop.kill_at(asked) <= log.now) {
-                container.force(log);
-            }
+            container.dismiss(log);
+            container.begin_ending(Why::PodStopped, stop.deadline, log);
         }
     }
 
     fn start_containers(&mut self) {
-        if self.held {
-            return;
-        }
         let (turn, log) = (self.turn, &mut self.log);
         for (place, container) in self.containers.iter_mut().enumerate() {
             container.advance(place <= turn, log);
         }
     }
 
-    fn observe(&mut self) {
+    /// Takes the steps of each container's end that are due, and makes the probes that still matter.
+    fn advance_endings(&mut self) {
+        let is_sidecar = |place: &usize| self.containers.get(*place).is_some_and(|c| c.kind() == Kind::Sidecar);
+        let (sidecars, others): (Vec<_>, Vec<_>) = (0..self.containers.len()).partition(is_sidecar);
+        for place in others.into_iter().chain(sidecars.into_iter().rev()) {
+            let turn = self.has_turn(place);
+            if let Some(container) = self.containers.get_mut(place) {
+                container.advance_ending(turn, &mut self.log);
+            }
+        }
+        self.containers.iter_mut().for_each(|container| container.probe(&mut self.log));
+    }
+
+    /// Whether the end of a container has to wait for nobody else's: only where the whole pod ends is there an order.
+    fn has_turn(&self, place: usize) -> bool {
+        self.course() == Course::On || stop::has_turn(&self.containers, place)
+    }
+
+    /// Tells the ends that have come, but not that of a container which may have to run again, by a rule or in a new
+    /// sandbox, as long as the pod lives: containerd forgets what has ended, and has no way back from there.
+    fn report(&mut self) {
+        let (goes_on, all) = (self.stop.is_none(), self.spec.may_restart_all());
+        for container in &mut self.containers {
+            let withhold = goes_on && (all || container.may_run_in_new_sandbox());
+            container.report(withhold, &mut self.log);
+        }
+    }
+
+    pub(super) fn observe(&mut self) {
         let finished = self.finished();
         let standings: Vec<_> =
             self.containers.iter().map(|container| (container.kind(), Standing::from(container))).collect();
         let computed = phase::of(&standings, self.stop.is_some());
         let phase = match (self.phase.is_terminal(), finished, self.stop.map(|stop| stop.cause)) {
             (true, ..) => self.phase,
-            (false, true, Some(Cause::DeadlineExceeded)) => Phase::Failed,
+            (false, true, Some(Cause::DeadlineExceeded | Cause::Evicted)) => Phase::Failed,
             // A pod that was stopped before it was all there has failed.
             (false, true, _) if !computed.is_terminal() => Phase::Failed,
             (false, true, _) => computed,
@@ -321,24 +310,68 @@ impl Machine {
             self.phase = phase;
             self.log.note(None, 0, Moment::PhaseChanged(phase));
         }
-        self.conditions.update(&self.spec, &self.containers, phase, finished, self.log.now);
+        let scene = Scene { phase, sandbox: !finished && !self.needs_sandbox(), restarting_all: self.restarting_all() };
+        self.conditions.update(&self.spec, &self.containers, scene, self.log.now);
     }
 
     /// When to call [`Machine::step`] with [`Event::Tick`] at the latest. `None`: only an event can change anything.
     pub fn next_deadline(&self) -> Option<Time> {
-        let Some(stop) = &self.stop else {
-            let wakes =
-                self.containers.iter().enumerate().filter_map(|(place, container)| container.wakes(place <= self.turn));
+        let places = || self.containers.iter().enumerate();
+        let wakes = |place: usize, container: &ContainerState| match self.course() {
             // What waits for its maker waits for no time.
-            return wakes.filter(|_| !self.held).chain(self.active_until()).min();
+            Course::On if self.held => None,
+            Course::On => container.wakes(place <= self.turn),
+            Course::Again => None,
+            Course::Lingering | Course::Over if self.outlives_stop(place) => container.wakes(true),
+            Course::Lingering | Course::Over => None,
         };
-        self.containers
-            .iter()
-            .filter(|container| container.stage().is_alive())
-            .filter_map(|container| stop.next(container))
+        let running = self.containers.iter().filter_map(ContainerState::next);
+        let waiting = places().filter_map(|(place, container)| wakes(place, container));
+        let whole = if self.stop.is_none() { self.active_until() } else { None };
+        let sidecars = self.stop.filter(|_| places().any(|(place, _)| self.outlives_stop(place)));
+        running
+            .chain(waiting)
+            .chain(whole)
+            .chain(sidecars.map(|stop| stop.deadline))
+            .chain(self.rewind.as_ref().and_then(Rewind::next))
             .min()
     }
 
+    /// The pod was changed: what may change is taken over.
+    fn update(&mut self, new: PodSpec) {
+        let shape = |pod: &PodSpec| pod.all().map(|(_, c)| (c.name.clone(), c.kind)).collect::<Vec<_>>();
+        if shape(&new) != shape(&self.spec) {
+            return self.log.note(None, 0, Moment::Unexpected { event: "another set of containers".into() });
+        }
+        for (id, changed) in new.all() {
+            if let Some(container) = self.containers.get_mut(id.0) {
+                container.spec.image.clone_from(&changed.image);
+            }
+        }
+        let all = self.spec.init_containers.iter_mut().chain(&mut self.spec.containers);
+        for (container, changed) in all.zip(new.init_containers.iter().chain(&new.containers)) {
+            container.image.clone_from(&changed.image);
+        }
+        self.spec.active_deadline = new.active_deadline;
+        self.spec.backoff = new.backoff;
+        self.spec.max_restarts = new.max_restarts;
+        self.spec.restart_sidecars_while_stopping = new.restart_sidecars_while_stopping;
+        self.spec.generation = self.spec.generation.max(new.generation);
+        let terms = Terms::from(&self.spec);
+        self.containers.iter_mut().for_each(|container| container.terms = terms);
+        self.log.note(None, 0, Moment::Updated { generation: self.spec.generation });
+    }
+
+    /// Whether the pod has ended: no container runs and none will. Containers that are created even now are thrown
+    /// away and reported at once.
+    pub fn finished(&self) -> bool {
+        self.stop.is_some()
+            && self.containers.iter().all(|container| matches!(container.stage(), Stage::Ended | Stage::Absent))
+    }
+}
+
+/// What can be asked of it.
+impl Machine {
     /// The pod's phase. `Succeeded` and `Failed` are final.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -349,7 +382,7 @@ impl Machine {
         &self.spec
     }
 
-    /// When the pod began.
+    /// When the machine began.
     pub fn born(&self) -> Time {
         self.born
     }
@@ -379,6 +412,11 @@ impl Machine {
         self.stop.map(|stop| stop.cause)
     }
 
+    /// Reason and message of the pod's eviction.
+    pub(super) fn verdict(&self) -> Option<&(String, String)> {
+        self.verdict.as_ref()
+    }
+
     /// What happened, oldest first; the last thousand entries.
     pub fn timeline(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.log.entries()
@@ -387,12 +425,5 @@ impl Machine {
     /// The pod's `status`. `wall` tells the wall-clock time of one of the machine's times.
     pub fn status(&self, wall: &dyn Fn(Time) -> SystemTime) -> PodStatus {
         status::of(self, wall)
-    }
-
-    /// Whether the pod has ended: no container runs and none will. Containers that are created even now are thrown
-    /// away and reported at once.
-    pub fn finished(&self) -> bool {
-        self.stop.is_some()
-            && self.containers.iter().all(|container| matches!(container.stage(), Stage::Ended | Stage::Absent))
     }
 }

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `manifest` | the part of a `v1.Pod` that is read, as it is written |
 //! | `spec` | the same, checked |
+//! | `handler` | probes and hooks |
+//! | `event` | what happens, and what is to be done about it |
 //! | `machine` | events in, actions out |
 //! | `stage` | the stages of a container, as one table |
 //! | `container`, `run` | one container: what has happened to it, what is owed to it |
@@ -21,7 +23,11 @@ pub mod column;
 pub mod conditions;
 pub mod container;
 pub mod duration;
+pub mod ending;
+pub mod event;
+pub mod handler;
 pub mod machine;
+pub mod message;
 pub mod phase;
 pub mod qos;
 pub mod restart;
@@ -35,10 +41,19 @@ pub mod time;
 pub mod timeline;
 
 mod backoff;
+mod hook;
+mod kill;
+mod life;
 pub mod manifest;
+mod probe;
+mod replace;
+mod resume;
+mod rewind;
 
 pub use container::ContainerState;
-pub use machine::{Action, Event, Machine};
+pub use event::{Action, Event};
+pub use handler::{HookKind, Outcome, ProbeKind};
+pub use machine::Machine;
 pub use phase::Phase;
 pub use spec::{Backoff, ContainerId, ContainerSpec, Kind, PodSpec, RestartPolicy};
 pub use stage::Stage;

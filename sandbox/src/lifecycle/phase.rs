@@ -58,7 +58,7 @@ pub enum Standing {
 
 impl From<&ContainerState> for Standing {
     fn from(container: &ContainerState) -> Self {
-        let exit = container.run().and_then(|run| run.exit.as_ref());
+        let exit = container.exit().filter(|_| container.ran_here);
         match (container.stage(), exit) {
             (Stage::Running, _) => Self::Running { started: container.is_started() },
             (stage, Some(exit)) => Self::Stopped {
@@ -66,7 +66,10 @@ impl From<&ContainerState> for Standing {
                 again: stage != Stage::Ended,
             },
             (_, None) if container.killed_before_run().is_some() => Self::Stopped { failed: true, again: false },
-            (_, None) => Self::Waiting,
+            (_, None) => match &container.earlier {
+                Some(end) if container.skipped => Self::Stopped { failed: end.exit_code != 0, again: false },
+                _ => Self::Waiting,
+            },
         }
     }
 }

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{manifest, qos::QosClass, restart::RestartRule};
+use super::{
+    handler::{Hook, HookKind, Probe, ProbeKind},
+    manifest,
+    qos::QosClass,
+    restart::{RestartRule, RuleAction},
+};
 use crate::Result;
 
 /// A pod, checked.
@@ -28,6 +33,12 @@ pub struct PodSpec {
     pub containers: Vec<ContainerSpec>,
     /// When a container that has ended is started again.
     pub backoff: Backoff,
+    /// How often a container is started again at most.
+    pub max_restarts: Option<u32>,
+    /// Whether a sidecar that ends while app containers are still stopping is started again.
+    pub restart_sidecars_while_stopping: bool,
+    /// `metadata.generation`, counted from 1.
+    pub generation: i64,
     /// `status.qosClass`, which follows from the containers' resources.
     pub qos: QosClass,
 }
@@ -43,10 +54,56 @@ pub struct ContainerSpec {
     pub kind: Kind,
     /// Its own `restartPolicy` (KEP-5307); `None` follows the pod's.
     pub restart_policy: Option<RestartPolicy>,
-    /// `restartPolicyRules`: the first that applies restarts it whatever the policy says.
+    /// `restartPolicyRules`: the first that applies decides whatever the policy says.
     pub restart_rules: Vec<RestartRule>,
     /// What it is asked to end with: `lifecycle.stopSignal`, SIGTERM when there is none.
     pub stop_signal: i32,
+    /// `lifecycle.postStart`.
+    pub post_start: Option<Hook>,
+    /// `lifecycle.preStop`.
+    pub pre_stop: Option<Hook>,
+    /// `startupProbe`.
+    pub startup: Option<Probe>,
+    /// `livenessProbe`.
+    pub liveness: Option<Probe>,
+    /// `readinessProbe`.
+    pub readiness: Option<Probe>,
+    /// Where it says what it ended of.
+    pub termination_message: TerminationMessage,
+}
+
+/// `terminationMessagePath` and `terminationMessagePolicy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TerminationMessage {
+    /// The file in the container.
+    pub path: String,
+    /// `FallbackToLogsOnError`: the end of the log stands in for a failed container's empty file.
+    pub fall_back_to_logs: bool,
+}
+
+impl Default for TerminationMessage {
+    fn default() -> Self {
+        Self { path: "/dev/termination-log".into(), fall_back_to_logs: false }
+    }
+}
+
+impl ContainerSpec {
+    /// One of its probes.
+    pub const fn probe(&self, kind: ProbeKind) -> Option<&Probe> {
+        match kind {
+            ProbeKind::Startup => self.startup.as_ref(),
+            ProbeKind::Liveness => self.liveness.as_ref(),
+            ProbeKind::Readiness => self.readiness.as_ref(),
+        }
+    }
+
+    /// One of its hooks.
+    pub const fn hook(&self, kind: HookKind) -> Option<&Hook> {
+        match kind {
+            HookKind::PostStart => self.post_start.as_ref(),
+            HookKind::PreStop => self.pre_stop.as_ref(),
+        }
+    }
 }
 
 impl Default for ContainerSpec {
@@ -59,6 +116,12 @@ impl Default for ContainerSpec {
             restart_policy: None,
             restart_rules: Vec::new(),
             stop_signal: nix::libc::SIGTERM,
+            post_start: None,
+            pre_stop: None,
+            startup: None,
+            liveness: None,
+            readiness: None,
+            termination_message: TerminationMessage::default(),
         }
     }
 }
@@ -121,6 +184,12 @@ impl PodSpec {
     pub fn all(&self) -> impl DoubleEndedIterator<Item = (ContainerId, &ContainerSpec)> {
         let all: Vec<_> = self.init_containers.iter().chain(&self.containers).collect();
         all.into_iter().enumerate().map(|(place, container)| (ContainerId(place), container))
+    }
+
+    /// Whether there is a rule that starts all containers again.
+    pub fn may_restart_all(&self) -> bool {
+        let all = |rule: &RestartRule| rule.action == RuleAction::RestartAllContainers;
+        self.all().any(|(_, container)| container.restart_rules.iter().any(all))
     }
 
     /// The container named `name`.

@@ -15,7 +15,9 @@ pub enum Stage {
     Preparing,
     /// A fresh process could not be made; that is tried again later.
     Stalled,
-    /// It will not run again, and that has been reported.
+    /// It ended and will run again when all the others of its pod have ended too.
+    Resting,
+    /// It will not run again.
     Ended,
 }
 
@@ -34,6 +36,10 @@ pub(super) enum Input {
     Ready,
     /// There is no process at the gate and none can be made now.
     Stall,
+    /// It is to wait until all others have ended.
+    Rest,
+    /// A successor's process, which stands at its gate, takes its place.
+    Adopt,
     /// It is not to run (again).
     End,
 }
@@ -41,14 +47,16 @@ pub(super) enum Input {
 impl Stage {
     /// The stage after `input`; `None` where it makes no sense.
     pub(super) const fn next(self, input: Input) -> Option<Self> {
-        use Stage::{Absent, Ended, Gate, Opening, Preparing, Running, Stalled};
+        use Stage::{Absent, Ended, Gate, Opening, Preparing, Resting, Running, Stalled};
         match (self, input) {
             (Absent, Input::Create) | (Preparing, Input::Ready) => Some(Gate),
             (Gate, Input::Open) => Some(Opening),
             (Opening, Input::Opened) => Some(Running),
-            (Opening | Running | Stalled, Input::Prepare) => Some(Preparing),
+            (Opening | Running | Stalled | Resting, Input::Prepare) => Some(Preparing),
             (Gate | Preparing, Input::Stall) => Some(Stalled),
-            (Gate | Opening | Running | Preparing | Stalled, Input::End) => Some(Ended),
+            (Gate | Opening | Running | Preparing | Stalled | Ended, Input::Rest) => Some(Resting),
+            (Gate | Opening | Running | Preparing | Stalled | Resting, Input::Adopt) => Some(Gate),
+            (Gate | Opening | Running | Preparing | Stalled | Resting, Input::End) => Some(Ended),
             _ => None,
         }
     }
@@ -60,7 +68,7 @@ impl Stage {
 
     /// Whether it exists and waits to run.
     pub const fn is_waiting(self) -> bool {
-        matches!(self, Self::Gate | Self::Preparing | Self::Stalled)
+        matches!(self, Self::Gate | Self::Preparing | Self::Stalled | Self::Resting)
     }
 }
 
@@ -68,18 +76,28 @@ impl Stage {
 mod tests {
     use super::{Input, Stage};
 
-    const STAGES: [Stage; 7] =
-        [Stage::Absent, Stage::Gate, Stage::Opening, Stage::Running, Stage::Preparing, Stage::Stalled, Stage::Ended];
+    const STAGES: [Stage; 8] = [
+        Stage::Absent,
+        Stage::Gate,
+        Stage::Opening,
+        Stage::Running,
+        Stage::Preparing,
+        Stage::Stalled,
+        Stage::Resting,
+        Stage::Ended,
+    ];
 
     /// One row per input, one letter per stage in the order above; `-` is refused.
-    const TABLE: [(Input, &str); 7] = [
-        (Input::Create, "G------"),
-        (Input::Open, "-O-----"),
-        (Input::Opened, "--R----"),
-        (Input::Prepare, "--PP-P-"),
-        (Input::Ready, "----G--"),
-        (Input::Stall, "-S--S--"),
-        (Input::End, "-EEEEE-"),
+    const TABLE: [(Input, &str); 9] = [
+        (Input::Create, "G-------"),
+        (Input::Open, "-O------"),
+        (Input::Opened, "--R-----"),
+        (Input::Prepare, "--PP-PP-"),
+        (Input::Ready, "----G---"),
+        (Input::Stall, "-S--S---"),
+        (Input::Rest, "-WWWWW-W"),
+        (Input::Adopt, "-GGGGGG-"),
+        (Input::End, "-EEEEEE-"),
     ];
 
     fn letter(stage: Option<Stage>) -> char {
@@ -91,6 +109,7 @@ mod tests {
             Some(Stage::Running) => 'R',
             Some(Stage::Preparing) => 'P',
             Some(Stage::Stalled) => 'S',
+            Some(Stage::Resting) => 'W',
             Some(Stage::Ended) => 'E',
         }
     }
@@ -104,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_has_ended_stays_so() {
-        assert!(TABLE.iter().all(|(input, _)| Stage::Ended.next(*input).is_none()));
+    fn a_container_that_has_ended_stays_so_unless_its_whole_pod_begins_again() {
+        assert!(TABLE.iter().all(|(input, _)| Stage::Ended.next(*input).is_none() || *input == Input::Rest));
     }
 
     #[test]

@@ -5,16 +5,17 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    conditions,
+    conditions::{self, Since},
     container::ContainerState,
     duration::Shown,
     machine::Machine,
+    message,
     phase::Phase,
     qos::QosClass,
     restart,
     rfc3339::Timestamp,
     run::Run,
-    spec::{Kind, PodSpec},
+    spec::Kind,
     stage::Stage,
     stop::Cause,
     time::Time,
@@ -24,6 +25,9 @@ use super::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
+    /// The newest generation of the pod that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// The phase.
     pub phase: Phase,
     /// Conditions, in the kubelet's order.
@@ -173,7 +177,7 @@ pub struct Terminated {
 const LOST: u32 = 137;
 
 pub(super) fn of(machine: &Machine, wall: &dyn Fn(Time) -> SystemTime) -> PodStatus {
-    let view = View { pod: machine.spec(), initialized: machine.is_initialized(), wall };
+    let view = View { machine, wall };
     let (inits, mut apps): (Vec<_>, Vec<_>) = machine
         .containers()
         .iter()
@@ -181,24 +185,26 @@ pub(super) fn of(machine: &Machine, wall: &dyn Fn(Time) -> SystemTime) -> PodSta
         .partition(|(kind, _)| *kind != Kind::App);
     apps.sort_by(|(_, one), (_, other)| one.name.cmp(&other.name));
     let plain = |statuses: Vec<(Kind, ContainerStatus)>| statuses.into_iter().map(|(_, status)| status).collect();
-    let expired = machine.stopping() == Some(Cause::DeadlineExceeded) && machine.phase().is_terminal();
-    PodStatus {
+    let (reason, message) = view.verdict().unzip();
+    let mut status = PodStatus {
+        observed_generation: Some(machine.spec().generation),
         phase: machine.phase(),
-        conditions: view.conditions(machine),
-        reason: expired.then(|| "DeadlineExceeded".into()),
-        message: expired.then(|| "Pod was active on the node longer than the specified deadline".into()),
-        start_time: Some(view.time(machine.born())),
+        conditions: view.conditions(),
+        reason,
+        message,
+        start_time: Some(machine.began.unwrap_or_else(|| view.time(machine.born()))),
         init_container_statuses: plain(inits),
         container_statuses: plain(apps),
         qos_class: Some(machine.spec().qos),
         ..PodStatus::default()
-    }
+    };
+    message::share(&mut status);
+    status
 }
 
 /// What a container's status depends on beside the container.
 struct View<'a> {
-    pod: &'a PodSpec,
-    initialized: bool,
+    machine: &'a Machine,
     wall: &'a dyn Fn(Time) -> SystemTime,
 }
 
@@ -207,26 +213,40 @@ impl View<'_> {
         Timestamp::seconds((self.wall)(at))
     }
 
-    fn conditions(&self, machine: &Machine) -> Vec<Condition> {
+    /// Reason and message of a pod that did not end by itself.
+    fn verdict(&self) -> Option<(String, String)> {
+        match self.machine.stopping().filter(|_| self.machine.phase().is_terminal())? {
+            Cause::DeadlineExceeded => {
+                let message = "Pod was active on the node longer than the specified deadline";
+                Some(("DeadlineExceeded".into(), message.into()))
+            }
+            _ => self.machine.verdict().cloned(),
+        }
+    }
+
+    fn conditions(&self) -> Vec<Condition> {
         let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let condition = |(kind, verdict, since): (&str, &conditions::Verdict, Time)| Condition {
-            kind: kind.into(),
-            status: if verdict.holds { "True" } else { "False" }.into(),
-            last_transition_time: Some(self.time(since)),
-            reason: filled(verdict.reason),
-            message: filled(&verdict.message),
+        let condition = |condition: &conditions::Condition| Condition {
+            kind: condition.kind.into(),
+            status: if condition.verdict.holds { "True" } else { "False" }.into(),
+            last_transition_time: Some(match condition.since {
+                Since::Time(at) => self.time(at),
+                Since::Before(at) => at,
+            }),
+            reason: filled(condition.verdict.reason),
+            message: filled(&condition.verdict.message),
         };
-        machine.conditions().iter().map(condition).collect()
+        self.machine.conditions().iter().map(condition).collect()
     }
 
     fn container(&self, container: &ContainerState) -> ContainerStatus {
-        let spec = self.pod.container(container.id());
-        let (state, last) = self.states(container);
+        let spec = self.machine.spec().container(container.id());
+        let (state, last_state) = self.states(container);
         ContainerStatus {
             name: container.name().into(),
             state,
-            last_state: last.map(|run| self.ended(container, run)).unwrap_or_default(),
-            ready: conditions::is_ready(container),
+            last_state,
+            ready: container.is_ready(),
             restart_count: container.restart_count(),
             image: spec.map(|spec| spec.image.clone()).unwrap_or_default(),
             started: Some(container.is_started()),
@@ -234,52 +254,93 @@ impl View<'_> {
         }
     }
 
-    /// The state, and the run that is the last one beside it. A container that is to be started again without a delay
-    /// still shows how it ended; in a back-off it waits.
-    fn states<'c>(&self, container: &'c ContainerState) -> (State, Option<&'c Run>) {
+    /// The state and the one before. A container that is to be started again without a delay still shows how it ended,
+    /// unless its start failed; in a back-off it waits.
+    fn states(&self, container: &ContainerState) -> (State, State) {
         let run = container.run();
+        let now = || run.map(|run| self.ended(container, run)).unwrap_or_default();
+        let last = || if run.is_some() { now() } else { self.before(container) };
         if container.stage() == Stage::Running {
             let running = Running { started_at: run.map(|run| self.time(run.started)) };
-            (State { running: Some(running), ..State::default() }, container.previous())
-        } else if let Some(message) = container.stall() {
-            (waiting("CreateContainerError", Some(message.into())), run)
-        } else if let Some((delay, _)) = container.backing_off() {
-            let (pod, name, delay) = (self.pod, container.name(), Shown(delay));
-            let message = format!(
-                "back-off {delay} restarting failed container={name} pod={}_{}({})",
-                pod.name, pod.namespace, pod.uid
-            );
-            (waiting("CrashLoopBackOff", Some(message)), run)
-        } else if let Some(run) = run {
-            (self.ended(container, run), container.previous())
+            (State { running: Some(running), ..State::default() }, self.before(container))
+        } else if let Some((reason, message)) = self.waits_for(container) {
+            (waiting(reason, message), last())
+        } else if run.is_some() {
+            (now(), self.before(container))
         } else {
-            (self.never_run(container), None)
+            (self.never_run(container), self.before(container))
         }
+    }
+
+    /// Why a container that is to run (again) does not run yet, if that is to be said instead of how it ended.
+    fn waits_for(&self, container: &ContainerState) -> Option<(&'static str, Option<String>)> {
+        if let Some(message) = container.stall() {
+            return Some(("CreateContainerError", Some(message.into())));
+        }
+        if let Some((delay, _)) = container.backing_off() {
+            let (pod, name, delay) = (self.machine.spec(), container.name(), Shown(delay));
+            let (pod, namespace, uid) = (&pod.name, &pod.namespace, &pod.uid);
+            let message = format!("back-off {delay} restarting failed container={name} pod={pod}_{namespace}({uid})");
+            return Some(("CrashLoopBackOff", Some(message)));
+        }
+        if self.machine.restarting_all() && !container.stage().is_alive() && container.stage() != Stage::Absent {
+            return Some(("RestartingAllContainers", None));
+        }
+        let waits = container.stage().is_waiting() || container.stage() == Stage::Opening;
+        let run = container.run().filter(|_| waits)?;
+        if container.rewound {
+            return Some((self.initial(), None));
+        }
+        match (&run.hook_error, run.exit.as_ref()?.start_error.as_ref()) {
+            (Some(error), _) => Some(("PostStartHookError", Some(error.clone()))),
+            (_, Some(error)) => Some(("RunContainerError", Some(error.clone()))),
+            (None, None) => None,
+        }
+    }
+
+    /// Why a container waits that has not run.
+    fn initial(&self) -> &'static str {
+        if self.machine.spec().init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" }
     }
 
     fn never_run(&self, container: &ContainerState) -> State {
         if let Some(code) = container.killed_before_run() {
             return terminated(code, "Error", Some("the container was stopped before it was started".into()));
         }
-        if container.stage() == Stage::Ended && self.initialized {
+        if let (true, Some(earlier)) = (container.skipped, &container.earlier) {
+            return State { terminated: Some((**earlier).clone()), ..State::default() };
+        }
+        if container.stage() == Stage::Ended && self.machine.is_initialized() {
             let message = "The container could not be located when the pod was terminated";
             return terminated(LOST, "ContainerStatusUnknown", Some(message.into()));
         }
-        waiting(if self.pod.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" }, None)
+        waiting(self.initial(), None)
+    }
+
+    /// How the run before the newest ended.
+    fn before(&self, container: &ContainerState) -> State {
+        match (container.previous(), &container.earlier) {
+            (Some(run), _) => self.ended(container, run),
+            (None, Some(earlier)) if !container.skipped => {
+                State { terminated: Some((**earlier).clone()), ..State::default() }
+            }
+            (None, _) => State::default(),
+        }
     }
 
     fn ended(&self, container: &ContainerState, run: &Run) -> State {
         let Some(exit) = &run.exit else { return State::default() };
-        let reason = match (&exit.start_error, exit.oom) {
-            (Some(_), _) => "StartError",
-            (None, true) => "OOMKilled",
-            (None, false) if restart::failed(container.kind(), exit.code, false) => "Error",
-            (None, false) => "Completed",
+        let (code, reason) = match (&exit.start_error, exit.oom) {
+            _ if exit.restarting_all => (LOST, "RestartingAllContainers"),
+            (Some(_), _) => (exit.code, "StartError"),
+            (None, true) => (exit.code, "OOMKilled"),
+            (None, false) if restart::failed(container.kind(), exit.code, false) => (exit.code, "Error"),
+            (None, false) => (exit.code, "Completed"),
         };
         let ended = Terminated {
             started_at: Some(self.time(run.started)),
             finished_at: Some(self.time(exit.at)),
-            ..end(exit.code, reason, exit.start_error.clone())
+            ..end(code, reason, exit.start_error.clone().or_else(|| exit.message.clone()))
         };
         State { terminated: Some(ended), ..State::default() }
     }

@@ -1,15 +1,11 @@
-//! Stopping a pod: who is asked to end when, and when a container is killed.
+//! Stopping the containers of a pod: why, by when, and whose turn it is.
 
 use std::{fmt, time::Duration};
 
 use super::{container::ContainerState, spec::Kind, time::Time};
 
-/// What a container that was asked to end gets at least before it is killed (the kubelet's
-/// minimumGracePeriodInSeconds).
-const FINAL_WINDOW: Duration = Duration::from_secs(2);
-
 /// A pod is given at least this (the kubelet's pod workers).
-const SHORTEST_GRACE: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a pod is stopped as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +18,10 @@ pub enum Cause {
     DeadlineExceeded,
     /// Somebody asked for it.
     Terminated,
+    /// It used more than it may.
+    Evicted,
+    /// Its sandbox is gone, and its containers are not to be started again.
+    SandboxLost,
 }
 
 impl fmt::Display for Cause {
@@ -31,6 +31,8 @@ impl fmt::Display for Cause {
             Self::InitFailed => "an init container failed",
             Self::DeadlineExceeded => "it was active for longer than activeDeadlineSeconds",
             Self::Terminated => "it was asked to",
+            Self::Evicted => "it uses more than it may",
+            Self::SandboxLost => "its sandbox is gone and nothing in it is to be restarted",
         })
     }
 }
@@ -56,36 +58,22 @@ impl Stop {
         self.deadline = self.deadline.min(deadline);
         sooner
     }
+}
 
-    /// When a container is killed that was asked to end at `asked`.
-    pub(super) fn kill_at(&self, asked: Time) -> Time {
-        self.deadline.max(asked + FINAL_WINDOW)
-    }
+/// Whether the container at `place` need not wait for others to end: an app or init container never does, a sidecar
+/// until all apps and all sidecars after it have ended.
+pub(super) fn has_turn(containers: &[ContainerState], place: usize) -> bool {
+    let later = |other: &(usize, &ContainerState)| match other.1.kind() {
+        Kind::Init => false,
+        Kind::Sidecar => other.0 > place,
+        Kind::App => true,
+    };
+    let is_sidecar = containers.get(place).is_some_and(|container| container.kind() == Kind::Sidecar);
+    let others = || containers.iter().enumerate().filter(later);
+    !is_sidecar || !others().any(|(_, container)| container.stage().is_alive())
+}
 
-    /// When something is to be done about a container that is alive; `None` when all has been done.
-    pub(super) fn next(&self, container: &ContainerState) -> Option<Time> {
-        match container.asked_to_end() {
-            None => Some(self.deadline),
-            Some(asked) => (!container.is_forced()).then(|| self.kill_at(asked)),
-        }
-    }
-
-    /// The containers, as places in `containers`, that are to be asked to end by `now`, in this order: init and app
-    /// containers at once, a sidecar when all apps and all sidecars after it have ended. When the budget is used up
-    /// nothing waits any more.
-    pub(super) fn due(&self, containers: &[ContainerState], now: Time) -> Vec<usize> {
-        let alive = |kind: fn(Kind) -> bool| {
-            move |(_, container): &(usize, &ContainerState)| container.stage().is_alive() && kind(container.kind())
-        };
-        let place = |(place, _)| place;
-        let first = containers.iter().enumerate().filter(alive(|kind| kind != Kind::Sidecar)).map(place);
-        let apps = containers.iter().enumerate().any(|c| alive(|kind| kind == Kind::App)(&c));
-        let sidecars = containers.iter().enumerate().rev().filter(alive(|kind| kind == Kind::Sidecar)).map(place);
-        let turns = match (now >= self.deadline, apps) {
-            (true, _) => usize::MAX,
-            (false, true) => 0,
-            (false, false) => 1,
-        };
-        first.chain(sidecars.take(turns)).collect()
-    }
+/// Whether an app container of the pod is alive.
+pub(super) fn apps_alive(containers: &[ContainerState]) -> bool {
+    containers.iter().any(|container| container.kind() == Kind::App && container.stage().is_alive())
 }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     duration::Shown,
-    machine::Action,
+    ending::Why,
+    event::Action,
+    handler::{HookKind, ProbeKind},
     phase::Phase,
     rfc3339::Timestamp,
     spec::{ContainerId, PodSpec},
@@ -75,11 +77,95 @@ pub enum Moment {
     PrepareFailed {
         /// The error.
         message: String,
+        /// When it is tried again.
+        until: Time,
+    },
+    /// A hook of it runs.
+    HookBegan {
+        /// Which.
+        hook: HookKind,
+    },
+    /// A hook of it has returned.
+    HookReturned {
+        /// Which.
+        hook: HookKind,
+    },
+    /// A hook of it has failed.
+    HookFailed {
+        /// Which.
+        hook: HookKind,
+        /// The error.
+        message: String,
+    },
+    /// A probe has failed once. Of a long row of failures not each is told.
+    Unhealthy {
+        /// Which.
+        probe: ProbeKind,
+        /// What it said.
+        message: String,
+    },
+    /// A probe could not be made.
+    ProbeErrored {
+        /// Which.
+        probe: ProbeKind,
+        /// The error.
+        message: String,
+    },
+    /// A probe has succeeded, and there is something to say about it.
+    ProbeWarning {
+        /// Which.
+        probe: ProbeKind,
+        /// What.
+        message: String,
+    },
+    /// A probe has come to another result.
+    ProbeChanged {
+        /// Which.
+        probe: ProbeKind,
+        /// Whether it succeeds from now on.
+        succeeds: bool,
+    },
+    /// It is being ended.
+    Killing {
+        /// Why.
+        why: Why,
+        /// The same in the kubelet's words.
+        message: String,
     },
     /// A signal was sent to end it.
-    Killing {
+    Signalled {
         /// Its number.
         signal: i32,
+    },
+    /// It has been started again as often as it may be.
+    RestartLimit {
+        /// How often.
+        restarts: u32,
+    },
+    /// A container from another image has taken its place.
+    Replaced,
+    /// It has ended in a way after which every container of the pod is started again.
+    RestartingAll,
+    /// The pod needs a new sandbox: all containers are ended.
+    SandboxChanged,
+    /// The new sandbox stands.
+    SandboxReady,
+    /// The new sandbox could not be made.
+    SandboxFailed {
+        /// The error.
+        message: String,
+        /// When it is tried again.
+        until: Time,
+    },
+    /// The pod was changed.
+    Updated {
+        /// Its generation now.
+        generation: i64,
+    },
+    /// The pod used more than it may.
+    Evicted {
+        /// What.
+        message: String,
     },
     /// It will not run: its process at the gate was killed.
     Discarded,
@@ -112,7 +198,26 @@ impl Moment {
             Self::BackOff { .. } => "BackOff",
             Self::Restarting => "Restarting",
             Self::PrepareFailed { .. } => "FailedPrepare",
+            Self::HookBegan { hook: HookKind::PostStart } => "PostStart",
+            Self::HookBegan { hook: HookKind::PreStop } => "PreStop",
+            Self::HookReturned { hook: HookKind::PostStart } => "PostStartDone",
+            Self::HookReturned { hook: HookKind::PreStop } => "PreStopDone",
+            Self::HookFailed { hook: HookKind::PostStart, .. } => "FailedPostStartHook",
+            Self::HookFailed { hook: HookKind::PreStop, .. } => "FailedPreStopHook",
+            Self::Unhealthy { .. } | Self::ProbeErrored { .. } => "Unhealthy",
+            Self::ProbeWarning { .. } => "ProbeWarning",
+            Self::ProbeChanged { succeeds: true, .. } => "ProbeSucceeds",
+            Self::ProbeChanged { succeeds: false, .. } => "ProbeFails",
             Self::Killing { .. } => "Killing",
+            Self::Signalled { .. } => "Signalled",
+            Self::RestartLimit { .. } => "RestartLimit",
+            Self::Replaced => "Replaced",
+            Self::RestartingAll => "RestartingAllContainers",
+            Self::SandboxChanged => "SandboxChanged",
+            Self::SandboxReady => "SandboxReady",
+            Self::SandboxFailed { .. } => "FailedCreatePodSandBox",
+            Self::Updated { .. } => "Updated",
+            Self::Evicted { .. } => "Evicted",
             Self::Discarded => "Discarded",
             Self::PhaseChanged(_) => "PhaseChanged",
             Self::Stopping { cause: Cause::DeadlineExceeded, .. } => "DeadlineExceeded",
@@ -128,9 +233,18 @@ impl Moment {
             | Self::BackOff { .. }
             | Self::PrepareFailed { .. }
             | Self::MemoryKilled { .. }
+            | Self::HookFailed { .. }
+            | Self::Unhealthy { .. }
+            | Self::ProbeErrored { .. }
+            | Self::ProbeWarning { .. }
+            | Self::RestartLimit { .. }
+            | Self::SandboxFailed { .. }
+            | Self::Evicted { .. }
             | Self::Unexpected { .. } => true,
             Self::Exited { code, oom } => *code != 0 || *oom,
-            Self::Stopping { cause, .. } => matches!(cause, Cause::InitFailed | Cause::DeadlineExceeded),
+            Self::Stopping { cause, .. } => {
+                matches!(cause, Cause::InitFailed | Cause::DeadlineExceeded | Cause::Evicted)
+            }
             Self::PhaseChanged(phase) => *phase == Phase::Failed,
             _ => false,
         }
@@ -150,8 +264,26 @@ impl fmt::Display for Moment {
             Self::MemoryKilled { kills } => write!(f, "lost {kills} processes for want of memory and lives on"),
             Self::BackOff { delay, .. } => write!(f, "back-off {} before it is restarted", Shown(*delay)),
             Self::Restarting => f.write_str("a fresh attempt is being made"),
-            Self::PrepareFailed { message } => write!(f, "a fresh attempt could not be made: {message}"),
-            Self::Killing { signal } => write!(f, "sent signal {signal}"),
+            Self::PrepareFailed { message, .. } => write!(f, "a fresh attempt could not be made: {message}"),
+            Self::HookBegan { hook } => write!(f, "{hook} hook runs"),
+            Self::HookReturned { hook } => write!(f, "{hook} hook returned"),
+            Self::HookFailed { hook, message } => write!(f, "{hook} hook failed: {message}"),
+            Self::Unhealthy { probe, message } => write!(f, "{probe} probe failed: {message}"),
+            Self::ProbeErrored { probe, message } => {
+                write!(f, "{probe} probe errored and resulted in unknown state: {message}")
+            }
+            Self::ProbeWarning { probe, message } => write!(f, "{probe} probe warning: {message}"),
+            Self::ProbeChanged { probe, succeeds: true } => write!(f, "{probe} probe succeeds"),
+            Self::ProbeChanged { probe, succeeds: false } => write!(f, "{probe} probe has failed"),
+            Self::Killing { message, .. } | Self::Evicted { message } => f.write_str(message),
+            Self::Signalled { signal } => write!(f, "sent signal {signal}"),
+            Self::RestartLimit { restarts } => write!(f, "not restarted any more after {restarts} restarts"),
+            Self::Replaced => f.write_str("replaced by a container from another image"),
+            Self::RestartingAll => f.write_str("all containers are restarted after this one's end"),
+            Self::SandboxChanged => f.write_str("Pod sandbox changed, it will be killed and re-created."),
+            Self::SandboxReady => f.write_str("the new sandbox stands"),
+            Self::SandboxFailed { message, .. } => write!(f, "Failed to create pod sandbox: {message}"),
+            Self::Updated { generation } => write!(f, "the pod was changed, generation {generation}"),
             Self::Discarded => f.write_str("will not run any more"),
             Self::PhaseChanged(phase) => write!(f, "the pod is {phase}"),
             Self::Stopping { cause, grace } => write!(f, "the pod is stopped within {}: {cause}", Shown(*grace)),
@@ -185,7 +317,7 @@ pub struct Record {
     /// Signal, where one was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// When the back-off ends.
+    /// When it is tried again: the end of a back-off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The new phase.
@@ -210,8 +342,10 @@ impl Entry {
         };
         match &self.what {
             Moment::Exited { code, .. } | Moment::StartFailed { code, .. } => record.exit_code = Some(*code),
-            Moment::Killing { signal } => record.signal = Some(*signal),
-            Moment::BackOff { until, .. } => record.until = Some(Timestamp::micros(wall(*until))),
+            Moment::Signalled { signal } => record.signal = Some(*signal),
+            Moment::BackOff { until, .. }
+            | Moment::PrepareFailed { until, .. }
+            | Moment::SandboxFailed { until, .. } => record.until = Some(Timestamp::micros(wall(*until))),
             Moment::PhaseChanged(phase) => record.phase = Some(*phase),
             _ => {}
         }

@@ -5,7 +5,7 @@ use loment_sandbox::lifecycle::{
     Kind::{App, Init},
     Phase,
     RestartPolicy::{Always, Never, OnFailure},
-    restart::RestartRule,
+    restart::{RestartRule, RuleAction},
 };
 
 use crate::world::{KILL, Process, TERM, World, pod};
@@ -237,7 +237,8 @@ fn r1_the_policy_of_a_container_overrides_the_one_of_its_pod() {
 fn r3_a_restart_by_rule_obeys_the_back_off_and_counts_even_under_never() {
     let mut spec = pod(Never, &[("job", App)]);
     spec.containers[0].restart_policy = Some(Never);
-    spec.containers[0].restart_rules = vec![RestartRule { negated: false, codes: vec![42] }];
+    spec.containers[0].restart_rules =
+        vec![RestartRule { action: RuleAction::Restart, negated: false, codes: vec![42] }];
     let mut world = World::started(spec);
     world.exit("job", 42);
     world.exit("job", 42);

@@ -19,7 +19,7 @@ fn an_event_that_cannot_have_happened_is_recorded_and_asks_for_nothing() {
         Event::Opened { container },
         Event::Ready { container },
         Event::StartFailed { container, code: 1, message: String::new() },
-        Event::Exited { container, code: 1, oom_killed: false },
+        Event::Exited { container, code: 1, oom_killed: false, message: None },
         Event::PrepareFailed { container, message: String::new() },
         Event::KillRequested { container, signal: 9 },
     ] {
@@ -53,7 +53,7 @@ fn what_is_reported_twice_counts_once() {
     world.terminate(None);
     assert_eq!(world.signals().len(), 1);
     world.exit("web", 0);
-    world.event(Event::Exited { container, code: 1, oom_killed: false });
+    world.event(Event::Exited { container, code: 1, oom_killed: false, message: None });
     assert_eq!(world.reports(), [("web", 0)]);
     assert_eq!(world.phase(), Phase::Succeeded);
 }

@@ -3,10 +3,14 @@
 
 mod apps;
 mod conditions;
+mod hooks;
 mod host;
 mod init;
 mod manifest;
+mod probes;
 mod properties;
+mod replace;
+mod rewind;
 mod sidecars;
 mod status;
 mod world;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use loment_sandbox::lifecycle::{Backoff, PodSpec, RestartPolicy, qos::QosClass, restart::RestartRule};
+use loment_sandbox::lifecycle::{
+    Backoff, PodSpec, RestartPolicy,
+    qos::QosClass,
+    restart::{RestartRule, RuleAction},
+};
 use proptest::prelude::{ProptestConfig, proptest};
 use serde_json::{Value, json};
 
@@ -83,7 +87,10 @@ fn what_the_machine_follows_is_read() {
     assert_eq!((spec.grace, spec.active_deadline), (Duration::from_secs(5), Some(Duration::from_secs(60))));
     assert_eq!(spec.readiness_gates, ["example.com/gate"]);
     assert_eq!(spec.containers[0].restart_policy, Some(RestartPolicy::Never));
-    assert_eq!(spec.containers[0].restart_rules, [RestartRule { negated: true, codes: vec![1, 2] }]);
+    assert_eq!(
+        spec.containers[0].restart_rules,
+        [RestartRule { action: RuleAction::Restart, negated: true, codes: vec![1, 2] }]
+    );
     assert_eq!(spec.containers[0].stop_signal, 10);
 }
 
@@ -155,7 +162,7 @@ fn what_is_wrong_is_refused_with_its_place() {
         (with(&json!({"spec": {"restartPolicy": "always"}})), "spec.restartPolicy \"always\""),
         (apps(json!([{"name": "a", "restartPolicy": "Sometimes"}])), "spec.containers[0].restartPolicy \"Sometimes\""),
         (
-            apps(json!([{"name": "a", "restartPolicyRules": [{"action": "RestartAllContainers"}]}])),
+            apps(json!([{"name": "a", "restartPolicyRules": [{"action": "Pause"}]}])),
             "spec.containers[0].restartPolicyRules[0].action",
         ),
         (

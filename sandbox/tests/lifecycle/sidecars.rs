@@ -118,11 +118,11 @@ fn s9_all_share_one_grace_budget_and_the_rest_gets_two_seconds_together() {
     world.secs(10);
     assert_eq!(
         world.signals(),
-        [(0, "web", TERM), (10, "two", TERM), (10, "one", TERM), (10, "web", KILL)],
+        [(0, "web", TERM), (10, "web", KILL), (10, "two", TERM), (10, "one", TERM)],
         "the budget is used up: nothing waits for the app any more"
     );
     world.secs(2);
-    assert_eq!(world.signals()[4..], [(12, "one", KILL), (12, "two", KILL)]);
+    assert_eq!(world.signals()[4..], [(12, "two", KILL), (12, "one", KILL)]);
 }
 
 #[test]
@@ -158,6 +158,6 @@ fn a_client_that_ends_a_sidecar_ends_that_one_only() {
     world.secs(1000);
     assert_eq!(world.running(), ["web"]);
     assert_eq!(world.reports(), [("proxy", 143)]);
-    world.event(Event::Exited { container: world.id("proxy"), code: 0, oom_killed: false });
+    world.event(Event::Exited { container: world.id("proxy"), code: 0, oom_killed: false, message: None });
     assert_eq!(world.reports(), [("proxy", 143)], "once");
 }

@@ -7,7 +7,7 @@ use ttrpc::{r#async::Client, context};
 use super::{
     api::{
         StartRequest, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest,
-        TimelineResponse,
+        TimelineResponse, UpdateRequest,
     },
     rpc::PodClient,
 };
@@ -32,7 +32,10 @@ impl PodShim {
         Ok(Self { client: PodClient::new(client) })
     }
 
-    /// The pod's status: `v1.PodStatus` in JSON, and the ids of its containers.
+    /// The pod's status: `v1.PodStatus` in JSON, the ids of its containers, and the processes by
+    /// which its namespaces are entered.
+    ///
+    /// Errors: NOT_FOUND from a shim that does not run its pod by itself.
     pub async fn status(&self) -> ttrpc::Result<StatusResponse> {
         self.client.status(context::with_duration(SLACK), &StatusRequest::default()).await
     }
@@ -49,7 +52,16 @@ impl PodShim {
         self.client.start(context::with_duration(SLACK), &StartRequest::default()).await.map(drop)
     }
 
-    /// What the pod and its containers use.
+    /// Tells the shim what the pod's manifest says now: `v1.Pod` in JSON. It takes over what may change in a pod that runs
+    /// (a sooner active deadline, the images' names, annotations, the generation) and nothing else.
+    ///
+    /// Errors: INVALID_ARGUMENT for what is no pod, or another one.
+    pub async fn update(&self, manifest: &str) -> ttrpc::Result<()> {
+        let request = UpdateRequest { manifest: manifest.to_owned(), ..UpdateRequest::default() };
+        self.client.update(context::with_duration(SLACK), &request).await.map(drop)
+    }
+
+    /// What the pod and its containers use. Answered by every shim of this project, whoever runs its pod.
     pub async fn stats(&self) -> ttrpc::Result<StatsResponse> {
         self.client.stats(context::with_duration(SLACK), &StatsRequest::default()).await
     }

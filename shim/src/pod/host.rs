@@ -1,20 +1,21 @@
 //! The shim as the host of a pod's lifecycle: feeds the machine with what happens and does what it answers.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fs::File,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use loment_sandbox::{
-    lifecycle::{Action, ContainerId, Entry, Event, Machine, PodSpec, Time},
-    process::Exit,
-};
+use loment_sandbox::lifecycle::{ContainerId, Event, Machine, PodSpec, Stage, Time, status::PodStatus};
 use oci_spec::runtime::Spec;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::AbortHandle,
+};
 
+use super::{chronicle, sandbox::Sandbox, storage, timeline::Timeline};
 use crate::{
     failure::{Failure, Result},
     spec::annotation,
@@ -23,52 +24,78 @@ use crate::{
 
 /// The pod's manifest, in JSON, on its sandbox.
 const MANIFEST: &str = "io.loment.pod.manifest";
+/// Where the pod's volumes and files are.
+const DIRECTORY: &str = "io.loment.pod.directory";
 /// On a sandbox whose pod is to wait for [`Host::release`]: the pod's own directory, where that it has begun is written
 /// down. A client that is killed while it makes the pod has then made nothing that runs.
 const HELD_IN: &str = "io.loment.pod.held-in";
 /// The file that says that a pod has begun, in its directory.
 const BEGUN: &str = "begun";
+/// Where the logs of its containers are.
+const LOGS: &str = "io.loment.pod.logs";
 /// The name of a container in its pod: loment's own annotation, then CRI's.
 const CONTAINER_NAMES: [&str; 2] = ["io.loment.container.name", "io.kubernetes.cri.container-name"];
 /// The machine's clock starts with the pod.
 pub(super) const START: Time = Time::from_nanos(0);
-/// Entries kept of the timeline.
-const TIMELINE: usize = 4096;
 
 /// Runs one pod.
 pub(crate) struct Host {
     machine: Mutex<Machine>,
     started: (Instant, SystemTime),
-    /// Where that a held pod has begun is written down.
-    held_in: Option<PathBuf>,
     inbox: mpsc::UnboundedSender<Event>,
     outbox: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
     members: Mutex<HashMap<ContainerId, Slot>>,
-    timeline: Mutex<Timeline>,
+    pub(super) sandbox: Sandbox,
+    /// Where that a held pod has begun is written down.
+    held_in: Option<PathBuf>,
+    directory: Option<PathBuf>,
+    logs: Option<PathBuf>,
+    /// What its storage may be, if that is limited.
+    storage: Option<storage::Limits>,
+    pub(super) timeline: Mutex<Timeline>,
     /// Counts the machine's steps; told to whoever waits for news.
     steps: watch::Sender<u64>,
+    /// The step that is on disk, and whether somebody waits for that.
+    written: watch::Sender<u64>,
+    hurry: Notify,
 }
 
 /// A container of the pod, once a client has created it.
-#[derive(Default, Clone)]
-struct Slot {
-    task: Option<Arc<Task>>,
-    /// Whether its last attempt was ended by want of memory.
-    oom_killed: bool,
-}
-
-/// The newest entries, numbered from the pod's beginning.
 #[derive(Default)]
-struct Timeline {
-    first: u64,
-    entries: VecDeque<Entry>,
+pub(super) struct Slot {
+    pub(super) task: Option<Arc<Task>>,
+    /// Who is to take over from it.
+    pub(super) successor: Option<Successor>,
+    /// Whether its last attempt was ended by want of memory.
+    pub(super) oom_killed: bool,
+    /// Probes and hooks under way.
+    asked: Vec<AbortHandle>,
+    /// The code that it has ended with, which containerd is not told yet: it may be run again in its place.
+    pub(super) untold: Option<u32>,
+    /// Whether a client has asked for its end.
+    pub(super) killed: bool,
+    /// Where in its log the present attempt begins; known only of who may be asked for it.
+    pub(super) log_from: u64,
 }
 
-/// A container's place in the pod that the shim runs.
-#[derive(Clone)]
-pub(crate) struct Member {
-    host: Arc<Host>,
-    id: ContainerId,
+/// A second task for a container: of another image.
+pub(super) struct Successor {
+    pub(super) task: Arc<Task>,
+    /// A client has started it, and the machine knows of it.
+    pub(super) started: bool,
+    /// A client has asked for its end by this signal.
+    pub(super) killed: Option<i32>,
+}
+
+/// What a task is to its container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It is the container.
+    Present,
+    /// It will be.
+    Successor,
+    /// It was.
+    Former,
 }
 
 /// The name of a container in its pod.
@@ -82,35 +109,51 @@ impl Host {
         let Some(manifest) = annotation(sandbox, MANIFEST) else { return Ok(None) };
         let pod = PodSpec::from_manifest(manifest)
             .map_err(|error| Failure::from(error).while_doing(format!("read annotation {MANIFEST}")))?;
-        let held_in = annotation(sandbox, HELD_IN).map(PathBuf::from);
-        Ok(Some(Arc::new(Self::new(pod, held_in))))
+        let absolute = |name| annotation(sandbox, name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let (directory, logs) = (absolute(DIRECTORY), absolute(LOGS));
+        let mut host = Self::new(pod, storage::Limits::of(manifest), directory, logs);
+        if let Some(directory) = absolute(HELD_IN) {
+            host.machine = Mutex::new(host.machine.into_inner().unwrap_or_else(PoisonError::into_inner).held());
+            host.held_in = Some(directory);
+        }
+        Ok(Some(Arc::new(host)))
     }
 
-    fn new(pod: PodSpec, held_in: Option<PathBuf>) -> Self {
+    fn new(pod: PodSpec, storage: Option<storage::Limits>, directory: Option<PathBuf>, logs: Option<PathBuf>) -> Self {
         let (inbox, outbox) = mpsc::unbounded_channel();
-        let machine = Machine::new(pod, START);
+        let started = (Instant::now(), SystemTime::now());
+        let (machine, timeline) = match directory.as_deref().and_then(saved) {
+            // Another shim has run the pod until the machine was started anew.
+            Some((status, entries)) => (Machine::resume(pod, &status, START, started.1), Timeline::from(entries)),
+            None => (Machine::new(pod, START), Timeline::default()),
+        };
         Self {
-            machine: Mutex::new(if held_in.is_some() { machine.held() } else { machine }),
-            held_in,
-            started: (Instant::now(), SystemTime::now()),
+            machine: Mutex::new(machine),
+            started,
             inbox,
             outbox: Mutex::new(Some(outbox)),
             members: Mutex::default(),
-            timeline: Mutex::default(),
+            sandbox: Sandbox::default(),
+            held_in: None,
+            directory,
+            logs,
+            storage,
+            timeline: Mutex::new(timeline),
             steps: watch::Sender::new(0),
+            written: watch::Sender::new(0),
+            hurry: Notify::new(),
         }
-    }
-
-    /// The place of the container with this specification. A container that the manifest does not name is a stranger
-    /// in the pod (a debug container): it is run as its client says.
-    pub(crate) fn member(self: &Arc<Self>, container: &Spec) -> Option<Member> {
-        let id = crate::lock(&self.machine).spec().id(name_of(container)?)?;
-        Some(Member { host: Arc::clone(self), id })
     }
 
     /// Takes events, one after the other, for as long as the shim lives.
     pub(crate) async fn run(self: Arc<Self>) {
         let Some(mut outbox) = crate::lock(&self.outbox).take() else { return };
+        if let Some(directory) = self.directory.clone() {
+            tokio::spawn(chronicle::keep(Arc::clone(&self), directory));
+        }
+        if self.storage.is_some() {
+            tokio::spawn(Arc::clone(&self).watch_storage());
+        }
         loop {
             let deadline = crate::lock(&self.machine).next_deadline();
             let event = tokio::select! {
@@ -141,124 +184,123 @@ impl Host {
             log::debug!("pod: {action:?}");
             self.act(action);
         }
+        if self.has_finished() {
+            self.tell_all_ends();
+            self.give_up_sandbox();
+        }
         self.steps.send_modify(|steps| *steps += 1);
     }
 
-    fn act(self: &Arc<Self>, action: Action) {
-        match action {
-            Action::Open { container, .. } => self.spawn(container, Self::open),
-            Action::Prepare { container, .. } => self.spawn(container, Self::prepare),
-            Action::Signal { container, signal } => self.signal(container, signal),
-            Action::Discard { container } => self.signal(container, nix::libc::SIGKILL),
-            Action::Report { container, code } => {
-                let slot = self.slot(container);
-                if let Some(task) = slot.task {
-                    tokio::spawn(task.report(code, slot.oom_killed));
-                }
-            }
-            Action::Record(entry) => self.record(entry),
-        }
+    /// Something has happened.
+    pub(super) fn tell(&self, event: Event) {
+        // The loop ends with the process only.
+        let _sent = self.inbox.send(event);
     }
 
-    /// Does what takes time beside the loop, and feeds its outcome back.
-    fn spawn<F>(self: &Arc<Self>, container: ContainerId, work: fn(Arc<Task>, ContainerId) -> F)
-    where
-        F: Future<Output = Event> + Send + 'static,
-    {
-        let Some(task) = self.slot(container).task else {
-            return log::error!("pod: an action for container {container:?}, which was never created");
-        };
-        let inbox = self.inbox.clone();
-        tokio::spawn(async move {
-            // The loop ends with the process only.
-            let _sent = inbox.send(work(task, container).await);
+    /// Looks at what the pod is.
+    pub(super) fn with_spec<T>(&self, look: impl FnOnce(&PodSpec) -> T) -> T {
+        look(crate::lock(&self.machine).spec())
+    }
+
+    /// Looks at a container and changes it.
+    pub(super) fn change<T>(&self, container: ContainerId, change: impl FnOnce(&mut Slot) -> T) -> T {
+        change(crate::lock(&self.members).entry(container).or_default())
+    }
+
+    /// The task that is a container now.
+    pub(super) fn task(&self, container: ContainerId) -> Option<Arc<Task>> {
+        crate::lock(&self.members).get(&container)?.task.clone()
+    }
+
+    /// What the task with this id is to its container.
+    pub(super) fn part(&self, container: ContainerId, task: &str) -> Part {
+        self.change(container, |slot| {
+            if slot.task.as_ref().is_some_and(|present| present.id() == task) {
+                Part::Present
+            } else if slot.successor.as_ref().is_some_and(|next| next.task.id() == task) {
+                Part::Successor
+            } else {
+                Part::Former
+            }
+        })
+    }
+
+    /// Names of the pod's containers that there are.
+    pub(super) fn created(&self) -> Vec<ContainerId> {
+        crate::lock(&self.members).keys().copied().collect()
+    }
+
+    /// Remembers what is asked of a container, for as long as that lasts.
+    pub(super) fn asks(&self, container: ContainerId, asked: AbortHandle) {
+        self.change(container, |slot| {
+            slot.asked.retain(|asked| !asked.is_finished());
+            slot.asked.push(asked);
         });
     }
 
-    async fn open(task: Arc<Task>, container: ContainerId) -> Event {
-        match task.open_attempt().await {
-            Ok(()) => Event::Opened { container },
-            // What a CRI client expects of a container that could not be started.
-            Err(failure) => Event::StartFailed { container, code: 128, message: failure.message },
+    /// Ends what is asked of a container: it has ended itself.
+    pub(super) fn give_up_asking(&self, container: ContainerId) {
+        for asked in self.change(container, |slot| std::mem::take(&mut slot.asked)) {
+            asked.abort();
         }
     }
 
-    async fn prepare(task: Arc<Task>, container: ContainerId) -> Event {
-        match task.renew().await {
-            Ok(()) => Event::Ready { container },
-            Err(failure) => Event::PrepareFailed { container, message: failure.message },
-        }
+    /// The pod's directory.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
-    fn signal(&self, container: ContainerId, signal: i32) {
-        let Some(task) = self.slot(container).task else { return };
-        if let Err(failure) = task.signal_attempt(signal) {
-            log::warn!("pod: signal {signal} to container {}: {failure}", task.id());
-        }
+    /// The directory of a container's logs.
+    pub(super) fn logs_of(&self, name: &str) -> Option<PathBuf> {
+        Some(self.logs.as_ref()?.join(name))
     }
 
-    fn slot(&self, container: ContainerId) -> Slot {
-        crate::lock(&self.members).get(&container).cloned().unwrap_or_default()
-    }
-
-    fn change(&self, container: ContainerId, change: impl FnOnce(&mut Slot)) {
-        change(crate::lock(&self.members).entry(container).or_default());
-    }
-
-    fn record(&self, entry: Entry) {
-        let mut timeline = crate::lock(&self.timeline);
-        if timeline.entries.len() == TIMELINE {
-            timeline.entries.pop_front();
-            timeline.first += 1;
-        }
-        timeline.entries.push_back(entry);
+    /// Whether no container runs or will run.
+    pub(super) fn has_finished(&self) -> bool {
+        crate::lock(&self.machine).finished()
     }
 
     /// The pod's status in JSON.
     pub(crate) fn status(&self) -> Result<String> {
-        let status = crate::lock(&self.machine).status(&|time| self.wall(time));
+        let mut status = crate::lock(&self.machine).status(&|time| self.wall(time));
+        let ids: HashMap<_, _> = self.members().into_iter().map(|member| (member.name, member.container_id)).collect();
+        for container in status.init_container_statuses.iter_mut().chain(&mut status.container_statuses) {
+            let id = ids.get(&container.name).filter(|id| !id.is_empty());
+            container.container_id = id.map(|id| format!("containerd://{id}"));
+        }
         serde_json::to_string(&status).map_err(|error| Failure::unknown(format!("encode the pod's status: {error}")))
     }
 
     /// The wall-clock time of one of the machine's times.
-    pub(crate) fn wall(&self, time: Time) -> SystemTime {
+    pub(super) fn wall(&self, time: Time) -> SystemTime {
         self.started.1 + time.since(START)
     }
 
-    /// Names of the pod's containers with the ids of their tasks.
-    pub(crate) fn members(&self) -> Vec<(String, String)> {
+    /// The same in nanoseconds since 1970.
+    pub(super) fn unix_nanos(&self, time: Time) -> i64 {
+        let since_epoch = self.wall(time).duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// The pod's containers, in the order in which they start.
+    pub(crate) fn members(&self) -> Vec<super::api::Member> {
         let machine = crate::lock(&self.machine);
-        let task_id = |id| self.slot(id).task.map_or_else(String::new, |task| task.id().to_owned());
-        machine.spec().all().map(|(id, container)| (container.name.clone(), task_id(id))).collect()
+        let runs = |id| machine.containers().iter().any(|one| one.id() == id && one.stage() == Stage::Running);
+        let member = |(id, container): (ContainerId, &loment_sandbox::lifecycle::ContainerSpec)| {
+            let task = self.task(id);
+            super::api::Member {
+                name: container.name.clone(),
+                container_id: task.as_ref().map_or_else(String::new, |task| task.id().to_owned()),
+                pid: task.filter(|task| runs(id) && !task.has_ended()).map_or(0, |task| task.pid()),
+                ..super::api::Member::default()
+            }
+        };
+        machine.spec().all().map(member).collect()
     }
 
     /// Name of a container.
-    pub(crate) fn name(&self, container: ContainerId) -> String {
-        let machine = crate::lock(&self.machine);
-        machine.spec().container(container).map_or_else(String::new, |container| container.name.clone())
-    }
-
-    /// Entries from number `since` on, with the number of the first. Waits up to `wait` for one.
-    pub(crate) async fn timeline(&self, since: u64, wait: Duration) -> (u64, Vec<Entry>) {
-        let mut steps = self.steps.subscribe();
-        let news = async {
-            loop {
-                let found = self.entries(since);
-                if !found.1.is_empty() {
-                    return found;
-                }
-                if steps.changed().await.is_err() {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(wait, news).await.unwrap_or_else(|_| self.entries(since))
-    }
-
-    fn entries(&self, since: u64) -> (u64, Vec<Entry>) {
-        let timeline = crate::lock(&self.timeline);
-        let skipped = usize::try_from(since.saturating_sub(timeline.first)).unwrap_or(usize::MAX);
-        (since.max(timeline.first), timeline.entries.iter().skip(skipped).cloned().collect())
+    pub(super) fn name(&self, container: ContainerId) -> String {
+        self.with_spec(|spec| spec.container(container).map_or_else(String::new, |container| container.name.clone()))
     }
 
     /// Lets a held pod begin. That it has is on the disk before anything runs: from here on it is no half-made pod.
@@ -271,49 +313,109 @@ impl Host {
                 Failure::unknown(format!("write down that the pod has begun: make {}: {error}", path.display()))
             })?;
         }
-        let _sent = self.inbox.send(Event::Released);
+        self.tell(Event::Released);
         Ok(())
     }
 
-    /// Stops the pod and waits until no container runs or will run.
+    /// Stops the pod and waits until no container runs or will run, and that is written down.
     pub(crate) async fn terminate(&self, grace: Option<Duration>) {
         let mut steps = self.steps.subscribe();
-        let _sent = self.inbox.send(Event::Terminate { grace });
+        self.tell(Event::Terminate { grace });
         // An error means that the host is gone, and the pod with it.
-        let _gone = steps.wait_for(|_| crate::lock(&self.machine).finished()).await;
+        drop(steps.wait_for(|_| self.has_finished()).await);
+        self.write_down().await;
+    }
+
+    /// The pod is another one now, as far as it may be.
+    pub(crate) fn update(self: &Arc<Self>, manifest: &str) -> Result<()> {
+        let spec =
+            PodSpec::from_manifest(manifest).map_err(|error| Failure::from(error).while_doing("update the pod"))?;
+        let is_same =
+            self.with_spec(|own| (&own.uid, &own.name, &own.namespace) == (&spec.uid, &spec.name, &spec.namespace));
+        if !is_same {
+            let (name, namespace) = (&spec.name, &spec.namespace);
+            return Err(Failure::invalid(format!(
+                "update the pod: this shim runs another one than {namespace}/{name}"
+            )));
+        }
+        self.step(Event::Updated { spec: Box::new(spec) });
+        // The loop sleeps until what was the next deadline.
+        self.tell(Event::Tick);
+        Ok(())
+    }
+
+    /// Counts what has happened.
+    pub(super) fn steps(&self) -> &watch::Sender<u64> {
+        &self.steps
+    }
+
+    /// Everything up to this step is on disk.
+    pub(super) fn has_written(&self, step: u64) {
+        self.written.send_replace(step);
+    }
+
+    /// Returns when somebody waits for what there is to be written.
+    pub(super) async fn in_a_hurry(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// Waits, not for ever, until what has happened is on disk.
+    pub(crate) async fn write_down(&self) {
+        if self.directory.is_none() {
+            return;
+        }
+        let step = *self.steps.borrow();
+        let mut written = self.written.subscribe();
+        self.hurry.notify_one();
+        let done = written.wait_for(|written| *written >= step);
+        if tokio::time::timeout(WRITING, done).await.is_err() {
+            log::warn!("pod: its status was not written down within {WRITING:?}");
+        }
+    }
+
+    /// Looks at the pod's storage again and again, and has it evicted when that is more than it may be.
+    async fn watch_storage(self: Arc<Self>) {
+        let Some(limits) = &self.storage else { return };
+        loop {
+            tokio::time::sleep(limits.interval).await;
+            if self.has_finished() {
+                return;
+            }
+            match storage::measure(self.storage_places(limits)).await {
+                Ok(used) => {
+                    if let Some(message) = limits.exceeded(&used) {
+                        return self.tell(Event::Evict { reason: "Evicted".into(), message });
+                    }
+                }
+                Err(failure) => log::warn!("pod: {failure}"),
+            }
+        }
+    }
+
+    fn storage_places(&self, limits: &storage::Limits) -> storage::Places {
+        let volume = |name: &str| self.directory.as_ref().map(|directory| directory.join("volumes").join(name));
+        let container = |name: &str| {
+            let task = self.with_spec(|spec| spec.id(name)).and_then(|id| self.task(id));
+            task.and_then(|task| task.writable_layer()).into_iter().chain(self.logs_of(name)).collect()
+        };
+        storage::Places {
+            volumes: limits.volumes().map(|name| volume(name).unwrap_or_default()).collect(),
+            containers: limits.containers().map(container).collect(),
+        }
     }
 }
 
-impl Member {
-    fn tell(&self, event: Event) {
-        // The loop ends with the process only.
-        let _sent = self.host.inbox.send(event);
-    }
+/// How long the last words of a pod may take to be written down.
+const WRITING: Duration = Duration::from_secs(2);
 
-    /// A client has created the container.
-    pub(crate) fn created(&self, task: &Arc<Task>) {
-        self.host.change(self.id, |slot| slot.task = Some(Arc::clone(task)));
-        self.tell(Event::Created { container: self.id });
-    }
-
-    /// A client has started it.
-    pub(crate) fn armed(&self) {
-        self.tell(Event::Armed { container: self.id });
-    }
-
-    /// A client wants it to end.
-    pub(crate) fn kill_requested(&self, signal: i32) {
-        self.tell(Event::KillRequested { container: self.id, signal });
-    }
-
-    /// It has lost processes for want of memory and lives on.
-    pub(crate) fn lost(&self, kills: u64) {
-        self.tell(Event::MemoryKilled { container: self.id, kills });
-    }
-
-    /// An attempt has ended.
-    pub(crate) fn exited(&self, exit: Exit, oom_killed: bool) {
-        self.host.change(self.id, |slot| slot.oom_killed = oom_killed);
-        self.tell(Event::Exited { container: self.id, code: exit.code, oom_killed });
+/// What another shim has left of the pod: its last status, and how many entries its timeline has.
+fn saved(directory: &Path) -> Option<(PodStatus, u64)> {
+    let text = std::fs::read_to_string(directory.join(chronicle::STATUS)).ok()?;
+    match serde_json::from_str(&text) {
+        Ok(status) => Some((status, chronicle::begun(directory))),
+        Err(error) => {
+            log::warn!("pod: its status of before cannot be read: {error}");
+            None
+        }
     }
 }

@@ -1,9 +1,28 @@
 //! A pod that the shim runs itself: its host, and what it can be asked.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `host`, `acting` | the lifecycle machine is fed with what happens, and what it answers is done |
+//! | `member`, `sandbox` | what the tasks of containers and of the sandbox tell |
+//! | `asking`, `prober` | probes and hooks |
+//! | `words` | termination messages |
+//! | `storage` | local storage that is limited |
+//! | `timeline`, `chronicle` | what happened, in memory and on disk |
+//! | `service`, `stats`, [`client`] | the Pod service, and who asks it |
 
+mod acting;
+mod asking;
+mod chronicle;
 pub mod client;
 pub(crate) mod host;
+pub(crate) mod member;
+mod prober;
+mod sandbox;
 pub(crate) mod service;
 mod stats;
+mod storage;
+mod timeline;
+mod words;
 
 /// Made from `proto/pod.proto`, which has the docs.
 #[allow(
@@ -23,7 +42,8 @@ mod generated {
 pub mod api {
     pub use super::generated::pod::{
         ContainerUsage, Device, Entry, Member, Pressure, StartRequest, StartResponse, StatsRequest, StatsResponse,
-        StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse, Usage,
+        StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse,
+        UpdateRequest, UpdateResponse, Usage,
     };
 }
 

@@ -1,20 +1,16 @@
 //! The Pod service.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ttrpc::r#async::{Service, TtrpcContext};
 
 use super::{
     api::{
-        Entry, Member, StartRequest, StartResponse, StatsRequest, StatsResponse, StatusRequest, StatusResponse,
-        TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse,
+        StartRequest, StartResponse, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest,
+        TerminateResponse, TimelineRequest, TimelineResponse, UpdateRequest, UpdateResponse,
     },
-    host::{Host, START},
+    host::Host,
     rpc::{Pod, create_pod},
     stats,
 };
@@ -47,10 +43,11 @@ impl PodService {
 impl Pod for PodService {
     async fn status(&self, _: &TtrpcContext, _: StatusRequest) -> ttrpc::Result<StatusResponse> {
         let host = self.host()?;
-        let members = host.members().into_iter();
         Ok(StatusResponse {
             status: host.status()?,
-            members: members.map(|(name, container_id)| Member { name, container_id, ..Member::default() }).collect(),
+            members: host.members(),
+            sandbox_pid: host.sandbox_pid(),
+            address: host.address().map_or_else(|_| String::new(), |address| address.to_string()),
             ..StatusResponse::default()
         })
     }
@@ -58,9 +55,7 @@ impl Pod for PodService {
     async fn timeline(&self, _: &TtrpcContext, request: TimelineRequest) -> ttrpc::Result<TimelineResponse> {
         let host = self.host()?;
         let wait = Duration::from_millis(request.wait_ms).min(LONGEST_WAIT);
-        let (first, found) = host.timeline(request.since, wait).await;
-        let entries: Vec<_> = (first..).zip(&found).map(|(index, entry)| describe(&host, index, entry)).collect();
-        let next = entries.last().map_or(first, |last| last.index + 1);
+        let (entries, next) = host.news(request.since, wait).await;
         Ok(TimelineResponse { entries, next, ..TimelineResponse::default() })
     }
 
@@ -74,22 +69,12 @@ impl Pod for PodService {
         Ok(TerminateResponse::default())
     }
 
+    async fn update(&self, _: &TtrpcContext, request: UpdateRequest) -> ttrpc::Result<UpdateResponse> {
+        self.host()?.update(&request.manifest)?;
+        Ok(UpdateResponse::default())
+    }
+
     async fn stats(&self, _: &TtrpcContext, _: StatsRequest) -> ttrpc::Result<StatsResponse> {
         Ok(stats::read(&self.shim)?)
-    }
-}
-
-fn describe(host: &Host, index: u64, entry: &loment_sandbox::lifecycle::Entry) -> Entry {
-    let since_epoch = host.wall(entry.at).duration_since(UNIX_EPOCH).unwrap_or_default();
-    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    Entry {
-        index,
-        at_unix_nanos: i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX),
-        since_start_nanos: nanos(entry.at.since(START)),
-        container: entry.container.map_or_else(String::new, |container| host.name(container)),
-        attempt: entry.attempt,
-        reason: entry.what.reason().to_owned(),
-        message: entry.what.to_string(),
-        ..Entry::default()
     }
 }

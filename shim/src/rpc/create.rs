@@ -34,7 +34,9 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     check(&request)?;
     let reservation = shim.reserve(&request.id)?;
     let bundle = PathBuf::from(&request.bundle);
-    let spec = Arc::new(spec::read(&bundle)?);
+    let mut spec = spec::read(&bundle)?;
+    shim.lead_to_holder(&mut spec);
+    let spec = Arc::new(spec);
     let is_sandbox = is_sandbox(&spec);
     let host = if is_sandbox { Host::from_annotations(&spec)? } else { None };
     let member = shim.host.get().filter(|_| !is_sandbox).and_then(|host| host.member(&spec));
@@ -72,6 +74,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     let pid = task.pid();
     shim.events.send(&created(&request, pid));
     if let Some(host) = host {
+        host.has_sandbox(&task);
         adopt(&shim, host);
     }
     if let Some(member) = task.member() {

@@ -60,7 +60,9 @@ impl Logger {
             arguments: program.arguments.clone(),
             environment: vec![format!("CONTAINER_ID={id}"), format!("CONTAINER_NAMESPACE={}", shim.events.namespace())],
             descriptors: vec![stdout.as_fd(), stderr.as_fd(), says_ready.as_fd()],
+            input: None,
             output: None,
+            network: None,
             cgroup: None,
         };
         let starting = helper.start().map_err(|error| failed(error.into()))?;

@@ -41,8 +41,15 @@ impl Task {
         // Before anything is waited for: systemd removes a scope that is empty, and its counts with it.
         let oom_killed = self.ended_for_memory(exit);
         if let Some(member) = self.plan.member.clone() {
+            let message = member.last_words(&self, exit.code).await;
             let _turn = self.turn.lock().await;
-            member.exited(exit, oom_killed);
+            member.exited(&self.plan.id, exit, oom_killed, message);
+            return;
+        }
+        if self.is_sandbox()
+            && let Some(host) = self.shim.host.get()
+            && host.loses_sandbox(exit, crate::lock(&self.live).signalled)
+        {
             return;
         }
         self.end_others().await;
@@ -71,7 +78,7 @@ impl Task {
     }
 
     /// Whether init has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         crate::lock(&self.live).container().is_some_and(|container| container.init().has_ended())
     }
 
@@ -90,7 +97,7 @@ impl Task {
     }
 
     /// Tells everyone that the container has ended and will not run again.
-    pub(super) fn finish(&self, exit: Exit) {
+    pub(crate) fn finish(&self, exit: Exit) {
         let mut live = crate::lock(&self.live);
         live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
         let pid = live.pid();
@@ -113,7 +120,7 @@ impl Task {
             return Err(exec::finished(&self.plan.id));
         }
         if let Some(member) = &self.plan.member {
-            member.kill_requested(signal);
+            member.kill_requested(&self.plan.id, signal);
             return Ok(());
         }
         if self.is_restorable() {
@@ -124,6 +131,13 @@ impl Task {
             self.killed.notify_one();
         }
         self.note_signal(signal);
+        if self.is_sandbox() && signal != 0 {
+            crate::lock(&self.live).signalled = true;
+            if let Some(host) = self.shim.host.get() {
+                // It may have been lost before that.
+                host.give_up_sandbox();
+            }
+        }
         let paused = self.stage() == Stage::Paused;
         let sent = self.with_container(|container| {
             let sent = if all { container.signal_all(signal)? } else { container.init().signal(signal)? };
@@ -193,7 +207,7 @@ impl Task {
         }
         self.tell_end();
         if let Some(member) = self.plan.member.as_ref().filter(|_| self.exit.get().is_none()) {
-            member.kill_requested(nix::libc::SIGKILL);
+            member.kill_requested(&self.plan.id, nix::libc::SIGKILL);
         }
         self.exit.wait().await;
         Ok(())

@@ -101,7 +101,7 @@ impl Task {
                 tokio::time::sleep(DYING).await;
                 // Another pid is another attempt: the one that lost processes has ended, and that was told.
                 if let (false, Some(member), true) = (self.has_ended(), &self.plan.member, self.pid() == pid) {
-                    member.lost(kills);
+                    member.lost(&self.plan.id, kills);
                 }
                 return;
             }

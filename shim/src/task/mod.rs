@@ -1,6 +1,7 @@
 //! A container as containerd knows it: a task, with its processes and their streams.
 
 mod attempt;
+pub(crate) mod captured;
 mod checkpoint;
 mod end;
 pub(crate) mod exec;
@@ -38,7 +39,7 @@ use self::{
 use crate::{
     events::Event,
     failure::{Failure, Result},
-    pod::host::Member,
+    pod::member::Member,
     relay::Relay,
     shim::Shim,
     stdio::Stdio,
@@ -73,6 +74,8 @@ struct Live {
     reaped: bool,
     /// The end of a pod's container that its client has not started yet: told when it does.
     untold: Option<Exit>,
+    /// Whether a client has sent it a signal: its end is then no surprise.
+    signalled: bool,
 }
 
 /// The container of a task, in whatever state of being.
@@ -88,7 +91,8 @@ enum Vessel {
 impl Live {
     fn new(container: Vessel, relay: Option<Arc<Relay>>, kills: Kills) -> Self {
         let (stage, execs, last_usage) = (Stage::Created, BTreeMap::new(), None);
-        Self { stage, container, relay, execs, kills, last_usage, opened: false, reaped: false, untold: None }
+        let (opened, reaped, untold, signalled) = (false, false, None, false);
+        Self { stage, container, relay, execs, kills, last_usage, opened, reaped, untold, signalled }
     }
 
     fn container(&self) -> Option<&Container> {
@@ -168,6 +172,11 @@ impl Task {
         &self.shim
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_shim(&self) -> &Arc<Shim> {
+        &self.shim
+    }
+
     /// Its place in a pod that the shim runs.
     pub(crate) fn member(&self) -> Option<&Member> {
         self.plan.member.as_ref()
@@ -222,7 +231,7 @@ impl Task {
             ..TaskStart::default()
         }));
         if let Some(member) = &self.plan.member {
-            member.armed();
+            member.armed(&self.plan.id);
         }
         self.tell_end();
         Ok(pid)

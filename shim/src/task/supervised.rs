@@ -1,6 +1,6 @@
 //! A container of a pod that the shim runs: many attempts, one task.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use loment_sandbox::{container::Container, layer, process::Exit};
 
@@ -21,6 +21,21 @@ impl Task {
     /// the same cgroup and with the same streams.
     pub(crate) async fn renew(self: &Arc<Self>) -> Result<()> {
         let _turn = self.turn.lock().await;
+        self.remake().await
+    }
+
+    /// Makes the holder of the pod's namespaces again, which was lost.
+    pub(crate) async fn renew_holder(self: &Arc<Self>) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let lost = self.pid();
+        self.remake().await?;
+        if let Some(host) = self.shim.host.get() {
+            host.has_lost_holder(lost);
+        }
+        self.open().await
+    }
+
+    async fn remake(self: &Arc<Self>) -> Result<()> {
         if self.exit.get().is_some() {
             return Err(Failure::precondition(format!("run container {} again: its end has been told", self.plan.id)));
         }
@@ -36,7 +51,12 @@ impl Task {
             super::end::drain_terminal(&relay).await;
         }
         layer::fresh_writable_layer(&self.plan.rootfs)?;
-        let spec = Arc::new(spec::read(&self.plan.bundle)?);
+        if let Some(member) = &self.plan.member {
+            member.renewed();
+        }
+        let mut spec = spec::read(&self.plan.bundle)?;
+        self.shim.lead_to_holder(&mut spec);
+        let spec = Arc::new(spec);
         let (container, relay) = attempt::make(&self.shim, &self.plan, spec, &self.killed).await?;
         let mut live = crate::lock(&self.live);
         live.container = Vessel::Here(container);
@@ -48,14 +68,47 @@ impl Task {
         Ok(())
     }
 
-    /// Sends a signal to the present attempt. One that has ended needs none. SIGKILL means that there will be no other
-    /// one: if it is being made and waits for hooks, it is given up.
+    /// Sends a signal to the present attempt. One that has ended needs none. After SIGKILL nobody waits for the hooks of
+    /// its start.
     pub(crate) fn signal_attempt(&self, signal: i32) -> Result<()> {
         if signal == nix::libc::SIGKILL {
-            self.killed.notify_one();
+            self.killed.notify_waiters();
         }
         self.note_signal(signal);
         self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
+    }
+
+    /// There will be no other attempt: one that is being made and waits for hooks is given up.
+    pub(crate) fn give_up_attempts(&self) {
+        self.killed.notify_one();
+    }
+
+    /// It will never be the container that it was made to be: ends its process and tells its client that it has ended.
+    pub(crate) fn dismiss(self: &Arc<Self>, code: u32) {
+        self.give_up_attempts();
+        if let Err(failure) = self.signal_attempt(nix::libc::SIGKILL) {
+            log::warn!("end container {}: {failure}", self.plan.id);
+        }
+        tokio::spawn(Arc::clone(self).report(code, false));
+    }
+
+    /// How its process ended, if it has, and was reaped.
+    pub(crate) fn ended_at_gate(&self) -> Option<Exit> {
+        let mut live = crate::lock(&self.live);
+        match &mut live.container {
+            Vessel::Here(container) if container.init().has_ended() => container.init_mut().try_wait().ok().flatten(),
+            _ => None,
+        }
+    }
+
+    /// Waits until its client has read what it has written.
+    pub(crate) async fn hand_over_output(&self) {
+        super::end::hand_over(&self.plan.stdio, self.relay()).await;
+    }
+
+    /// The directory of its writable layer, if it has one.
+    pub(crate) fn writable_layer(&self) -> Option<PathBuf> {
+        layer::writable(&self.plan.rootfs)
     }
 
     /// Tells containerd that the container will not run again.

@@ -1,0 +1,112 @@
+//! `postStart` and `preStop`.
+
+use anyhow::{Result, ensure};
+use loment_integration::{
+    loment::container_status,
+    pod::{Node, eventually},
+};
+use serde_json::{Value, json};
+
+use super::manifest::{Manifest, RUNS, wait_for};
+
+/// A hook that runs a script in its container.
+fn script(text: &str) -> Value {
+    json!({ "exec": { "command": ["sh", "-c", text] } })
+}
+
+pub(crate) async fn a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned(
+    node: &Node<'_>,
+) -> Result<()> {
+    let hook = script(&format!("{}; echo hook >> /shared/order", wait_for("go")));
+    let pod = Manifest::new(node, "post-start")?
+        .app_with("first", json!({ "command": ["sh", "-c", RUNS], "lifecycle": { "postStart": hook } }))
+        .app("second", &format!("echo second >> /shared/order; {RUNS}"));
+    let loment = pod.create(node).await?;
+    loment
+        .until("post-start", "the first to run", |status| {
+            container_status(status, "first").is_ok_and(|first| first["state"]["running"].is_object())
+        })
+        .await?;
+    ensure!(!pod.has("order"), "something has run already: {:?}", pod.lines("order"));
+    pod.touch("go")?;
+    eventually("both", async || Ok((pod.lines("order") == ["hook", "second"]).then_some(()))).await?;
+    loment.delete("post-start").await
+}
+
+pub(crate) async fn a2_a_post_start_hook_that_fails_ends_its_container(node: &Node<'_>) -> Result<()> {
+    let hook = script("[ -e /shared/well ] || { echo not yet; exit 7; }");
+    let pod = Manifest::new(node, "bad-hook")?
+        .app_with("app", json!({ "command": ["sh", "-c", RUNS], "lifecycle": { "postStart": hook } }));
+    let loment = pod.create(node).await?;
+    let restarts =
+        |status: &Value| container_status(status, "app").map_or(0, |app| app["restartCount"].as_u64().unwrap_or(0));
+    // Under OnFailure one that ends with 0 when it is asked to is not started again: it is told why it ended.
+    loment.until("bad-hook", "its end", |status| status["phase"] == "Succeeded" || restarts(status) > 0).await?;
+    let story = loment.ok(&["events", "bad-hook"]).await?;
+    ensure!(story.contains("PostStart hook failed") && story.contains("not yet"), "what happened is {story}");
+    loment.delete("bad-hook").await
+}
+
+pub(crate) async fn a2_any_answer_to_an_http_hook_is_success(node: &Node<'_>) -> Result<()> {
+    let fields = json!({
+        "command": ["httpd", "-f", "-p", "8080", "-h", "/shared"],
+        "lifecycle": { "postStart": { "httpGet": { "path": "/no/such/page", "port": 8080, "scheme": "HTTPS" } } },
+        // The server may need a moment, and a hook asks once: it is asked when the server is there.
+        "startupProbe": { "tcpSocket": { "port": 8080 }, "periodSeconds": 1, "failureThreshold": 30 },
+    });
+    let pod = Manifest::new(node, "http-hook")?.restart_policy("Always").app_with("app", fields);
+    let loment = pod.create(node).await?;
+    let status = loment
+        .until("http-hook", "it to be started", |status| {
+            container_status(status, "app").is_ok_and(|app| app["started"] == true)
+        })
+        .await?;
+    ensure!(status["phase"] == "Running", "the status is {status}");
+    loment.ok(&["delete", "pod", "http-hook", "--now"]).await.map(drop)
+}
+
+pub(crate) async fn a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself(
+    node: &Node<'_>,
+) -> Result<()> {
+    let app = "trap 'echo signal >> /shared/order; exit 0' TERM; sleep 1000 & wait";
+    let hook = |name: &str| json!({ "preStop": script(&format!("echo hook of {name} >> /shared/order")) });
+    let pod = Manifest::new(node, "pre-stop")?
+        .app_with("app", json!({ "command": ["sh", "-c", app], "lifecycle": hook("app") }))
+        .app_with("short", json!({ "command": ["true"], "lifecycle": hook("short") }));
+    let loment = pod.create(node).await?;
+    loment
+        .until("pre-stop", "the short one's end", |status| {
+            container_status(status, "short").is_ok_and(|short| short["state"]["terminated"].is_object())
+        })
+        .await?;
+    loment.delete("pre-stop").await?;
+    ensure!(pod.lines("order") == ["hook of app", "signal"], "the order is {:?}", pod.lines("order"));
+    Ok(())
+}
+
+pub(crate) async fn s9_every_pre_stop_hook_begins_at_once_and_sidecars_end_after_the_apps(
+    node: &Node<'_>,
+) -> Result<()> {
+    let ends = |name: &str| format!("trap 'echo {name} ends >> /shared/order; exit 0' TERM; sleep 1000 & wait");
+    // The app's hook waits for the sidecar's, which can only be when both run together.
+    let of_app = script(&format!("{}; echo app hook >> /shared/order", wait_for("sidecar-hook")));
+    let of_sidecar = script("touch /shared/sidecar-hook");
+    let pod = Manifest::new(node, "stop-order")?
+        .sidecar_with("sidecar", &ends("sidecar"), json!({ "lifecycle": { "preStop": of_sidecar } }))
+        .app_with("app", json!({ "command": ["sh", "-c", ends("app")], "lifecycle": { "preStop": of_app } }));
+    let loment = pod.create(node).await?;
+    loment.phase("stop-order", "Running").await?;
+    loment.delete("stop-order").await?;
+    ensure!(pod.lines("order") == ["app hook", "app ends", "sidecar ends"], "the order is {:?}", pod.lines("order"));
+    Ok(())
+}
+
+pub(crate) async fn a3_a_hook_ends_with_its_container(node: &Node<'_>) -> Result<()> {
+    let hook = script("touch /shared/begun; exec sleep 4715");
+    let pod = Manifest::new(node, "endless-hook")?
+        .restart_policy("Never")
+        .app_with("app", json!({ "command": ["sh", "-c", wait_for("begun")], "lifecycle": { "postStart": hook } }));
+    let loment = pod.create(node).await?;
+    loment.phase("endless-hook", "Succeeded").await?;
+    loment.delete("endless-hook").await
+}

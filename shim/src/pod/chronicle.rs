@@ -1,0 +1,156 @@
+//! The pod's status and timeline on disk, for whoever asks when the shim is gone: `status.json` (`v1.PodStatus`, replaced
+//! as a whole) and `timeline.jsonl` (an entry of the Pod service in each line, appended) in the pod's directory. Nothing
+//! is written where that does not exist.
+//!
+//! Writing waits a moment for more to come, and is done by a child: no container waits for a disk.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use loment_sandbox::{Error, errand::Errand};
+use serde_json::json;
+
+use super::{api::Entry, host::Host};
+use crate::{failure::Result, task::ready::readable};
+
+/// How long news waits for more.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// A timeline that is longer than this loses its first part.
+const LONGEST: u64 = 4 << 20;
+/// What is kept of it then.
+const KEPT: usize = 1 << 20;
+
+/// The files' names.
+pub(super) const STATUS: &str = "status.json";
+const TIMELINE: &str = "timeline.jsonl";
+
+/// What there is to be written.
+struct News {
+    /// `None`: as it was.
+    status: Option<String>,
+    lines: String,
+}
+
+/// How many entries a timeline has that another shim has begun.
+pub(super) fn begun(directory: &Path) -> u64 {
+    let last = fs::read_to_string(directory.join(TIMELINE)).unwrap_or_default();
+    let last = last.lines().next_back().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    last.and_then(|entry| Some(entry["index"].as_u64()? + 1)).unwrap_or_default()
+}
+
+/// Writes as long as the pod's shim lives.
+pub(super) async fn keep(host: Arc<Host>, directory: PathBuf) {
+    let mut steps = host.steps().subscribe();
+    let (mut next, mut last) = (host.first_entry(), 0);
+    loop {
+        let step = *steps.borrow_and_update();
+        let entries = host.described(next);
+        next = entries.last().map_or(next, |entry| entry.index + 1);
+        let status = host.status().ok();
+        let hash = status.as_ref().map_or(last, digest);
+        let news = News { status: status.filter(|_| hash != last), lines: entries.iter().map(line).collect() };
+        last = hash;
+        if (news.status.is_some() || !news.lines.is_empty())
+            && let Err(failure) = write(directory.clone(), news).await
+        {
+            log::warn!("pod: {failure}");
+        }
+        host.has_written(step);
+        if steps.changed().await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TOGETHER) => {}
+            () = host.in_a_hurry() => {}
+        }
+    }
+}
+
+fn digest(text: &String) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// An entry as a line, with the names of the Pod service's fields.
+fn line(entry: &Entry) -> String {
+    let line = json!({
+        "index": entry.index,
+        "at_unix_nanos": entry.at_unix_nanos,
+        "since_start_nanos": entry.since_start_nanos,
+        "container": entry.container,
+        "attempt": entry.attempt,
+        "reason": entry.reason,
+        "message": entry.message,
+        "warning": entry.warning,
+    });
+    format!("{line}\n")
+}
+
+async fn write(directory: PathBuf, news: News) -> Result<()> {
+    let mut errand = Errand::fetch("write down the pod's status", move || {
+        match replace(&directory, news.status.as_deref()).and_then(|()| append(&directory, &news.lines)) {
+            // The pod is another client's, or is being deleted.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::io("write down the pod's status in", directory.display(), &error)),
+            Ok(()) => Ok(Vec::new()),
+        }
+    })?;
+    loop {
+        readable(&errand).await?;
+        if errand.advance()? {
+            return Ok(());
+        }
+    }
+}
+
+fn replace(directory: &Path, status: Option<&str>) -> std::io::Result<()> {
+    let Some(status) = status else { return Ok(()) };
+    let fresh = directory.join(format!("{STATUS}.new"));
+    fs::write(&fresh, status)?;
+    fs::rename(&fresh, directory.join(STATUS))
+}
+
+fn append(directory: &Path, lines: &str) -> std::io::Result<()> {
+    let path = directory.join(TIMELINE);
+    let mut file = fs::File::options().create(true).append(true).open(&path)?;
+    file.write_all(lines.as_bytes())?;
+    if file.metadata()?.len() <= LONGEST {
+        return Ok(());
+    }
+    let text = fs::read(&path)?;
+    let from = text.len().saturating_sub(KEPT);
+    let from = text[from..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| from + end + 1);
+    let fresh = directory.join(format!("{TIMELINE}.new"));
+    fs::write(&fresh, &text[from..])?;
+    fs::rename(&fresh, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_that_is_too_long_loses_its_first_part() {
+        let directory = std::env::temp_dir().join(format!("loment-chronicle-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let entry = |index| line(&Entry { index, message: "x".repeat(1000), ..Entry::default() });
+        assert_eq!(begun(&directory), 0);
+        let lines: String = (0..5000).map(entry).collect();
+        append(&directory, &lines).unwrap();
+        let kept = fs::read_to_string(directory.join(TIMELINE)).unwrap();
+        assert!(kept.len() <= KEPT && kept.len() > KEPT - 2000, "{}", kept.len());
+        assert!(kept.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+        assert_eq!(begun(&directory), 5000);
+        append(&directory, &entry(5000)).unwrap();
+        assert_eq!(begun(&directory), 5001);
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(append(&directory, "x").unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
