@@ -73,6 +73,7 @@ use args::{Arguments, Verb};
 use error::ExitWith;
 
 fn main() -> ExitCode {
+    commands::completion::answer();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -103,6 +104,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
             Verb::Attach(args) => commands::attach::run(global, args).await,
+            Verb::Completion(args) => commands::completion::run(args),
             Verb::Cp(args) => commands::cp::run(global, args).await,
             Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
