@@ -10,6 +10,11 @@
 //! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
 //! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
+//! | `update`, `merge` | a pod that changes: its containers, its shim; what `apply` makes of it |
+//! | `pick`, `selector`, `changes`, `view` | which pods are meant, that they change, how they are seen from outside |
+//! | `jsonpath/`, `output`, `sorting`, `describe/` | pods printed as they are asked for |
+//! | `occurrences`, `history`, `chart/`, `why` | what has happened to a pod, also after its end; what keeps it |
+//! | `explain/` | fields, and what becomes of a manifest |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `channels` | containerd's streaming server, by WebSocket |
