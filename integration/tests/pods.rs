@@ -16,6 +16,7 @@ mod pods {
     pub(crate) mod command_exec;
     pub(crate) mod command_forward;
     pub(crate) mod command_logs;
+    pub(crate) mod content;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod evictions;
@@ -42,6 +43,7 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod volumes;
     pub(crate) mod whole;
 }
 
@@ -52,9 +54,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    command_logs, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks, logs,
-    messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised, users,
-    whole,
+    command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
+    logs, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised,
+    users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -70,6 +72,7 @@ const BY_THE_SHIM: &[&str] = &[
     "command_exec",
     "command_forward",
     "command_logs",
+    "content",
     "evictions",
     "init",
     "lifecycle_hooks",
@@ -79,6 +82,7 @@ const BY_THE_SHIM: &[&str] = &[
     "sandboxes",
     "seed",
     "supervised",
+    "volumes",
     "whole",
 ];
 
@@ -166,6 +170,14 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_logs::a_followed_log_goes_on_through_restarts_and_files_and_ends_with_the_pod,
         command_logs::all_containers_of_selected_pods_are_shown_with_their_origin,
         command_logs::a_container_without_a_log_is_told_of_in_kubectls_words,
+        content::c1_the_environment_is_resolved_in_its_order,
+        content::c3_what_a_variable_needs_must_be_there,
+        content::c5_a_container_has_its_own_security_context_over_the_pods,
+        content::c5_what_would_run_as_root_or_lose_a_field_is_refused_by_name,
+        content::c9_what_the_pod_may_use_is_in_the_cgroup_files_of_all,
+        content::s11_a_sidecar_is_not_killed_before_the_app,
+        content::names_6_4_a_pod_is_called_as_it_says_and_its_hosts_file_tells,
+        content::every_mistake_of_every_file_is_said_with_its_place,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
@@ -324,6 +336,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        volumes::v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_size,
+        volumes::v2_a_host_path_is_made_or_refused_by_its_type,
+        volumes::v3_keys_are_files_behind_one_link_that_nobody_writes_to,
+        volumes::v4_a_projected_volume_tells_about_the_pod_and_has_keys_beside_it,
+        volumes::v5_a_sub_path_is_made_and_expanded_and_never_leads_out_of_its_volume,
+        volumes::v6_a_recursive_read_only_mount_closes_what_is_mounted_below_it,
+        volumes::v7_an_image_is_a_read_only_volume,
+        volumes::v8_volumes_belong_to_the_group_of_the_pod,
+        volumes::v9_the_users_mounts_take_the_place_of_the_pods_own,
+        volumes::a_pod_that_is_deleted_takes_no_file_of_the_machine_with_it,
         whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
         whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
         whole::a_pod_that_is_being_made_is_listed_by_nobody,

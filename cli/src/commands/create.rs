@@ -57,7 +57,7 @@ pub(super) async fn create_objects(
         if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
             return Err(Said::one(already_exists(file, &plan.pod)).into());
         }
-        plan.check(&host)?;
+        plan.check(&session, &host).await?;
     }
     // Nothing has been made yet: here an interruption may come at any moment.
     tokio::select! {
