@@ -146,6 +146,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_attach::who_attaches_before_a_container_runs_sees_all_of_its_attempts,
         command_attach::what_is_typed_reaches_the_container_and_has_an_end,
         command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
+        command_attach::a_shell_completes_names_of_pods_and_containers,
         command_cp::a_tree_comes_back_as_it_went,
         command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
         command_cp::what_is_read_only_for_the_container_is_not_written,

@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
+pub(crate) mod view;
 pub(crate) mod volumes;
 
 #[cfg(test)]
@@ -95,6 +96,16 @@ impl Sources {
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.config_maps.is_empty() && self.secrets.is_empty()
+    }
+
+    /// The same with the names of keys in the place of what secrets hold.
+    pub(crate) fn masked(&self) -> Self {
+        let mask = |(name, secret): (&String, &Secret)| {
+            let keys = self.secret(name).unwrap_or_default().into_keys();
+            let text = keys.map(|key| (key.clone(), format!("<{key} of secret {name}>"))).collect();
+            (name.clone(), Secret { data: None, string_data: Some(text), ..secret.clone() })
+        };
+        Sources { config_maps: self.config_maps.clone(), secrets: self.secrets.iter().map(mask).collect() }
     }
 
     /// All keys of a ConfigMap with their contents.

@@ -14,7 +14,7 @@ use super::env::Scope;
 use super::layout::Layout;
 use super::{Host, Missing, resources};
 use crate::manifest::quantity::Amount;
-pub(crate) use mounts::mounts;
+pub(crate) use mounts::{absolute, mounts};
 pub(crate) use pins::{Pin, pins};
 
 /// Something that must be there before the pod's containers are made.

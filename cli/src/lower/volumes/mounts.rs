@@ -58,7 +58,7 @@ fn is_read_only(volume: &Volume) -> bool {
 }
 
 /// A path from the root, without anything superfluous, so that equal places are equal texts.
-fn absolute(path: &str) -> String {
+pub(crate) fn absolute(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     format!("/{}", parts.join("/"))
 }
