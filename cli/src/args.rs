@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::apply::{Apply, Replace, Set};
 use crate::commands::attach::Attach;
+use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
@@ -99,6 +100,8 @@ pub(crate) enum Verb {
     Top(Top),
     /// Print or serve what pods and their containers use, for machines that watch
     Stats(Stats),
+    /// Print a script that makes a shell complete command lines
+    Completion(Completion),
     /// Time the phases of a pod's life under several runtime handlers, side by side
     Bench(Bench),
 }

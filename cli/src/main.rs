@@ -10,6 +10,11 @@
 //! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
 //! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
+//! | `update`, `merge` | a pod that changes: its containers, its shim; what `apply` makes of it |
+//! | `pick`, `selector`, `changes`, `view` | which pods are meant, that they change, how they are seen from outside |
+//! | `jsonpath/`, `output`, `sorting`, `describe/` | pods printed as they are asked for |
+//! | `occurrences`, `history`, `chart/`, `why` | what has happened to a pod, also after its end; what keeps it |
+//! | `explain/` | fields, and what becomes of a manifest |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
 //! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `channels` | containerd's streaming server, by WebSocket |
@@ -73,6 +78,7 @@ use args::{Arguments, Verb};
 use error::ExitWith;
 
 fn main() -> ExitCode {
+    commands::completion::answer();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -103,6 +109,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
             Verb::Attach(args) => commands::attach::run(global, args).await,
+            Verb::Completion(args) => commands::completion::run(args),
             Verb::Cp(args) => commands::cp::run(global, args).await,
             Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,

@@ -67,10 +67,10 @@ impl Plan {
 pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    let volumes = volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?;
-    disk::make(&plan.layout, &names, &volumes)?;
+    disk::make(&plan.layout, &names)?;
     record::create(&plan.layout.directory, &plan.pod)?;
     sources::keep(&plan.layout.directory, &plan.sources)?;
+    disk::make_volumes(&volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?)?;
     image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;
     let mut config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
     config.annotations.insert(MANIFEST.to_owned(), for_the_shim(session, &plan.pod).await?);

@@ -4,6 +4,7 @@ pub(crate) mod annotate;
 pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod bench;
+pub(crate) mod completion;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;

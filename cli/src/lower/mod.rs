@@ -10,7 +10,6 @@ pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
 pub(crate) mod stop_signal;
-#[allow(dead_code, reason = "for the verb that explains a pod")]
 pub(crate) mod view;
 pub(crate) mod volumes;
 
