@@ -11,11 +11,11 @@
 //! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
-//! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
+//! | `target`, `streams`, `terminal`, `signals` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `channels` | containerd's streaming server, by WebSocket |
 //! | `forward/` | ports of a pod on this machine |
 //! | `copy/` | files into and out of a container |
-//! | `crilog`, `lives`, `logprint` | the lines of a log, and which attempt of a container wrote them |
+//! | `crilog`, `lives`, `logprint`, `logsource` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
@@ -36,6 +36,7 @@ mod host;
 mod jsonpath;
 mod lives;
 mod logprint;
+mod logsource;
 mod lower;
 mod make;
 mod manifest;
@@ -51,6 +52,7 @@ mod resource;
 mod selector;
 mod session;
 mod show;
+mod signals;
 mod sorting;
 mod sources;
 mod streams;
