@@ -389,6 +389,10 @@ pub(crate) async fn a7_a_container_whose_image_changes_is_started_anew_and_its_s
     ensure!(container_status(&status, "sibling")?["restartCount"] == 0, "{status}");
     let said = loment.refused(&["set", "image", "pod/renewed", "app=localhost/no/such:1"], "").await?;
     ensure!(said.contains("ErrImagePull"), "it says {said:?}");
+    let said = loment.ok(&["patch", "pod", "renewed", "-p", "metadata: {labels: {patched: really}}"]).await?;
+    ensure!(said == "pod/renewed patched\n", "it says {said:?}");
+    let named = loment.ok(&["get", "pods", "-l", "patched=really", "-o", "name"]).await?;
+    ensure!(named == "pod/renewed\n", "with the label there are {named:?}");
     let image = loment.ok(&["get", "pod", "renewed", "-o", "jsonpath={.spec.containers[0].image}"]).await?;
     ensure!(image == "docker.io/library/busybox:latest", "an image that is not there is in the pod: {image}");
     loment.delete("renewed").await
