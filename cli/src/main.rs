@@ -124,6 +124,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Why(args) => commands::why::run(global, args).await,
             Verb::Apply(args) => commands::apply::apply(global, args).await,
             Verb::Replace(args) => commands::apply::replace(global, args).await,
+            Verb::Patch(args) => commands::patch::run(global, args).await,
             Verb::Set(args) => commands::apply::set(global, args).await,
             Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,

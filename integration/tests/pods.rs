@@ -261,6 +261,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         objects::s12_a_watch_shows_each_change_until_the_pod_is_gone,
         objects::s10_a_pod_is_described_with_its_containers_conditions_and_events,
         objects::s10_annotations_and_labels_change_while_no_container_restarts,
+        objects::v3_files_about_the_pod_follow_its_labels_and_annotations,
         objects::s9_of_annotations_no_more_than_256_kib_are_kept,
         objects::s10_wait_ends_with_the_state_that_is_waited_for,
         objects::s10_events_are_listed_as_kubectl_lists_them,
