@@ -111,6 +111,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
         acceptance::a_container_that_is_killed_ends_with_137_and_error,
         acceptance::a5_an_image_says_by_which_signal_its_containers_are_stopped,
+        acceptance::a_sidecar_that_has_not_started_does_not_hold_up_the_end,
         acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,

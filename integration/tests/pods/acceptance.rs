@@ -7,7 +7,7 @@ use loment_integration::{
     loment::{Loment, container_status},
     pod::Node,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::manifest::{Manifest, RUNS, wait_for};
 
@@ -141,7 +141,7 @@ pub(crate) async fn a_sidecar_is_terminated_while_an_init_container_runs(node: &
         loment.until(name, "its trap", |_| pod.has("up")).await?;
         // With a grace that a hanging deletion would use up.
         loment.ok(&["delete", "pod", name, "--grace-period=600"]).await?;
-        Loment::create(loment, &Manifest::text(pod)).await
+        loment.create(&pod.text()).await
     })
     .await
 }
@@ -199,4 +199,18 @@ pub(crate) async fn a5_an_image_says_by_which_signal_its_containers_are_stopped(
     loment.delete("quits").await?;
     ensure!(pod.lines("signal") == ["quit"], "it was stopped by {:?}", pod.lines("signal"));
     Ok(())
+}
+
+pub(crate) async fn a_sidecar_that_has_not_started_does_not_hold_up_the_end(node: &Node<'_>) -> Result<()> {
+    let never = json!({ "exec": { "command": ["false"] }, "periodSeconds": 1, "failureThreshold": 1000 });
+    let pod = |pod: Manifest| pod.sidecar("sidecar", RUNS).app("app", RUNS);
+    let pod = |manifest: Manifest| pod(manifest).change("initContainers", 0, "startupProbe", never.clone());
+    under_each_policy(node, "not-started", pod, async |loment, name, pod, _| {
+        let up = |status: &Value| is(status, "sidecar", |sidecar| runs(sidecar) && sidecar["started"] == false);
+        let status = loment.until(name, "the sidecar to run", up).await?;
+        ensure!(is(&status, "app", never_ran), "the app was started: {status}");
+        loment.ok(&["delete", "pod", name, "--grace-period=600"]).await?;
+        loment.create(&pod.text()).await
+    })
+    .await
 }
