@@ -176,11 +176,21 @@ pub(crate) async fn a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_
         .init("prepare", "echo prepared >> /shared/story")
         .app_with(
             "app",
-            json!({ "command": ["sh", "-c", format!("echo app >> /shared/story; echo x >> /kept/lines; {RUNS}")],
-            "volumeMounts": [{ "name": "shared", "mountPath": "/shared" }, { "name": "kept", "mountPath": "/kept" }] }),
+            json!({
+                "command": ["sh", "-c", format!("echo app $WORD $(cat /files/word) >> /shared/story; echo x >> /kept/lines; {RUNS}")],
+                "env": [{ "name": "WORD", "valueFrom": { "secretKeyRef": { "name": "words", "key": "word" } } }],
+                "volumeMounts": [
+                    { "name": "shared", "mountPath": "/shared" },
+                    { "name": "kept", "mountPath": "/kept" },
+                    { "name": "files", "mountPath": "/files" },
+                ],
+            }),
         )
-        .with("volumes", json!({ "name": "kept", "emptyDir": {} }));
-    let loment = pod.create(node).await?;
+        .with("volumes", json!({ "name": "kept", "emptyDir": {} }))
+        .with("volumes", json!({ "name": "files", "secret": { "secretName": "words" } }));
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "words" }, "stringData": { "word": "hush" } });
+    let loment = Loment::new(node.lab);
+    loment.create(&format!("{secret}\n---\n{}\n", pod.text())).await?;
     loment.phase("rebooted", "Running").await?;
     let uid = loment.get("rebooted").await?["metadata"]["uid"].clone();
     ensure!(loment.ok(&["resume", "rebooted"]).await? == "pod/rebooted unchanged\n", "a pod that lives is resumed");
@@ -194,7 +204,7 @@ pub(crate) async fn a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_
     ensure!(said == "pod/rebooted resumed\n", "resume says {said:?}");
     loment.phase("rebooted", "Running").await?;
     eventually("the second start of the app", async || {
-        Ok((pod.lines("story") == ["prepared", "app", "prepared", "app"]).then_some(()))
+        Ok((pod.lines("story") == ["prepared", "app hush hush", "prepared", "app hush hush"]).then_some(()))
     })
     .await?;
     let kept = loment.ok(&["exec", "rebooted", "--", "cat", "/kept/lines"]).await?;
