@@ -16,6 +16,7 @@ use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
 use crate::commands::get::Get;
 use crate::commands::logs::Logs;
+use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
 use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
@@ -84,6 +85,8 @@ pub(crate) enum Verb {
     Apply(Apply),
     /// Change pods to what a manifest says
     Replace(Replace),
+    /// Change a part of a pod by a piece of a manifest
+    Patch(Patch),
     /// Change one thing of a pod
     Set(Set),
     /// Explain the fields of a manifest, or what becomes of one

@@ -16,11 +16,11 @@
 //! | `occurrences`, `history`, `chart/`, `why` | what has happened to a pod, also after its end; what keeps it |
 //! | `explain/` | fields, and what becomes of a manifest |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
-//! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
+//! | `target`, `streams`, `terminal`, `signals` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `channels` | containerd's streaming server, by WebSocket |
 //! | `forward/` | ports of a pod on this machine |
 //! | `copy/` | files into and out of a container |
-//! | `crilog`, `lives`, `logprint` | the lines of a log, and which attempt of a container wrote them |
+//! | `crilog`, `lives`, `logprint`, `logsource` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
@@ -42,6 +42,7 @@ mod host;
 mod jsonpath;
 mod lives;
 mod logprint;
+mod logsource;
 mod lower;
 mod make;
 mod manifest;
@@ -58,6 +59,7 @@ mod resource;
 mod selector;
 mod session;
 mod show;
+mod signals;
 mod sorting;
 mod sources;
 mod streams;
@@ -122,6 +124,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Why(args) => commands::why::run(global, args).await,
             Verb::Apply(args) => commands::apply::apply(global, args).await,
             Verb::Replace(args) => commands::apply::replace(global, args).await,
+            Verb::Patch(args) => commands::patch::run(global, args).await,
             Verb::Set(args) => commands::apply::set(global, args).await,
             Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,

@@ -17,12 +17,12 @@ use loment_cri::v1::AttachRequest;
 use nix::libc;
 use tokio::sync::mpsc;
 
-use super::exec::Signals;
 use super::{note, print_bytes};
 use crate::args::Global;
 use crate::channels::{Arrived, Channels};
 use crate::error::ExitWith;
 use crate::session::Session;
+use crate::signals::Signals;
 use crate::target::{self, Demand, Target};
 use crate::{duration, lower, resource, terminal};
 

@@ -17,6 +17,7 @@ pub(crate) mod get;
 pub(crate) mod image_volumes;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod patch;
 pub(crate) mod port_forward;
 pub(crate) mod resume;
 pub(crate) mod run;

@@ -182,10 +182,15 @@ fn programs(view: &View) -> String {
 
 fn environment(view: &View) -> String {
     let of = |container: &ContainerView| {
-        let lines = container.env.iter().map(|(name, value)| format!("{name}={}", value.escape_debug()));
+        let lines = container.env.iter().map(|(name, value)| format!("{name}={}", on_one_line(value)));
         lines.map(|line| vec![container.name.clone(), line]).collect::<Vec<_>>()
     };
     indented(&view.containers.iter().flat_map(of).collect::<Vec<_>>())
+}
+
+fn on_one_line(value: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    value.chars().map(shown).collect()
 }
 
 fn mounts(view: &View) -> String {
