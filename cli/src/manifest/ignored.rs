@@ -23,6 +23,9 @@ pub(crate) fn ignored(pod: &Pod) -> Vec<Ignored> {
     if pod.metadata.managed_fields.iter().flatten().next().is_some() {
         found.push(("metadata.managedFields".to_owned(), "nobody else owns fields of the pod"));
     }
+    if pod.metadata.owner_references.iter().flatten().next().is_some() {
+        found.push(("metadata.ownerReferences".to_owned(), "there is no other object that could own the pod"));
+    }
     found
 }
 

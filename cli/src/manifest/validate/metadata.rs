@@ -41,8 +41,6 @@ pub(crate) fn check(errors: &mut Errors, meta: &ObjectMeta) {
     check_annotations(errors, meta.annotations.as_ref());
     let finalizers = meta.finalizers.iter().flatten().next().is_some();
     errors.refuse("metadata.finalizers", finalizers, "there is no controller here that would remove them");
-    let owners = meta.owner_references.iter().flatten().next().is_some();
-    errors.refuse("metadata.ownerReferences", owners, "there is no other object here that could own a pod");
 }
 
 fn check_annotations(errors: &mut Errors, annotations: Option<&BTreeMap<String, String>>) {
