@@ -158,7 +158,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_cp::a_link_that_comes_and_goes_leads_nowhere,
         command_cp::an_image_without_any_tool_is_copied_to_and_from,
         command_exec::a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_the_terminal_back,
-        command_exec::gigabytes_go_through_unchanged,
+        command_exec::floods_go_through_unchanged,
         command_exec::what_is_written_last_is_not_lost_and_the_exit_code_is_told,
         command_exec::a_process_is_as_confined_as_one_by_exec_sync,
         command_exec::a_killed_command_leaves_no_process_that_waits_for_it,

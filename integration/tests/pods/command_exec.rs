@@ -19,7 +19,7 @@ use super::{
     screen::Screen,
 };
 
-const GIBIBYTE: u64 = 1 << 30;
+const FLOOD: u64 = 256 << 20;
 
 async fn running<'a>(node: &Node<'a>, name: &str) -> Result<(Manifest, Loment<'a>)> {
     let pod = Manifest::new(node, name)?.app("app", RUNS);
@@ -62,24 +62,24 @@ pub(crate) async fn a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_th
     loment.delete("terminal").await
 }
 
-pub(crate) async fn gigabytes_go_through_unchanged(node: &Node<'_>) -> Result<()> {
+pub(crate) async fn floods_go_through_unchanged(node: &Node<'_>) -> Result<()> {
     let (_pod, loment) = running(node, "wide").await?;
     let mut child = loment
-        .command(&["exec", "wide", "--", "dd", "if=/dev/zero", "bs=1M", "count=1024"])
+        .command(&["exec", "wide", "--", "dd", "if=/dev/zero", "bs=1M", "count=256"])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let stdout = child.stdout.take().context("its output")?;
     let count = std::thread::spawn(move || std::io::copy(&mut { stdout }, &mut std::io::sink()));
-    let status = eventually("the end of a gibibyte", async || Ok(child.try_wait()?)).await?;
+    let status = eventually("the end of the flood", async || Ok(child.try_wait()?)).await?;
     let count = count.join().ok().context("the reader")??;
-    ensure!(status.success() && count == GIBIBYTE, "{count} bytes came out, and {status}");
+    ensure!(status.success() && count == FLOOD, "{count} bytes came out, and {status}");
 
     // There and back.
     let mut child =
         loment.command(&["exec", "-i", "wide", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (stdin, stdout) = (child.stdin.take().context("its input")?, child.stdout.take().context("its output")?);
-    let sent = std::thread::spawn(move || send(stdin, 256));
+    let sent = std::thread::spawn(move || send(stdin, 64));
     let received = std::thread::spawn(move || -> Result<Vec<u8>> {
         let (mut stdout, mut hash, mut chunk) = (stdout, Sha256::new(), vec![0; 1 << 16]);
         while let count @ 1.. = stdout.read(&mut chunk)? {
