@@ -68,4 +68,5 @@ pub use crate::{
     oom::OomWatch,
     pod::Pod,
     stats::Stats,
+    v2::weight_of_shares,
 };

@@ -176,7 +176,7 @@ fn plan_cpu(cpu: &LinuxCpu, cpu_max: impl FnOnce() -> Option<String>, groups: &m
 
 /// v1 shares (2 to 262144, 1024 by default) as a v2 weight (1 to 10000, 100 by default): the quadratic form that runc
 /// has from 1.3.2, crun and youki have too. The older linear form makes of the default 39.
-fn weight_of_shares(shares: u64) -> u64 {
+pub fn weight_of_shares(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }

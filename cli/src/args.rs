@@ -6,16 +6,20 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::annotate::{Annotate, Label};
+use crate::commands::apply::{Apply, Replace, Set};
 use crate::commands::attach::Attach;
 use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
+use crate::commands::explain::Explain;
 use crate::commands::get::Get;
 use crate::commands::logs::Logs;
 use crate::commands::port_forward::PortForward;
+use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
 use crate::commands::wait::Wait;
+use crate::commands::why::Why;
 
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
@@ -71,6 +75,18 @@ pub(crate) enum Verb {
     Describe(Describe),
     /// Show what has happened to pods
     Events(Events),
+    /// Run a pod to its end: its outcome is the exit code
+    Run(Run),
+    /// Tell the one cause that keeps a pod from going on
+    Why(Why),
+    /// Make pods, or change those that are there, to what a manifest says
+    Apply(Apply),
+    /// Change pods to what a manifest says
+    Replace(Replace),
+    /// Change one thing of a pod
+    Set(Set),
+    /// Explain the fields of a manifest, or what becomes of one
+    Explain(Explain),
     /// Draw what happened to a pod when; also to one that is gone
     Timeline(Timeline),
     /// Set and remove annotations of pods

@@ -47,6 +47,8 @@ struct Line {
     reason: String,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    warning: bool,
 }
 
 impl From<Line> for Happening {
@@ -58,6 +60,7 @@ impl From<Line> for Happening {
             attempt: line.attempt,
             reason: line.reason,
             message: line.message,
+            warning: line.warning,
         }
     }
 }
@@ -71,6 +74,7 @@ impl From<&Happening> for Line {
             attempt: happening.attempt,
             reason: happening.reason.clone(),
             message: happening.message.clone(),
+            warning: happening.warning,
         }
     }
 }
@@ -196,6 +200,7 @@ mod tests {
             attempt: 2,
             reason: reason.into(),
             message: "in words".into(),
+            warning: true,
         }
     }
 

@@ -77,6 +77,7 @@ mod tests {
             attempt,
             reason: reason.into(),
             message: String::new(),
+            warning: false,
         }
     }
 

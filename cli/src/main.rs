@@ -30,6 +30,7 @@ mod describe;
 mod disk;
 mod duration;
 mod error;
+mod explain;
 mod forward;
 mod history;
 mod host;
@@ -39,6 +40,7 @@ mod logprint;
 mod lower;
 mod make;
 mod manifest;
+mod merge;
 mod occurrences;
 mod output;
 mod pick;
@@ -60,6 +62,7 @@ mod terminal;
 mod update;
 mod usage;
 mod view;
+mod why;
 
 use std::process::ExitCode;
 
@@ -108,6 +111,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Stats(args) => commands::stats::run(global, args).await,
             Verb::Events(args) => commands::events::run(global, args).await,
             Verb::Describe(args) => commands::describe::run(global, args).await,
+            Verb::Run(args) => commands::run::run(global, args).await,
+            Verb::Why(args) => commands::why::run(global, args).await,
+            Verb::Apply(args) => commands::apply::apply(global, args).await,
+            Verb::Replace(args) => commands::apply::replace(global, args).await,
+            Verb::Set(args) => commands::apply::set(global, args).await,
+            Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,

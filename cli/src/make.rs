@@ -3,16 +3,18 @@
 //! Making a pod ends with one message to its shim: until then every process waits at its gate. A command that is killed
 //! before that has made nothing that runs, and what it leaves is found by [`crate::remains`].
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::v1;
 
+use crate::commands::{features, image_volumes, note};
 use crate::error::Said;
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, Host, Sources, container, hosts, label, sandbox, volumes};
+use crate::lower::{self, Host, MANIFEST, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
 use crate::session::Session;
 use crate::{cgroup, disk, pod, record, sources};
 
@@ -34,15 +36,27 @@ pub(crate) struct Made {
 }
 
 impl Plan {
-    /// What can be told to be wrong before anything is made: a reference to something that is not there.
-    pub(crate) fn check(&self, host: &Host) -> anyhow::Result<()> {
-        self.lower(&Addresses::default(), host)?;
-        volumes::make(&self.pod, &self.layout, &self.sources)?;
+    /// What can be told to be wrong before anything is made: a reference to something that is not there, a field that this
+    /// containerd cannot pass on. Says what is left out.
+    pub(crate) async fn check(&self, session: &Session, host: &Host) -> anyhow::Result<()> {
+        features::check(session, &self.pod).await?;
+        let missing = lower::missing(self.scope(&Addresses::default(), host), &self.layout);
+        if !missing.is_empty() {
+            let name = lower::name(&self.pod);
+            return Err(Said(missing.iter().map(|missing| format!("error: pod {name:?}: {missing}")).collect()).into());
+        }
+        let spec = self.pod.spec.clone().unwrap_or_default();
+        let left_out = dns::left_out(&spec, &host.resolv_conf);
+        left_out.iter().for_each(|text| note(&format!("Warning: {text}")));
         Ok(())
     }
 
+    fn scope<'a>(&'a self, addresses: &'a Addresses, host: &'a Host) -> Scope<'a> {
+        Scope { pod: &self.pod, sources: &self.sources, addresses, host }
+    }
+
     fn lower(&self, addresses: &Addresses, host: &Host) -> anyhow::Result<Vec<v1::ContainerConfig>> {
-        let scope = Scope { pod: &self.pod, sources: &self.sources, addresses, host };
+        let scope = self.scope(addresses, host);
         let spec = self.pod.spec.as_ref().context("a pod without a spec")?;
         let configs = lower::containers(spec).map(|container| container::config(scope, container, &self.layout));
         configs.collect::<Result<_, _>>().context("CreateContainerConfigError")
@@ -53,10 +67,13 @@ impl Plan {
 pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::make(&plan.layout, &names, &volumes::make(&plan.pod, &plan.layout, &plan.sources)?)?;
+    let volumes = volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?;
+    disk::make(&plan.layout, &names, &volumes)?;
     record::create(&plan.layout.directory, &plan.pod)?;
     sources::keep(&plan.layout.directory, &plan.sources)?;
+    image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;
     let mut config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
+    config.annotations.insert(MANIFEST.to_owned(), for_the_shim(session, &plan.pod).await?);
     if let Some(metadata) = &mut config.metadata {
         metadata.attempt = plan.attempt;
     }
@@ -69,6 +86,7 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     };
     let addresses = addresses(session, &id, spec.host_network == Some(true), host).await?;
     disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
+    disk::pin(&volumes::pins(plan.scope(&addresses, host), &plan.layout)?)?;
     // One after the other containerd would do nothing most of the time.
     let containers = plan.lower(&addresses, host)?.into_iter().map(|container| {
         let (client, id, config) = (session.client.clone(), id.clone(), config.clone());
@@ -76,6 +94,24 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     });
     let ids = all(containers).await?;
     Ok(Made { sandbox: id, containers: names.into_iter().map(str::to_owned).zip(ids).collect() })
+}
+
+/// The manifest that the shim runs the pod by.
+async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result<String> {
+    let images: BTreeSet<&str> =
+        pod.spec.iter().flat_map(lower::containers).filter_map(|container| container.image.as_deref()).collect();
+    let signals = images.into_iter().map(|image| {
+        let (client, image) = (session.client.clone(), image.to_owned());
+        async move {
+            let info = client.image_status_verbose(&image).await?.info;
+            Ok::<_, loment_cri::Error>(
+                info.get("info").and_then(|info| stop_signal::of_image(info)).map(|signal| (image, signal)),
+            )
+        }
+    });
+    let mut pod = pod.clone();
+    stop_signal::complete(&mut pod, &all(signals).await?.into_iter().flatten().collect());
+    serde_json::to_string(&pod).context("write the manifest as JSON")
 }
 
 /// Starts a pod: every container for containerd's sake, and then, with one message, the pod. Which of its containers runs
@@ -129,6 +165,7 @@ pub(crate) async fn remove_sandboxes(session: &Session, pod: &Pod) -> anyhow::Re
 /// Removes whatever there is of a pod.
 pub(crate) async fn unmake(session: &Session, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
     remove_sandboxes(session, pod).await?;
+    image_volumes::release(&session.client, &layout.directory).await?;
     disk::remove(&layout.directory, &layout.logs)
 }
 

@@ -9,7 +9,7 @@ use crate::pod::Happening;
 use crate::table;
 
 /// What happens inside of a pod's life without being an event: it is in the timeline.
-const NO_EVENTS: [&str; 13] = [
+const NO_EVENTS: [&str; 12] = [
     "Armed",
     "PhaseChanged",
     "PostStart",
@@ -18,27 +18,10 @@ const NO_EVENTS: [&str; 13] = [
     "PreStopDone",
     "ProbeFails",
     "ProbeSucceeds",
-    "Replaced",
     "Restarting",
     "SandboxReady",
     "Signalled",
     "Updated",
-];
-
-/// Reasons that are warnings although they do not begin with `Failed`.
-const WARNINGS: [&str; 12] = [
-    "BackOff",
-    "Unhealthy",
-    "ProbeWarning",
-    "OOMKilling",
-    "Evicted",
-    "DeadlineExceeded",
-    "InspectFailed",
-    "ErrImageNeverPull",
-    "DNSConfigForming",
-    "NodeLost",
-    "RestartLimit",
-    "Unexpected",
 ];
 
 /// An event, and how often it has occurred.
@@ -75,7 +58,7 @@ pub(crate) fn of(pod: &Pod, timeline: &[Happening]) -> Vec<Occurrence> {
 
 fn occurrence(pod: &Pod, happening: &Happening) -> Occurrence {
     Occurrence {
-        warning: is_warning(happening),
+        warning: happening.warning,
         reason: happening.reason.clone(),
         message: message(pod, happening),
         container: happening.container.clone(),
@@ -83,12 +66,6 @@ fn occurrence(pod: &Pod, happening: &Happening) -> Occurrence {
         last: happening.at,
         count: 1,
     }
-}
-
-pub(crate) fn is_warning(happening: &Happening) -> bool {
-    let reason = happening.reason.as_str();
-    let ended_badly = reason == "Exited" && happening.message != "exited with code 0";
-    reason.starts_with("Failed") || WARNINGS.contains(&reason) || ended_badly
 }
 
 /// The message in a kubelet's words, where it has some.
@@ -175,6 +152,7 @@ mod tests {
             attempt: 0,
             reason: reason.into(),
             message: message.into(),
+            warning: ["BackOff", "Unhealthy"].contains(&reason) || message.ends_with("code 1"),
         }
     }
 

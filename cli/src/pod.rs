@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_shim::client::TaskShim;
 use loment_shim::pod::{
@@ -36,6 +37,8 @@ pub(crate) struct Happening {
     /// As an event of Kubernetes names it: `Started`, `BackOff` ...
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// Whether something went wrong.
+    pub(crate) warning: bool,
 }
 
 impl From<Entry> for Happening {
@@ -47,6 +50,7 @@ impl From<Entry> for Happening {
             attempt: entry.attempt,
             reason: entry.reason,
             message: entry.message,
+            warning: entry.warning,
         }
     }
 }
@@ -107,6 +111,13 @@ pub(crate) async fn status(session: &Session, found: &Found) -> anyhow::Result<V
 pub(crate) async fn start(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<()> {
     let answer = connect_to(session, pod, sandbox).await?.start().await;
     answer.with_context(|| format!("tell the shim of pod {pod:?} to start it"))
+}
+
+/// Tells the pod's shim what the pod is now.
+pub(crate) async fn update(session: &Session, found: &Found, pod: &Pod) -> anyhow::Result<()> {
+    let manifest = serde_json::to_string(pod).context("write the pod as JSON")?;
+    let answer = connect(session, found).await?.update(&manifest).await;
+    answer.with_context(|| format!("tell the shim of pod {:?} what has changed", found.name()))
 }
 
 /// Stops the pod's containers in the order that the pod's lifecycle prescribes, within the grace (`None`: what the pod

@@ -79,5 +79,14 @@ pub(crate) fn columns() -> Option<usize> {
 
 /// Whether colours are wanted on standard output: on a terminal, unless `NO_COLOR` is set (no-color.org).
 pub(crate) fn has_color() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    wants_color(std::io::stdout().is_terminal())
+}
+
+/// The same of standard error.
+pub(crate) fn has_color_on_stderr() -> bool {
+    wants_color(std::io::stderr().is_terminal())
+}
+
+fn wants_color(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -30,6 +30,11 @@ impl View {
     pub(crate) async fn of(session: &Session, found: &Found) -> anyhow::Result<Option<Self>> {
         let told = pod::status(session, found).await;
         let mut status = told.unwrap_or_else(|error| unknown(last_known(found), &format!("{error:#}")));
+        let deleting = pod::deletion(found).is_some();
+        if found.is_lost() {
+            status["message"] = json!("containerd knows nothing of the pod any more: `loment resume` makes it anew");
+            return Ok(Some(View { found: found.clone(), status, deleting }));
+        }
         let sandbox = match session.client.pod_sandbox_status(&found.sandbox.id, false).await {
             Ok(answer) => answer.status.unwrap_or_default(),
             Err(error) if error.is_not_found() => return Ok(None),
@@ -40,7 +45,6 @@ impl View {
             status["qosClass"] = json!(resources::qos(spec).name());
         }
         add_ids(&mut status, &containers(session, found).await?);
-        let deleting = pod::deletion(found).is_some();
         Ok(Some(View { found: found.clone(), status, deleting }))
     }
 

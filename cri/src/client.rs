@@ -23,6 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Client {
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
+    channel: Channel,
 }
 
 /// Sends one request and names it in the error, should there be one.
@@ -48,8 +49,14 @@ impl Client {
         let channel = endpoint.connect().await.map_err(|error| refused(with_sources(&error)))?;
         Ok(Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
-            images: ImageServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES),
+            images: ImageServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES),
+            channel,
         })
+    }
+
+    /// The connection itself.
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// Name and version of the runtime.
@@ -244,6 +251,12 @@ impl Client {
         Ok(call!(self.images.image_status(request), "ImageStatus", format!("image {image}"))?.image)
     }
 
+    /// Like [`Client::image_status`], with the runtime's own view as JSON in `info`.
+    pub async fn image_status_verbose(&self, image: &str) -> Result<v1::ImageStatusResponse> {
+        let request = v1::ImageStatusRequest { image: Some(image_spec(image)), verbose: true };
+        call!(self.images.image_status(request), "ImageStatus", format!("image {image}"))
+    }
+
     /// Fetches an image from its registry and returns the reference of what was fetched.
     pub async fn pull_image(&self, image: &str) -> Result<String> {
         let request = v1::PullImageRequest { image: Some(image_spec(image)), auth: None, sandbox_config: None };
@@ -257,7 +270,7 @@ impl Client {
     }
 }
 
-fn failed(operation: &'static str, object: impl Into<String>, status: &Status) -> Error {
+pub(crate) fn failed(operation: &'static str, object: impl Into<String>, status: &Status) -> Error {
     Error::Request { operation, object: object.into(), code: status.code(), message: status.message().to_owned() }
 }
 

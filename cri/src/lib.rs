@@ -3,9 +3,11 @@
 
 mod client;
 mod error;
+mod snapshots;
 
 pub use client::Client;
 pub use error::{Code, Error, Result};
+pub use snapshots::Mount as SnapshotMount;
 
 /// The messages of CRI v1, generated from `proto/runtime.proto`. What each field means is written in
 /// `k8s.io/cri-api/pkg/apis/runtime/v1/api.proto`.

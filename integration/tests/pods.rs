@@ -16,6 +16,7 @@ mod pods {
     pub(crate) mod command_exec;
     pub(crate) mod command_forward;
     pub(crate) mod command_logs;
+    pub(crate) mod content;
     pub(crate) mod ctr;
     pub(crate) mod errors;
     pub(crate) mod evictions;
@@ -28,7 +29,9 @@ mod pods {
     pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod memory;
     pub(crate) mod messages;
+    pub(crate) mod objects;
     pub(crate) mod probes;
     pub(crate) mod resources;
     pub(crate) mod run;
@@ -41,6 +44,7 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod users;
+    pub(crate) mod volumes;
     pub(crate) mod whole;
 }
 
@@ -51,8 +55,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    command_logs, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks, logs,
-    messages, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised, users, whole,
+    command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
+    logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
+    supervised, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -68,14 +73,18 @@ const BY_THE_SHIM: &[&str] = &[
     "command_exec",
     "command_forward",
     "command_logs",
+    "content",
     "evictions",
     "init",
     "lifecycle_hooks",
+    "memory",
     "messages",
+    "objects",
     "probes",
     "sandboxes",
     "seed",
     "supervised",
+    "volumes",
     "whole",
 ];
 
@@ -101,6 +110,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
         acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
         acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a5_an_image_says_by_which_signal_its_containers_are_stopped,
         acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
@@ -162,6 +172,14 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_logs::a_followed_log_goes_on_through_restarts_and_files_and_ends_with_the_pod,
         command_logs::all_containers_of_selected_pods_are_shown_with_their_origin,
         command_logs::a_container_without_a_log_is_told_of_in_kubectls_words,
+        content::c1_the_environment_is_resolved_in_its_order,
+        content::c3_what_a_variable_needs_must_be_there,
+        content::c5_a_container_has_its_own_security_context_over_the_pods,
+        content::c5_what_would_run_as_root_or_lose_a_field_is_refused_by_name,
+        content::c9_what_the_pod_may_use_is_in_the_cgroup_files_of_all,
+        content::s11_a_sidecar_is_not_killed_before_the_app,
+        content::names_6_4_a_pod_is_called_as_it_says_and_its_hosts_file_tells,
+        content::every_mistake_of_every_file_is_said_with_its_place,
         ctr::a_plain_run_has_the_defaults_of_containerd,
         ctr::a_privileged_run_has_all_that_containerd_has,
         ctr::a_run_in_the_hosts_network_has_its_interfaces_and_name,
@@ -225,15 +243,34 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         lifecycle::each_process_has_its_events_in_order,
         lifecycle_hooks::a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned,
         lifecycle_hooks::a2_a_post_start_hook_that_fails_ends_its_container,
-        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success,
+        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success_and_none_is_told,
         lifecycle_hooks::a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself,
         lifecycle_hooks::s9_every_pre_stop_hook_begins_at_once_and_sidecars_end_after_the_apps,
         lifecycle_hooks::a3_a_hook_ends_with_its_container,
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        memory::containers_that_memory_ends_at_the_same_time_are_each_told,
+        memory::who_is_killed_from_outside_has_not_run_out_of_memory_as_its_neighbours_have,
+        memory::in_a_cgroup_that_pods_share_want_of_memory_is_told_of_the_pod_that_it_was_in,
         messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
         messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
+        objects::s12_get_prints_a_pod_in_every_form,
+        objects::s12_pods_are_sorted_by_a_field,
+        objects::s12_a_watch_shows_each_change_until_the_pod_is_gone,
+        objects::s10_a_pod_is_described_with_its_containers_conditions_and_events,
+        objects::s10_annotations_and_labels_change_while_no_container_restarts,
+        objects::s9_of_annotations_no_more_than_256_kib_are_kept,
+        objects::s10_wait_ends_with_the_state_that_is_waited_for,
+        objects::s10_events_are_listed_as_kubectl_lists_them,
+        objects::s5_a_pod_whose_shim_is_gone_is_unknown_with_what_was_last_known,
+        objects::s9_apply_makes_a_pod_and_changes_it_as_far_as_it_may_change,
+        objects::a7_a_container_whose_image_changes_is_started_anew_and_its_sibling_lives_on,
+        objects::s13_run_follows_a_pod_and_ends_as_it_does,
+        objects::s13_an_interrupted_run_deletes_its_pod,
+        objects::s13_why_names_the_one_cause_and_the_next_attempt,
+        objects::s13_a_timeline_is_drawn_and_kept_after_the_deletion,
+        objects::s13_a_manifest_is_explained_and_nothing_is_made,
         probes::p1_a_container_is_ready_when_its_readiness_probe_says_so_and_as_long,
         probes::s2_what_comes_after_a_sidecar_waits_for_its_startup_probe,
         probes::p4_a_liveness_probe_that_fails_restarts_its_container_within_the_grace_of_the_probe,
@@ -251,6 +288,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::an_update_changes_the_limits_of_a_running_container,
         sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
         sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
+        sandboxes::the_processes_of_a_pod_and_its_address_are_told,
         sandboxes::a_held_pod_begins_by_one_message_when_its_maker_says_so,
         sandboxes::a7_a_second_container_of_a_name_takes_over_from_the_first_and_leaves_the_others_alone,
         sandboxes::status_and_timeline_are_written_into_the_directory_of_the_pod,
@@ -304,6 +342,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
+        volumes::v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_size,
+        volumes::v2_a_host_path_is_made_or_refused_by_its_type,
+        volumes::v3_keys_are_files_behind_one_link_that_nobody_writes_to,
+        volumes::v4_a_projected_volume_tells_about_the_pod_and_has_keys_beside_it,
+        volumes::v5_a_sub_path_is_made_and_expanded_and_never_leads_out_of_its_volume,
+        volumes::v6_a_recursive_read_only_mount_closes_what_is_mounted_below_it,
+        volumes::v7_an_image_is_a_read_only_volume,
+        volumes::v8_volumes_belong_to_the_group_of_the_pod,
+        volumes::v9_the_users_mounts_take_the_place_of_the_pods_own,
+        volumes::a_pod_that_is_deleted_takes_no_file_of_the_machine_with_it,
         whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
         whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
         whole::a_pod_that_is_being_made_is_listed_by_nobody,

@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::occurrences;
 use crate::pod::Happening;
 use crate::{lower, table};
 
@@ -71,6 +70,10 @@ enum Sign {
     Succeeded,
     Failed,
     Signal,
+    /// A probe succeeds from now on.
+    Healthy,
+    /// A probe fails from now on.
+    Unhealthy,
     Warning,
     Note,
 }
@@ -80,7 +83,9 @@ impl Chart {
     pub(crate) fn of(pod: &Pod, steps: &[Happening], now: Option<Timestamp>) -> Self {
         let last = steps.last().map_or(0.0, seconds);
         let end = match (now, steps.first()) {
-            (Some(now), Some(first)) => last.max(seconds(first) + now.duration_since(first.at).as_secs_f64()),
+            (Some(now), Some(first)) if !is_over(steps) => {
+                last.max(seconds(first) + now.duration_since(first.at).as_secs_f64())
+            }
             _ => last,
         };
         let spec = pod.spec.clone().unwrap_or_default();
@@ -152,6 +157,12 @@ fn length(seconds: f64) -> String {
     }
 }
 
+/// Whether the pod has come to its last phase.
+fn is_over(steps: &[Happening]) -> bool {
+    let phase = steps.iter().rfind(|step| step.reason == "PhaseChanged").map(|step| step.message.as_str());
+    phase.is_some_and(|phase| phase.ends_with("Succeeded") || phase.ends_with("Failed"))
+}
+
 fn phases(steps: &[Happening], end: f64) -> Vec<Span> {
     let mut phases: Vec<Span> = Vec::new();
     let mut begin = |at: f64, text: &str| {
@@ -205,11 +216,13 @@ fn row(name: &str, role: &'static str, steps: &[Happening], end: f64) -> Row {
 
 fn sign(step: &Happening) -> Sign {
     match step.reason.as_str() {
-        "Exited" if occurrences::is_warning(step) => Sign::Failed,
+        "Exited" if step.warning => Sign::Failed,
         "Exited" => Sign::Succeeded,
         "Failed" => Sign::Failed,
         "Killing" | "Signalled" => Sign::Signal,
-        _ if occurrences::is_warning(step) => Sign::Warning,
+        "ProbeSucceeds" => Sign::Healthy,
+        "ProbeFails" => Sign::Unhealthy,
+        _ if step.warning => Sign::Warning,
         _ => Sign::Note,
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn draw(chart: &Chart) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
+    text(&mut svg, RIGHT, 32.0, "#59636e", "text-anchor=\"end\" font-style=\"italic\"", "quiet times are drawn short");
     text(&mut svg, 20.0, 32.0, "#1f2328", "font-size=\"17\" font-weight=\"bold\"", &chart.title);
     axis(&mut svg, chart, bottom);
     phases(&mut svg, chart);
@@ -106,6 +107,16 @@ fn sign(svg: &mut String, at: f64, top: f64, sign: Sign, title: &str) {
         ),
         Sign::Signal => format!("<path d=\"M{:.1} {:.1}l5 9l5 -9z\" fill=\"#8250df\">", at - 5.0, top - 8.0),
         Sign::Warning => format!("<path d=\"M{:.1} {:.1}l6 -10l6 10z\" fill=\"#d4820a\">", at - 6.0, top + BAR + 6.0),
+        Sign::Healthy => format!(
+            "<path d=\"M{:.1} {:.1}l5 -9l5 9z\" fill=\"#ffffff\" stroke=\"#1d5c38\" stroke-width=\"1.5\">",
+            at - 5.0,
+            middle + 4.5
+        ),
+        Sign::Unhealthy => format!(
+            "<path d=\"M{:.1} {:.1}l5 9l5 -9z\" fill=\"#ffffff\" stroke=\"#c9372c\" stroke-width=\"1.5\">",
+            at - 5.0,
+            middle - 4.5
+        ),
         Sign::Note => {
             format!("<rect x=\"{:.1}\" y=\"{top:.1}\" width=\"2\" height=\"{BAR}\" fill=\"#1f2328\">", at - 1.0)
         }
@@ -122,12 +133,14 @@ fn legend(svg: &mut String, y: f64) {
         let (lower, bar) = if what == What::Runs { (0.0, BAR) } else { (5.0, BAR - 10.0) };
         rectangle(svg, (at, y - 14.0 + lower, 22.0, bar), fill, label);
         text(svg, at + 28.0, y, "#59636e", "", label);
-        at += 100.0;
+        at += 48.0 + 7.0 * f64::from(u32::try_from(label.len()).unwrap_or(0));
     }
     for (one, label) in [
         (Sign::Succeeded, "exited with 0"),
         (Sign::Failed, "failed"),
         (Sign::Signal, "signal"),
+        (Sign::Healthy, "probe succeeds"),
+        (Sign::Unhealthy, "probe fails"),
         (Sign::Warning, "warning"),
     ] {
         let top = if one == Sign::Warning {
@@ -139,9 +152,8 @@ fn legend(svg: &mut String, y: f64) {
         };
         sign(svg, at + 8.0, top, one, label);
         text(svg, at + 22.0, y, "#59636e", "", label);
-        at += 110.0;
+        at += 42.0 + 7.0 * f64::from(u32::try_from(label.len()).unwrap_or(0));
     }
-    text(svg, RIGHT, y, "#59636e", "text-anchor=\"end\" font-style=\"italic\"", "quiet times are drawn short");
 }
 
 fn rectangle(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), fill: &str, title: &str) {

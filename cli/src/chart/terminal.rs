@@ -19,7 +19,10 @@ pub(crate) fn draw(chart: &Chart, width: usize, color: bool) -> String {
     for row in &chart.rows {
         line(&label(row), cells(chart, row, columns, color));
     }
-    text.push_str("\n░ waits  █ runs  · back-off  ✓ exited with 0  ✗ failed  ▾ signal  ! warning  (quiet times are drawn short)\n");
+    text.push_str(
+        "\n░ waits  █ runs  · back-off  ✓ exited with 0  ✗ failed  ▾ signal  △ probe succeeds  ▽ fails  ! warning\n\
+         Quiet times are drawn short.\n",
+    );
     text
 }
 
@@ -49,18 +52,24 @@ fn axis(chart: &Chart, columns: usize) -> String {
     text
 }
 
-/// Each phase stands where it begins, cut off where the next one does.
+/// Each phase stands where it begins, cut off where the next one does. The last one is never cut off: it begins sooner.
 fn phases(chart: &Chart, columns: usize, color: bool) -> String {
-    let mut text = String::new();
-    let mut filled = 0;
-    for phase in &chart.phases {
-        let (from, until) = (column(chart, phase.from, columns), column(chart, phase.until, columns));
-        let from = from.max(filled);
-        text.extend(std::iter::repeat_n(' ', from - filled));
-        let room = if phase.until >= chart.end { columns.saturating_sub(from) } else { until.saturating_sub(from) };
-        let shown: String = format!("▏{}", phase.text).chars().take(room.max(1)).collect();
+    let mut placed: Vec<(usize, String, &str)> = Vec::new();
+    let mut next = columns;
+    for (number, phase) in chart.phases.iter().rev().enumerate() {
+        let shown = format!("▏{}", phase.text);
+        let mut from = column(chart, phase.from, columns).min(next.saturating_sub(1));
+        if number == 0 {
+            from = from.min(columns.saturating_sub(shown.chars().count()));
+        }
+        placed.push((from, shown.chars().take(next - from).collect(), code_of_phase(phase)));
+        next = from;
+    }
+    let (mut text, mut filled) = (String::new(), 0);
+    for (from, shown, code) in placed.iter().rev() {
+        text.extend(std::iter::repeat_n(' ', from.saturating_sub(filled)));
+        text.push_str(&painted(shown, code, color));
         filled = from + shown.chars().count();
-        text.push_str(&painted(&shown, code_of_phase(phase), color));
     }
     text
 }
@@ -94,6 +103,8 @@ fn cells(chart: &Chart, row: &Row, columns: usize, color: bool) -> String {
             Sign::Succeeded => ('✓', "32"),
             Sign::Failed => ('✗', "31"),
             Sign::Signal => ('▾', "35"),
+            Sign::Healthy => ('△', "32"),
+            Sign::Unhealthy => ('▽', "31"),
             Sign::Warning | Sign::Note => ('!', "33"),
         };
         if let Some(slot) = cells.get_mut(column(chart, mark.at, columns)) {

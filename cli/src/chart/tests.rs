@@ -10,6 +10,7 @@ fn step(millis: u64, container: Option<&str>, attempt: u32, reason: &str, messag
         attempt,
         reason: reason.into(),
         message: message.into(),
+        warning: ["BackOff", "Unhealthy"].contains(&reason) || (reason == "Exited" && !message.ends_with("code 0")),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::Said;
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources};
 use crate::make::{self, Plan};
-use crate::manifest::{files, validate::Rules};
+use crate::manifest::{Objects, files, validate::Rules};
 use crate::session::Session;
 use crate::{disk, host, record, remains, show};
 
@@ -37,8 +37,18 @@ pub(crate) async fn create(
     filenames: &Filenames,
     pull_retry: Option<Duration>,
 ) -> anyhow::Result<Vec<Pod>> {
+    create_objects(global, files::read_all(filenames)?, filenames, pull_retry).await
+}
+
+/// The same of objects that have been read.
+pub(super) async fn create_objects(
+    global: &Global,
+    objects: Objects,
+    filenames: &Filenames,
+    pull_retry: Option<Duration>,
+) -> anyhow::Result<Vec<Pod>> {
     let host = host::read();
-    let planned = plan(global, filenames, &host)?;
+    let planned = plan(global, objects, filenames, &host)?;
     let interruption = Interruption::listen()?;
     let session = Session::open(global).await?;
     let _names = take_names(global, &planned)?;
@@ -47,7 +57,7 @@ pub(crate) async fn create(
         if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
             return Err(Said::one(already_exists(file, &plan.pod)).into());
         }
-        plan.check(&host)?;
+        plan.check(&session, &host).await?;
     }
     // Nothing has been made yet: here an interruption may come at any moment.
     tokio::select! {
@@ -141,9 +151,8 @@ fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
     })
 }
 
-/// Reads, completes and validates the pods of all files. What is wrong in any of them is reported at once.
-fn plan(global: &Global, given: &Filenames, host: &Host) -> anyhow::Result<Vec<Planned>> {
-    let mut objects = files::read_all(given)?;
+/// Completes and validates the pods of all files. What is wrong in any of them is reported at once.
+fn plan(global: &Global, mut objects: Objects, given: &Filenames, host: &Host) -> anyhow::Result<Vec<Planned>> {
     let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &given.allowed_unsafe_sysctls };
     let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
     warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));

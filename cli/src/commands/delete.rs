@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use loment_cri::v1;
 
-use super::{note, print, read_manifest};
+use super::{image_volumes, note, print, read_manifest};
 use crate::args::{Delete, Global};
 use crate::error::{ExitWith, Said, lines_of};
 use crate::lower::{self, layout::Layout};
+use crate::manifest::amounts::is_sidecar;
 use crate::session::{Found, Session};
 use crate::{cgroup, disk, history, pod, remains, resource};
 
@@ -122,7 +123,7 @@ fn targets(args: &Delete) -> anyhow::Result<Vec<(Option<String>, String)>> {
 
 /// How long the containers of a pod may take to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grace {
+pub(super) enum Grace {
     /// What the pod says.
     Pod,
     /// So many seconds.
@@ -163,7 +164,8 @@ fn deleted(found: &Found, grace: Grace) -> String {
     format!("pod {:?} {how} from {} namespace\n", found.name(), found.namespace())
 }
 
-async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
+/// Stops a pod and removes everything of it but its history.
+pub(super) async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
     pod::mark_deletion(found, grace.duration(found))?;
     if !found.is_lost() {
         if grace != Grace::Force {
@@ -176,7 +178,7 @@ async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Resul
         session.client.remove_pod_sandbox(&found.sandbox.id).await?;
     }
     cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
-    remove_files(session, found)
+    remove_files(session, found).await
 }
 
 /// Lets the pod's shim end its containers in their order. Without a shim they are ended from here.
@@ -202,7 +204,7 @@ async fn containers(session: &Session, found: &Found) -> anyhow::Result<Vec<v1::
 async fn stop_by_hand(session: &Session, found: &Found, grace: Duration) -> anyhow::Result<()> {
     let containers = containers(session, found).await?;
     let spec = found.pod.spec.clone().unwrap_or_default();
-    let sidecars = spec.init_containers.iter().flatten().filter(|init| init.restart_policy.is_some());
+    let sidecars = spec.init_containers.iter().flatten().filter(|init| is_sidecar(init));
     let sidecars: Vec<&str> = sidecars.map(|sidecar| sidecar.name.as_str()).collect();
     let name = |container: &v1::Container| container.metadata.clone().unwrap_or_default().name;
     let (last, first): (Vec<_>, Vec<_>) =
@@ -226,7 +228,7 @@ async fn stop_by_hand(session: &Session, found: &Found, grace: Duration) -> anyh
 }
 
 /// Removes the pod's files: only directories that are named after this very pod, whatever its annotations say.
-fn remove_files(session: &Session, found: &Found) -> anyhow::Result<()> {
+async fn remove_files(session: &Session, found: &Found) -> anyhow::Result<()> {
     let ours = Layout::of(&found.pod, &session.global.state_dir, &session.global.log_dir);
     let directory = found.directory().unwrap_or(&ours.directory);
     let logs = found.logs().unwrap_or(&ours.logs);
@@ -235,6 +237,7 @@ fn remove_files(session: &Session, found: &Found) -> anyhow::Result<()> {
             bail!("{} does not look like a directory of this pod: remove it by hand", path.display());
         }
     }
+    image_volumes::release(&session.client, directory).await?;
     disk::remove(directory, logs)
 }
 

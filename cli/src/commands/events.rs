@@ -237,6 +237,7 @@ mod tests {
             attempt: 2,
             reason: "Exited".into(),
             message: "exited with code 1".into(),
+            warning: true,
         };
         assert_eq!(line(&happening, "web", 7), "10:00:01.250    +1.250s  init     exited with code 1 (attempt 3)\n");
         let of_pod = Happening { container: None, attempt: 0, message: "the pod is Failed".into(), ..happening };

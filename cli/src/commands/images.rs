@@ -17,7 +17,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 
 /// Makes every image of the pods present, as the pull policies of their containers say; all at the same time. What fails
 /// is tried again for as long as `retry` says. Answers with warnings.
-pub(super) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duration>) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duration>) -> anyhow::Result<Vec<String>> {
     let progress = Progress::new();
     let mut pulls = tokio::task::JoinSet::new();
     for (image, policy) in wanted(pods) {
@@ -45,13 +45,12 @@ pub(super) async fn ensure(client: &Client, pods: &[&Pod], retry: Option<Duratio
 
 /// The images of the pods with the policies that they are pulled by, each once.
 fn wanted(pods: &[&Pod]) -> std::collections::BTreeSet<(String, String)> {
-    let containers = pods.iter().flat_map(|pod| pod.spec.iter().flat_map(lower::containers));
-    containers
-        .map(|container| {
-            let policy = container.image_pull_policy.clone().unwrap_or_default();
-            (container.image.clone().unwrap_or_default(), policy)
-        })
-        .collect()
+    let specs = || pods.iter().filter_map(|pod| pod.spec.as_ref());
+    let of_containers = specs().flat_map(lower::containers).map(|c| (c.image.clone(), c.image_pull_policy.clone()));
+    let volumes = specs().flat_map(|spec| spec.volumes.iter().flatten()).filter_map(|volume| volume.image.as_ref());
+    let of_volumes = volumes.map(|volume| (volume.reference.clone(), volume.pull_policy.clone()));
+    let all = of_containers.chain(of_volumes);
+    all.map(|(image, policy)| (image.unwrap_or_default(), policy.unwrap_or_default())).collect()
 }
 
 /// How long something that fails is tried again.

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 pub(crate) mod annotate;
+pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod bench;
 pub(crate) mod cp;
@@ -9,15 +10,20 @@ pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod explain;
+pub(crate) mod features;
 pub(crate) mod get;
+pub(crate) mod image_volumes;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod port_forward;
 pub(crate) mod resume;
+pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod timeline;
 pub(crate) mod top;
 pub(crate) mod wait;
+pub(crate) mod why;
 
 use std::io::Write as _;
 

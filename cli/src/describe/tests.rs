@@ -48,6 +48,7 @@ fn s10_a_pod_is_described_in_kubectls_order() {
         attempt: 0,
         reason: "Started".into(),
         message: "started".into(),
+        warning: false,
     };
     let view = view();
     let text = pod(&view, &occurrences::of(&view.found.pod, &[started.clone(), started]), true);

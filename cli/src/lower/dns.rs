@@ -10,17 +10,43 @@ const MAX_SEARCH_CHARACTERS: usize = 2048;
 /// The configuration for `dnsPolicy` and `dnsConfig`. Without a cluster there is no cluster DNS, and `ClusterFirst` means
 /// what it means to a kubelet that knows none: the machine's own resolver.
 pub(crate) fn config(spec: &PodSpec, resolv_conf: &str) -> DnsConfig {
+    let mut dns = wanted(spec, resolv_conf);
+    dns.servers.truncate(MAX_SERVERS);
+    dns.searches.truncate(MAX_SEARCHES);
+    while dns.searches.join(" ").len() > MAX_SEARCH_CHARACTERS {
+        dns.searches.pop();
+    }
+    dns
+}
+
+/// What a resolver would not read and is left out, as a kubelet says it.
+pub(crate) fn left_out(spec: &PodSpec, resolv_conf: &str) -> Vec<String> {
+    let (wanted, applied) = (wanted(spec, resolv_conf), config(spec, resolv_conf));
+    let mut said = Vec::new();
+    if wanted.servers != applied.servers {
+        said.push(format!(
+            "DNSConfigForming: Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver \
+             line is: {}",
+            applied.servers.join(" ")
+        ));
+    }
+    if wanted.searches != applied.searches {
+        said.push(format!(
+            "DNSConfigForming: Search Line limits were exceeded, some search paths have been omitted, the applied search line \
+             is: {}",
+            applied.searches.join(" ")
+        ));
+    }
+    said
+}
+
+fn wanted(spec: &PodSpec, resolv_conf: &str) -> DnsConfig {
     let mut dns = match spec.dns_policy.as_deref() {
         Some("None") => DnsConfig::default(),
         _ => parse(resolv_conf),
     };
     if let Some(more) = &spec.dns_config {
         extend(&mut dns, more);
-    }
-    dns.servers.truncate(MAX_SERVERS);
-    dns.searches.truncate(MAX_SEARCHES);
-    while dns.searches.join(" ").len() > MAX_SEARCH_CHARACTERS {
-        dns.searches.pop();
     }
     dns
 }
@@ -89,6 +115,10 @@ mod tests {
         assert_eq!(dns.servers, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
         assert_eq!(dns.searches, ["example.org", "lan", "pod"]);
         assert_eq!(dns.options, ["edns0", "ndots:5"]);
+        let said = left_out(&spec("ClusterFirst"), HOST);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].ends_with("the applied nameserver line is: 192.0.2.1 192.0.2.2 192.0.2.3"), "{said:?}");
+        assert!(left_out(&spec("None"), HOST).is_empty());
     }
 
     #[test]

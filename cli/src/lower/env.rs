@@ -26,32 +26,46 @@ pub(crate) struct Scope<'a> {
 
 /// The variables of a container in the order in which they were first named; a later value takes the place of an earlier.
 pub(crate) fn resolve(scope: Scope<'_>, container: &Container) -> Result<Vec<(String, String)>, Missing> {
+    let (variables, missing) = resolve_all(scope, container);
+    missing.into_iter().next().map_or(Ok(variables), Err)
+}
+
+/// The variables, and everything that some of them need and that is not there.
+pub(crate) fn resolve_all(scope: Scope<'_>, container: &Container) -> (Vec<(String, String)>, Vec<Missing>) {
     let mut variables = Variables::default();
+    let mut missing = Vec::new();
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let keys = if let Some(from) = &source.config_map_ref {
             let keys = scope.sources.config_map(&from.name);
-            object(container, "configmap", &from.name, from.optional, keys)?
+            object(container, "configmap", &from.name, from.optional, keys)
         } else if let Some(from) = &source.secret_ref {
             let keys = scope.sources.secret(&from.name);
-            object(container, "secret", &from.name, from.optional, keys)?
+            object(container, "secret", &from.name, from.optional, keys)
         } else {
-            None
+            Ok(None)
         };
-        for (key, value) in keys.into_iter().flatten() {
-            variables.set(format!("{prefix}{key}"), String::from_utf8_lossy(&value).into_owned());
+        match keys {
+            Ok(keys) => {
+                for (key, value) in keys.into_iter().flatten() {
+                    variables.set(format!("{prefix}{key}"), String::from_utf8_lossy(&value).into_owned());
+                }
+            }
+            Err(error) => missing.push(error),
         }
     }
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
-            Some(source) => value_from(scope, container, source)?,
-            None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| variables.get(name))),
+            Some(source) => value_from(scope, container, source),
+            None => Ok(Some(expand(variable.value.as_deref().unwrap_or_default(), |name| variables.get(name)))),
         };
-        if let Some(value) = value {
-            variables.set(variable.name.clone(), value);
+        match value {
+            Ok(Some(value)) => variables.set(variable.name.clone(), value),
+            Ok(None) => {}
+            Err(error) => missing.push(error),
         }
     }
-    Ok(variables.list)
+    (variables.list, missing)
 }
 
 #[derive(Default)]
@@ -131,7 +145,7 @@ fn key_value(
 }
 
 /// A field of the pod; validation has made sure that it is one of the known ones.
-fn field_value(scope: Scope<'_>, path: &str) -> String {
+pub(super) fn field_value(scope: Scope<'_>, path: &str) -> String {
     let meta = &scope.pod.metadata;
     if let Some((map, key)) = subscript(path) {
         let entries = if map == "labels" { &meta.labels } else { &meta.annotations };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::{name, namespace, uid};
 
@@ -30,6 +30,19 @@ impl Layout {
     /// Directory that holds what a volume contains.
     pub(crate) fn volume(&self, volume: &str) -> PathBuf {
         self.directory.join("volumes").join(volume)
+    }
+
+    /// Where the content of a volume is: in the pod's directory, or where the machine has it.
+    pub(crate) fn source(&self, volume: &Volume) -> PathBuf {
+        match &volume.host_path {
+            Some(source) => PathBuf::from(&source.path),
+            None => self.volume(&volume.name),
+        }
+    }
+
+    /// Where the part of a volume is bind mounted that is the container's mount of this number.
+    pub(crate) fn pin(&self, container: &str, index: usize) -> PathBuf {
+        self.directory.join("volume-subpaths").join(container).join(index.to_string())
     }
 
     /// The pod's `/etc/hosts`.

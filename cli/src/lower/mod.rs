@@ -9,6 +9,9 @@ pub(crate) mod layout;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
+pub(crate) mod stop_signal;
+#[allow(dead_code, reason = "for the verb that explains a pod")]
+pub(crate) mod view;
 pub(crate) mod volumes;
 
 #[cfg(test)]
@@ -97,6 +100,16 @@ impl Sources {
         self.config_maps.is_empty() && self.secrets.is_empty()
     }
 
+    /// The same with the names of keys in the place of what secrets hold.
+    pub(crate) fn masked(&self) -> Self {
+        let mask = |(name, secret): (&String, &Secret)| {
+            let keys = self.secret(name).unwrap_or_default().into_keys();
+            let text = keys.map(|key| (key.clone(), format!("<{key} of secret {name}>"))).collect();
+            (name.clone(), Secret { data: None, string_data: Some(text), ..secret.clone() })
+        };
+        Sources { config_maps: self.config_maps.clone(), secrets: self.secrets.iter().map(mask).collect() }
+    }
+
     /// All keys of a ConfigMap with their contents.
     pub(crate) fn config_map(&self, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
         let object = self.config_maps.get(name)?;
@@ -112,6 +125,17 @@ impl Sources {
         let text = object.string_data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
         Some(data.chain(text).collect())
     }
+}
+
+/// Everything that a pod refers to and is not there, each as the event of a kubelet calls the failure.
+pub(crate) fn missing(scope: env::Scope<'_>, layout: &layout::Layout) -> Vec<String> {
+    let spec = scope.pod.spec.clone().unwrap_or_default();
+    let of_containers = containers(&spec).flat_map(|container| env::resolve_all(scope, container).1);
+    let of_containers = of_containers.map(|missing| format!("CreateContainerConfigError: {missing}"));
+    let of_volumes = volumes::missing(scope, layout).into_iter().map(|missing| format!("FailedMount: {missing}"));
+    let mut all: Vec<String> = of_containers.chain(of_volumes).collect();
+    all.dedup();
+    all
 }
 
 /// The containers of a pod in the order in which they start: init containers and sidecars, then the apps.

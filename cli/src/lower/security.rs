@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, SeccompProfile};
+use k8s_openapi::api::core::v1::{Container, PodSpec, SELinuxOptions, SeccompProfile};
 use loment_cri::v1::{
     Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
+    SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
 };
 
 use super::layout::text;
@@ -38,6 +38,7 @@ pub(super) fn of_sandbox(spec: &PodSpec) -> LinuxSandboxSecurityContext {
         run_as_group: context.run_as_group.map(|value| Int64Value { value }),
         supplemental_groups: groups(spec),
         supplemental_groups_policy: groups_policy(spec).into(),
+        selinux_options: context.se_linux_options.map(labels),
         privileged,
         seccomp: Some(profile(ProfileType::RuntimeDefault)),
         ..LinuxSandboxSecurityContext::default()
@@ -60,6 +61,7 @@ pub(super) fn of_container(spec: &PodSpec, container: &Container, profiles: &Pat
             ..Capability::default()
         }),
         privileged: own.privileged == Some(true),
+        selinux_options: own.se_linux_options.or(pod.se_linux_options).map(labels),
         namespace_options: Some(namespaces(spec)),
         run_as_user: own.run_as_user.or(pod.run_as_user).map(|value| Int64Value { value }),
         run_as_group: own.run_as_group.or(pod.run_as_group).map(|value| Int64Value { value }),
@@ -82,6 +84,16 @@ pub(crate) fn must_not_be_root(spec: &PodSpec, container: &Container) -> (bool, 
     let own = container.security_context.as_ref();
     let forbids = own.and_then(|c| c.run_as_non_root).or(pod.and_then(|c| c.run_as_non_root)) == Some(true);
     (forbids, own.and_then(|c| c.run_as_user).or(pod.and_then(|c| c.run_as_user)))
+}
+
+/// The parts of a label, which mean something on a kernel with SELinux when containerd has it enabled.
+fn labels(options: SELinuxOptions) -> SeLinuxOption {
+    SeLinuxOption {
+        user: options.user.unwrap_or_default(),
+        role: options.role.unwrap_or_default(),
+        r#type: options.type_.unwrap_or_default(),
+        level: options.level.unwrap_or_default(),
+    }
 }
 
 /// Capabilities without their prefix, which the runtime puts before every name itself.

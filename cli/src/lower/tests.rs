@@ -7,7 +7,7 @@ use loment_cri::v1::{NamespaceMode, security_profile::ProfileType};
 
 use super::env::{Addresses, Scope};
 use super::layout::Layout;
-use super::volumes::{FileOf, Make};
+use super::volumes::{FileOf, Group, Make};
 use super::*;
 use crate::manifest::{self, defaults, validate};
 
@@ -47,7 +47,7 @@ fn lowered(text: &str) -> Lowered {
     Lowered {
         sandbox: sandbox::config(&pod, &layout, &host).unwrap(),
         containers: super::containers(spec).map(|c| container::config(scope, c, &layout).unwrap()).collect(),
-        volumes: volumes::make(&pod, &layout, &sources).unwrap(),
+        volumes: volumes::make(scope, &layout).unwrap(),
     }
 }
 
@@ -197,6 +197,7 @@ spec:
       readOnlyRootFilesystem: true
       capabilities: {add: [CAP_NET_ADMIN], drop: [ALL]}
       seccompProfile: {type: Localhost, localhostProfile: tight.json}
+      seLinuxOptions: {type: container_t, level: "s0:c1"}
     volumeMounts:
     - {name: scratch, mountPath: work}
     - {name: site, mountPath: /site}
@@ -225,6 +226,8 @@ fn a_rich_pod_keeps_every_word_of_its_manifest() {
     let security = linux.security_context.unwrap();
     assert_eq!(security.run_as_user.unwrap().value, 1001);
     assert_eq!(security.supplemental_groups, [3000, 2000]);
+    let label = security.selinux_options.unwrap();
+    assert_eq!((label.r#type.as_str(), label.level.as_str(), label.user.as_str()), ("container_t", "s0:c1", ""));
     assert!(security.no_new_privs && security.readonly_rootfs);
     let capabilities = security.capabilities.unwrap();
     assert_eq!(
@@ -245,12 +248,12 @@ fn a_rich_pod_has_its_volumes_where_it_mounts_them() {
         [
             ("/work", format!("{directory}/scratch").as_str(), false),
             ("/site", format!("{directory}/site").as_str(), true),
-            ("/dev/termination-log", format!("{directory}/keys").as_str(), true),
             ("/host", "/srv", true),
+            ("/dev/termination-log", format!("{directory}/keys").as_str(), true),
             ("/etc/hosts", format!("/var/lib/loment/pods/{UID}/etc-hosts").as_str(), false),
         ]
     );
-    let group = Some(2000);
+    let group = Some(Group { id: 2000, on_root_mismatch: false });
     let file = |path: &str, content: &str, mode| FileOf { path: path.into(), content: content.into(), mode };
     assert_eq!(
         volumes,
@@ -259,11 +262,13 @@ fn a_rich_pod_has_its_volumes_where_it_mounts_them() {
             Make::Files {
                 path: format!("{directory}/site").into(),
                 files: vec![file("www/index.html", "hello", 0o444)],
+                in_memory: false,
                 group
             },
             Make::Files {
                 path: format!("{directory}/keys").into(),
                 files: vec![file("token", "secret", 0o400)],
+                in_memory: true,
                 group
             },
             Make::HostPath { volume: "host".into(), path: "/srv".into(), kind: "Directory".into() },

@@ -34,7 +34,7 @@ pub(crate) async fn a_tree_comes_back_as_it_went(node: &Node<'_>) -> Result<()> 
     fs::create_dir_all(tree.join("deep/er"))?;
     fs::create_dir(tree.join("empty"))?;
     fs::set_permissions(tree.join("empty"), Permissions::from_mode(0o1755))?;
-    let content: Vec<u8> = (0..8_000_000_u32).flat_map(|number| number.to_le_bytes()).collect();
+    let content: Vec<u8> = (0..8_000_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(tree.join("deep/er/large"), &content)?;
     fs::write(tree.join("deep/program"), "#!/bin/sh\n")?;
     fs::set_permissions(tree.join("deep/program"), Permissions::from_mode(0o750))?;

@@ -68,6 +68,8 @@ fn check_namespaces(errors: &mut Errors, spec: &PodSpec) {
     for (path, _) in others.iter().filter(|(_, set)| spec.host_users == Some(false) && yes(*set)) {
         errors.forbidden(path, &format!("when `hostUsers` is false, `{}` must be false", &path[5..]));
     }
+    let reason = "containerd 1.6 and 1.7 give a pod no users of its own that its volumes could follow";
+    errors.refuse("spec.hostUsers", spec.host_users == Some(false), reason);
 }
 
 fn refuse_unsupported(errors: &mut Errors, spec: &PodSpec) {

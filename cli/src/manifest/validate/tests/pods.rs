@@ -62,10 +62,8 @@ fn validation_27_namespaces_that_exclude_each_other() {
         "spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled"
     );
     for field in ["hostPID", "hostIPC", "hostNetwork"] {
-        assert_eq!(
-            spec_problem(&format!("hostUsers: false, {field}: true")),
-            format!("spec.{field}: Forbidden: when `hostUsers` is false, `{field}` must be false")
-        );
+        let said = problems(&format!("{{containers: [{{name: a, image: b}}], hostUsers: false, {field}: true}}"));
+        assert_eq!(said[0], format!("spec.{field}: Forbidden: when `hostUsers` is false, `{field}` must be false"));
     }
 }
 

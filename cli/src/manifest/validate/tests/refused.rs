@@ -7,6 +7,7 @@ fn what_would_change_the_pod_but_is_not_supported_is_refused_not_ignored() {
     for (fields, path) in [
         ("volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]", "spec.volumes[0].persistentVolumeClaim"),
         ("volumes: [{name: v, nfs: {server: s, path: /p}}]", "spec.volumes[0].nfs"),
+        ("hostUsers: false", "spec.hostUsers"),
         ("schedulingGates: [{name: g}]", "spec.schedulingGates"),
         ("resourceClaims: [{name: c}]", "spec.resourceClaims"),
     ] {

@@ -1,15 +1,20 @@
 //! A pod's files on the disk: made before its containers, removed after them.
 
+mod files;
+mod group;
+mod host_path;
+mod mounts;
+mod pins;
+
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
-use nix::unistd::{Gid, chown};
+use anyhow::Context as _;
 
 use crate::lower::layout::Layout;
-use crate::lower::volumes::{FileOf, Make};
+use crate::lower::volumes::{Group, Make, Pin, Refresh};
 
 /// Makes the directories of a pod with these containers, and what its volumes need.
 pub(crate) fn make(layout: &Layout, containers: &[&str], volumes: &[Make]) -> anyhow::Result<()> {
@@ -72,13 +77,49 @@ pub(crate) fn write_hosts(layout: &Layout, text: &str) -> anyhow::Result<()> {
     write(&layout.hosts(), text.as_bytes(), 0o644)
 }
 
+/// Makes a directory of the pod's own, which nobody else has to reach.
+pub(crate) fn make_directory(path: &Path) -> anyhow::Result<()> {
+    directory(path, 0o700)
+}
+
+/// Mounts an image's files read-only as the snapshotter says, in a volume that is there.
+pub(crate) fn mount_view(at: &Path, kind: &str, source: &str, options: &[String]) -> anyhow::Result<()> {
+    if mounts::is_mounted(at)? {
+        return Ok(());
+    }
+    mounts::view(at, kind, source, options)
+}
+
+/// Unmounts everything below the pod's directory.
+pub(crate) fn unmount(directory: &Path) -> anyhow::Result<()> {
+    mounts::unmount_below(directory)
+}
+
+/// Keeps hold of the parts of volumes that containers mount alone.
+pub(crate) fn pin(pins: &[Pin]) -> anyhow::Result<()> {
+    pins.iter().try_for_each(pins::make)
+}
+
+/// Writes anew what volumes tell about the pod. Whoever reads meanwhile finds the old or the new files, never some of each.
+#[allow(dead_code, reason = "for the verbs that change a pod")]
+pub(crate) fn refresh(volumes: &[Refresh]) -> anyhow::Result<()> {
+    for volume in volumes {
+        files::update(&volume.path, &volume.files, volume.group)?;
+    }
+    Ok(())
+}
+
 /// What the directory of a pod is called as soon as it is nobody's.
 const REMOVED: &str = ".removed-";
 
-/// Removes everything that [`make`] made and what containers have left there. Nothing is left to do if it is gone.
+/// Removes everything that [`make`] and [`pin`] made and what containers have left there; what is mounted below the pod's
+/// directory is unmounted first, whoever has mounted it. Nothing is left to do if it is gone.
 ///
-/// The directory loses its name first: if this is cut short, the rest is nobody's, and [`sweep`] removes it.
+/// The directory loses its name before anything of it goes: if this is cut short, the rest is nobody's, and [`sweep`]
+/// removes it.
 pub(crate) fn remove(directory: &Path, logs: &Path) -> anyhow::Result<()> {
+    // Only then does the removal not reach into what belongs to the machine.
+    mounts::unmount_below(directory)?;
     remove_tree(logs)?;
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let removed = directory.with_file_name(format!("{REMOVED}{name}"));
@@ -118,26 +159,35 @@ fn remove_tree(path: &Path) -> anyhow::Result<()> {
 fn make_volume(make: &Make) -> anyhow::Result<()> {
     match make {
         Make::Empty { path, mode, group } => {
-            // Files that are made below a setgid directory get its group.
-            let setgid = if group.is_some() { 0o2000 } else { 0 };
-            own(path, *group, || directory(path, mode | setgid))
+            directory(path, *mode)?;
+            owned(path, *group)
         }
-        Make::Files { path, files, group } => make_files(path, files, *group),
+        Make::Memory { path, mode, bytes, group } => mounted(path, *group, || mounts::tmpfs(path, *mode, *bytes)),
+        Make::HugePages { path, mode, page, group } => mounted(path, *group, || mounts::huge_pages(path, *mode, *page)),
+        Make::Files { path, files, in_memory, group } => {
+            if *in_memory {
+                mounted(path, None, || mounts::tmpfs(path, 0o755, 0))?;
+            }
+            files::replace(path, files, *group).map(drop)
+        }
+        Make::Image { path } => directory(path, 0o755),
         Make::HostPath { volume, path, kind } => {
-            check_host_path(path, kind).with_context(|| format!("volume {volume:?}: hostPath type check failed"))
+            host_path::check(path, kind).with_context(|| format!("volume {volume:?}: hostPath type check failed"))
         }
     }
 }
 
-/// Makes something and gives it to the group. The mode is set afterwards because a change of owner clears setgid.
-fn own(path: &Path, group: Option<u32>, make: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    make()?;
-    if let Some(group) = group {
-        chown(path, None, Some(Gid::from_raw(group)))
-            .with_context(|| format!("give {} to group {group}", path.display()))?;
-        make()?;
+/// A volume that is a file system of its own.
+fn mounted(path: &Path, group: Option<Group>, mount: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if !mounts::is_mounted(path)? {
+        directory(path, 0o755)?;
+        mount()?;
     }
-    Ok(())
+    owned(path, group)
+}
+
+fn owned(path: &Path, group: Option<Group>) -> anyhow::Result<()> {
+    group.map_or(Ok(()), |group| group::apply(path, group, group::Access::Write))
 }
 
 /// Makes a directory with these permission bits, whatever the umask is.
@@ -162,61 +212,6 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// Files in a directory of their own, reached through the link `..data`, so that a whole set can be exchanged for another
-/// by renaming one link: readers never see half of each.
-fn make_files(path: &Path, files: &[FileOf], group: Option<u32>) -> anyhow::Result<()> {
-    const FIRST: &str = "..1";
-    directory(path, 0o755)?;
-    let data = path.join(FIRST);
-    directory(&data, 0o755)?;
-    link(FIRST, &path.join("..data"))?;
-    for file in files {
-        let target = data.join(&file.path);
-        directory(parent(&target), 0o755)?;
-        let mode = if group.is_some() { file.mode | 0o440 } else { file.mode };
-        own(&target, group, || write(&target, &file.content, mode))?;
-        let Some(first) = Path::new(&file.path).iter().next() else { continue };
-        let visible = path.join(first);
-        if !visible.is_symlink() {
-            link(PathBuf::from("..data").join(first), &visible)?;
-        }
-    }
-    Ok(())
-}
-
-fn link(to: impl AsRef<Path>, at: &Path) -> anyhow::Result<()> {
-    symlink(to, at).with_context(|| format!("make link {}", at.display()))
-}
-
-/// Makes sure that a path of the machine is what the manifest says; the two types that end in `OrCreate` make it.
-fn check_host_path(path: &Path, kind: &str) -> anyhow::Result<()> {
-    let shown = path.display();
-    match kind {
-        "DirectoryOrCreate" if !path.exists() => return directory(path, 0o755),
-        "FileOrCreate" if !path.exists() => return write(path, b"", 0o644),
-        _ => {}
-    }
-    let found = match fs::metadata(path) {
-        Ok(found) => found.file_type(),
-        // Without a type nothing is promised; the runtime makes a directory of what is missing.
-        Err(_) if kind.is_empty() => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("{shown}")),
-    };
-    let (right, name) = match kind {
-        "" => (true, ""),
-        "Directory" | "DirectoryOrCreate" => (found.is_dir(), "directory"),
-        "File" | "FileOrCreate" => (found.is_file(), "file"),
-        "Socket" => (found.is_socket(), "socket file"),
-        "CharDevice" => (found.is_char_device(), "character device"),
-        "BlockDevice" => (found.is_block_device(), "block device"),
-        other => bail!("{shown}: unknown type {other:?}"),
-    };
-    if !right {
-        bail!("{shown} is not a {name}");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -234,7 +229,10 @@ pub(crate) mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            // A test that fails may have left something mounted.
+            if mounts::unmount_below(&self.0).is_ok() {
+                let _ = fs::remove_dir_all(&self.0);
+            }
         }
     }
 
@@ -243,36 +241,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn files_are_reached_through_one_link_and_have_their_modes() {
-        let scratch = Scratch::new("files");
-        let file = |path: &str, mode| FileOf { path: path.into(), content: path.into(), mode };
-        make_files(&scratch.0, &[file("a", 0o400), file("deep/b", 0o644), file("deep/c", 0o644)], None).unwrap();
-        assert_eq!(fs::read(scratch.0.join("deep/c")).unwrap(), b"deep/c");
-        assert_eq!(mode(&scratch.0.join("a")), 0o400);
-        assert_eq!(fs::read_link(scratch.0.join("a")).unwrap(), Path::new("..data/a"));
-        assert_eq!(fs::read_link(scratch.0.join("..data")).unwrap(), Path::new("..1"));
-    }
-
-    #[test]
-    fn an_empty_volume_is_open_to_every_user() {
+    fn v1_an_empty_volume_is_open_to_every_user() {
         let scratch = Scratch::new("empty");
         let path = scratch.0.join("v");
         make_volume(&Make::Empty { path: path.clone(), mode: 0o777, group: None }).unwrap();
         assert_eq!(mode(&path), 0o777);
-    }
-
-    #[test]
-    fn a_host_path_of_another_type_is_named() {
-        let scratch = Scratch::new("host-path");
-        let file = scratch.0.join("f");
-        check_host_path(&file, "FileOrCreate").unwrap();
-        assert_eq!(mode(&file), 0o644);
-        check_host_path(&file, "File").unwrap();
-        check_host_path(&scratch.0.join("d"), "DirectoryOrCreate").unwrap();
-        let error = check_host_path(&file, "Directory").unwrap_err().to_string();
-        assert_eq!(error, format!("{} is not a directory", file.display()));
-        assert!(check_host_path(&scratch.0.join("none"), "File").is_err());
-        assert!(check_host_path(&scratch.0.join("none"), "").is_ok());
     }
 
     #[test]
@@ -284,6 +257,40 @@ pub(crate) mod tests {
         assert!(NameLock::take(&scratch.0, "default", "db").unwrap().is_some());
         drop(first);
         assert!(NameLock::take(&scratch.0, "default", "web").unwrap().is_some());
+    }
+
+    #[test]
+    fn v1_a_volume_in_memory_has_its_size_and_ends_with_the_pod() {
+        let scratch = Scratch::new("memory");
+        let path = scratch.0.join("v");
+        let group = Some(Group { id: 2000, on_root_mismatch: false });
+        let make = Make::Memory { path: path.clone(), mode: 0o777, bytes: 1 << 20, group };
+        make_volume(&make).unwrap();
+        make_volume(&make).unwrap();
+        let found = nix::sys::statvfs::statvfs(&path).unwrap();
+        assert_eq!(found.blocks() * found.fragment_size(), 1 << 20);
+        assert_eq!(mode(&path), 0o2777);
+        let error = fs::write(path.join("f"), vec![0; 2 << 20]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        remove(&scratch.0, &scratch.0.join("logs")).unwrap();
+        assert!(!scratch.0.exists());
+    }
+
+    #[test]
+    fn removal_does_not_reach_through_a_mount() {
+        let scratch = Scratch::new("through");
+        let (pod, machine) = (scratch.0.join("pods/u"), scratch.0.join("machine"));
+        for directory in [&pod.join("volumes/v"), &machine] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(machine.join("precious"), "").unwrap();
+        let flags = nix::mount::MsFlags::MS_BIND;
+        // As a command leaves them that is killed half way, one over the other.
+        for _ in 0..2 {
+            nix::mount::mount(Some(&machine), &pod.join("volumes/v"), None::<&str>, flags, None::<&str>).unwrap();
+        }
+        remove(&pod, &scratch.0.join("logs")).unwrap();
+        assert!(!pod.exists() && machine.join("precious").exists());
     }
 
     #[test]

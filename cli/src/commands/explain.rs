@@ -1,0 +1,72 @@
+//! `loment explain`: the fields of a manifest, or what becomes of one.
+
+use clap::Args;
+
+use super::{note, print};
+use crate::args::{Filenames, Global};
+use crate::error::Said;
+use crate::explain::{fields, manifest};
+use crate::host;
+use crate::lower::layout::Layout;
+use crate::lower::{self, Sources};
+use crate::manifest::files;
+use crate::manifest::validate::Rules;
+
+const EXAMPLES: &str = "\
+Examples:
+  # What a pod consists of; one field; all fields as a tree
+  loment explain pods
+  loment explain pod.spec.containers.livenessProbe
+  loment explain pods --recursive
+
+  # What becomes of a manifest: nothing is made
+  loment explain -f pod.yaml";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Explain {
+    /// "pods", or a field as in "pod.spec.containers"
+    #[arg(required_unless_present = "files", conflicts_with = "files")]
+    field: Option<String>,
+    /// Only the names, with all fields below
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// A manifest whose pods are explained; "-" reads from standard input
+    #[arg(short, long = "filename", value_name = "FILE")]
+    files: Vec<String>,
+    /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
+    #[arg(long = "configmap", value_name = "FILE", requires = "files")]
+    configmaps: Vec<String>,
+    /// Kernel parameters beyond the safe ones that the pods may set
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...", requires = "files")]
+    allowed_unsafe_sysctls: Vec<String>,
+}
+
+pub(crate) fn run(global: &Global, args: &Explain) -> anyhow::Result<()> {
+    if let Some(field) = &args.field {
+        return print(&fields::explain(field, args.recursive)?);
+    }
+    let filenames = Filenames {
+        files: args.files.clone(),
+        configmaps: args.configmaps.clone(),
+        allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
+    };
+    let mut objects = files::read_all(&filenames)?;
+    let written = objects.pods.clone();
+    let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &filenames.allowed_unsafe_sysctls };
+    let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
+    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    if objects.pods.is_empty() {
+        return Err(Said::one(format!("error: {} holds no pod", args.files.join(", "))).into());
+    }
+    let host = host::read();
+    let mut texts = Vec::new();
+    for (written, pod) in written.iter().zip(&objects.pods) {
+        let sources = Sources::of(lower::namespace(pod), &objects.config_maps, &objects.secrets);
+        let layout = Layout::of(pod, &global.state_dir, &global.log_dir);
+        let given = manifest::Given { written, pod, sources: &sources, layout: &layout, host: &host };
+        let missing = |error| Said::one(format!("error: CreateContainerConfigError: {error}"));
+        texts.push(manifest::explain(&given).map_err(missing)?);
+    }
+    print(&texts.join("\n\n"))
+}
