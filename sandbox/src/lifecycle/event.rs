@@ -36,7 +36,7 @@ pub enum Event {
     },
     /// A client created a container of the same name, from another image, beside the one that is there, and started
     /// it: the successor's process waits at its gate. Answered with [`Action::Adopt`] when it may take over, with
-    /// [`Action::Dismiss`] when it never will.
+    /// [`Action::Dismiss`] when it never will. Again: the one that stood by until then is dismissed.
     Replaced {
         /// Which.
         container: ContainerId,
@@ -121,7 +121,7 @@ pub enum Event {
         /// For how long its containers may take; `None` is what the pod says.
         grace: Option<Duration>,
     },
-    /// The pod uses more than it may, and has failed.
+    /// The pod uses more than it may: it has a second to end, and has failed.
     Evict {
         /// `status.reason`, usually `Evicted`.
         reason: String,
