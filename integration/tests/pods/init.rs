@@ -148,7 +148,7 @@ pub(crate) async fn start_returns_at_once_for_a_container_whose_turn_has_not_com
     let row = loment.ok(&["get", "pod", "turns", "--no-headers"]).await?;
     ensure!(row.split_whitespace().nth(2) == Some("Init:0/1"), "the row is {row:?}");
     let refused = loment.refused(&["exec", "turns", "-c", "app", "--", "true"], "").await?;
-    ensure!(refused.contains("it waits for its turn in the pod"), "an exec is refused with {refused:?}");
+    ensure!(refused.contains("it is waiting (PodInitializing)"), "an exec is refused with {refused:?}");
     let refused = loment.refused(&["logs", "turns", "-c", "app"], "").await?;
     ensure!(refused.contains("waiting to start: PodInitializing"), "logs says {refused:?}");
     ensure!(!pod.has("order"), "the app runs before its turn");
