@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::apply::{Apply, Replace, Set};
 use crate::commands::attach::Attach;
+use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
 use crate::commands::events::Events;
@@ -15,6 +16,7 @@ use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
 use crate::commands::get::Get;
 use crate::commands::logs::Logs;
+use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
 use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
@@ -83,6 +85,8 @@ pub(crate) enum Verb {
     Apply(Apply),
     /// Change pods to what a manifest says
     Replace(Replace),
+    /// Change a part of a pod by a piece of a manifest
+    Patch(Patch),
     /// Change one thing of a pod
     Set(Set),
     /// Explain the fields of a manifest, or what becomes of one
@@ -99,6 +103,8 @@ pub(crate) enum Verb {
     Top(Top),
     /// Print or serve what pods and their containers use, for machines that watch
     Stats(Stats),
+    /// Print a script that makes a shell complete command lines
+    Completion(Completion),
     /// Time the phases of a pod's life under several runtime handlers, side by side
     Bench(Bench),
 }

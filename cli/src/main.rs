@@ -10,12 +10,17 @@
 //! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
 //! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
 //! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
+//! | `update`, `merge` | a pod that changes: its containers, its shim; what `apply` makes of it |
+//! | `pick`, `selector`, `changes`, `view` | which pods are meant, that they change, how they are seen from outside |
+//! | `jsonpath/`, `output`, `sorting`, `describe/` | pods printed as they are asked for |
+//! | `occurrences`, `history`, `chart/`, `why` | what has happened to a pod, also after its end; what keeps it |
+//! | `explain/` | fields, and what becomes of a manifest |
 //! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
-//! | `target`, `streams`, `terminal` | the container that a stream is opened to, its pipes, the user's terminal |
+//! | `target`, `streams`, `terminal`, `signals` | the container that a stream is opened to, its pipes, the user's terminal |
 //! | `channels` | containerd's streaming server, by WebSocket |
 //! | `forward/` | ports of a pod on this machine |
 //! | `copy/` | files into and out of a container |
-//! | `crilog`, `lives`, `logprint` | the lines of a log, and which attempt of a container wrote them |
+//! | `crilog`, `lives`, `logprint`, `logsource` | the lines of a log, and which attempt of a container wrote them |
 //! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
 
 mod args;
@@ -37,6 +42,7 @@ mod host;
 mod jsonpath;
 mod lives;
 mod logprint;
+mod logsource;
 mod lower;
 mod make;
 mod manifest;
@@ -53,6 +59,7 @@ mod resource;
 mod selector;
 mod session;
 mod show;
+mod signals;
 mod sorting;
 mod sources;
 mod streams;
@@ -73,6 +80,7 @@ use args::{Arguments, Verb};
 use error::ExitWith;
 
 fn main() -> ExitCode {
+    commands::completion::answer();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -103,6 +111,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Delete(args) => commands::delete::run(global, args).await,
             Verb::Exec(args) => commands::exec::run(global, args).await,
             Verb::Attach(args) => commands::attach::run(global, args).await,
+            Verb::Completion(args) => commands::completion::run(args),
             Verb::Cp(args) => commands::cp::run(global, args).await,
             Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::Bench(args) => commands::bench::run(global, args).await,
@@ -115,6 +124,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Why(args) => commands::why::run(global, args).await,
             Verb::Apply(args) => commands::apply::apply(global, args).await,
             Verb::Replace(args) => commands::apply::replace(global, args).await,
+            Verb::Patch(args) => commands::patch::run(global, args).await,
             Verb::Set(args) => commands::apply::set(global, args).await,
             Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,

@@ -4,29 +4,74 @@
 //! the old one gracefully and lets the new one take over. It is made before the record is changed, so that an image that
 //! is not there, or does not work, changes nothing.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use loment_cri::v1;
 
 use crate::commands::{images, note};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, container, label, sandbox};
+use crate::lower::{self, Host, Sources, container, label, sandbox, volumes};
 use crate::session::{Found, Session};
 use crate::view::View;
-use crate::{host, pod, record, sources};
+use crate::{disk, host, pod, record, sources};
 
-/// Tells the pod's shim that the pod's record has changed to `changed`. A shim that does not answer reads it when it is
-/// asked next; the record holds all the same.
+/// Tells the pod's shim that the pod's record has changed to `changed`, and writes the files anew that tell containers
+/// about the pod. Whatever of it fails, the record holds.
 pub(crate) async fn announce(session: &Session, found: &Found, changed: &Pod) {
     if found.is_lost() {
         return;
     }
+    if let Err(error) = refresh(session, found, changed).await {
+        note(&format!("Warning: the pod is changed, but its volumes do not tell it yet: {error:#}"));
+    }
     if let Err(error) = pod::update(session, found, changed).await {
         note(&format!("Warning: the pod is changed, but its shim has not been told: {error:#}"));
+    }
+}
+
+async fn refresh(session: &Session, found: &Found, changed: &Pod) -> anyhow::Result<()> {
+    let spec = changed.spec.clone().unwrap_or_default();
+    let tells = |volume: &Volume| volume.downward_api.is_some() || volume.projected.is_some();
+    if !spec.volumes.iter().flatten().any(tells) {
+        return Ok(());
+    }
+    let Some(view) = View::of(session, found).await? else { return Ok(()) };
+    let directory = found.directory().ok_or_else(|| anyhow!("the pod has no directory"))?;
+    // Of two commands that change the pod at the same time each writes what the record says when its turn is.
+    let lock = File::open(directory).with_context(|| format!("open {}", directory.display()))?;
+    lock.lock().with_context(|| format!("lock {}", directory.display()))?;
+    let newest = record::read(directory, found.uid())?;
+    let changed = newest.as_ref().unwrap_or(changed);
+    let lowered = Lowered::of(session, found, changed, &view)?;
+    disk::refresh(&volumes::refresh(lowered.scope(changed), &lowered.layout)?)
+}
+
+/// What a pod that is there is lowered with.
+struct Lowered {
+    layout: Layout,
+    addresses: Addresses,
+    host: Host,
+    sources: Sources,
+}
+
+impl Lowered {
+    fn of(session: &Session, found: &Found, pod: &Pod, view: &View) -> anyhow::Result<Self> {
+        let directory = found.directory().ok_or_else(|| anyhow!("the pod has no directory"))?;
+        let mut layout = Layout::of(pod, &session.global.state_dir, &session.global.log_dir);
+        layout.directory = directory.to_path_buf();
+        layout.logs = found.logs().map_or(layout.logs, Path::to_path_buf);
+        let ips = view.status["podIPs"].as_array().into_iter().flatten();
+        let addresses = Addresses { pod: ips.filter_map(|ip| ip["ip"].as_str().map(str::to_owned)).collect() };
+        Ok(Lowered { layout, addresses, host: host::read(), sources: sources::read(directory)? })
+    }
+
+    fn scope<'a>(&'a self, pod: &'a Pod) -> Scope<'a> {
+        Scope { pod, sources: &self.sources, addresses: &self.addresses, host: &self.host }
     }
 }
 
@@ -135,24 +180,14 @@ async fn one(
     view: &View,
 ) -> anyhow::Result<String> {
     let attempt = 1 + latest_attempt(session, found, &container.name).await?;
-    let directory = found.directory().ok_or_else(|| anyhow!("the pod has no directory"))?;
-    let logs = found.logs().unwrap_or(Path::new("/var/log/pods"));
-    let layout = Layout {
-        directory: directory.to_path_buf(),
-        logs: logs.to_path_buf(),
-        ..Layout::of(wanted, &session.global.state_dir, &session.global.log_dir)
-    };
-    let ips = view.status["podIPs"].as_array().into_iter().flatten();
-    let addresses = Addresses { pod: ips.filter_map(|ip| ip["ip"].as_str().map(str::to_owned)).collect() };
-    let host = host::read();
-    let sources = sources::read(directory)?;
-    let scope = Scope { pod: wanted, sources: &sources, addresses: &addresses, host: &host };
-    let mut config = container::config(scope, container, &layout).context("CreateContainerConfigError")?;
+    let lowered = Lowered::of(session, found, wanted, view)?;
+    let mut config =
+        container::config(lowered.scope(wanted), container, &lowered.layout).context("CreateContainerConfigError")?;
     if let Some(metadata) = &mut config.metadata {
         metadata.attempt = attempt;
     }
     config.log_path = format!("{}/{attempt}.log", container.name);
-    let sandbox = sandbox::config(wanted, &layout, &host).context("write the manifest as JSON")?;
+    let sandbox = sandbox::config(wanted, &lowered.layout, &lowered.host).context("write the manifest as JSON")?;
     Ok(session.client.create_container(&found.sandbox.id, config, sandbox).await?)
 }
 

@@ -70,6 +70,8 @@ pub(crate) fn cause(view: &View, timeline: &[Happening], now: Timestamp) -> Caus
     let inits = spec.init_containers.iter().flatten();
     whole
         .or_else(|| inits.clone().find_map(|init| look.init(init)))
+        // One that does not run goes before one that runs and is not ready.
+        .or_else(|| spec.containers.iter().filter(|app| !look.runs(app)).find_map(|app| look.app(app)))
         .or_else(|| spec.containers.iter().find_map(|app| look.app(app)))
         .or_else(|| inits.filter(|init| is_sidecar(init)).find_map(|sidecar| look.app(sidecar)))
         .or_else(|| look.gates())
@@ -165,6 +167,10 @@ impl Look<'_> {
         if done { None } else { Some(self.container("init container", init, status)) }
     }
 
+    fn runs(&self, container: &Container) -> bool {
+        self.status(container)["state"]["running"].is_object()
+    }
+
     fn app(&self, app: &Container) -> Option<Cause> {
         let status = self.status(app);
         let ended_well = status["state"]["terminated"]["exitCode"] == 0;
@@ -225,7 +231,10 @@ impl Look<'_> {
     /// What the last failure of a probe has said.
     fn last_failure(&self, container: &str) -> Option<&str> {
         let mut own = self.timeline.iter().rev().filter(|step| step.container.as_deref() == Some(container));
-        own.find(|step| step.reason == "Unhealthy").map(|step| step.message.trim())
+        let message = own.find(|step| step.reason == "Unhealthy")?.message.trim();
+        // What the probe has said behind `Liveness probe failed: `, if anything.
+        Some(message.split_once(" probe failed:").map_or(message, |(_, said)| said.trim()))
+            .filter(|said| !said.is_empty())
     }
 
     /// When the delay ends that a status tells: as exact as the timeline is, or else to the second.
@@ -326,10 +335,20 @@ mod tests {
         let failure = step(NOW, "proxy", "Unhealthy", "Startup probe failed: connection refused");
         let (cause, text) = why(status, &[failure]);
         assert_eq!((cause.container.as_deref(), cause.reason.as_str()), (Some("proxy"), "NotStarted"));
-        assert!(
-            text.ends_with("has not passed its startup probe: Startup probe failed: connection refused."),
-            "{text}"
-        );
+        assert!(text.ends_with("has not passed its startup probe: connection refused."), "{text}");
+    }
+
+    #[test]
+    fn an_app_that_does_not_run_goes_before_one_that_is_not_ready() {
+        let pod = json!({ "metadata": { "name": "web" }, "spec": { "containers": [{ "name": "slow" }, { "name": "broken" }] } });
+        let found = Found { pod: serde_json::from_value(pod).unwrap(), sandbox: PodSandbox::default() };
+        let status = json!({ "phase": "Running", "containerStatuses": [
+            { "name": "broken", "ready": false, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+              "lastState": { "terminated": { "exitCode": 2 } } },
+            { "name": "slow", "ready": false, "started": true, "state": { "running": {} } }] });
+        let view = View { found, status, deleting: false };
+        let cause = cause(&view, &[], NOW.parse().unwrap());
+        assert_eq!((cause.container.as_deref(), cause.reason.as_str()), (Some("broken"), "CrashLoopBackOff"));
     }
 
     #[test]

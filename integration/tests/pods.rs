@@ -29,6 +29,7 @@ mod pods {
     pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod memory;
     pub(crate) mod messages;
     pub(crate) mod objects;
     pub(crate) mod probes;
@@ -55,8 +56,8 @@ use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Lo
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
     command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
-    logs, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised,
-    users, volumes, whole,
+    logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
+    supervised, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -76,6 +77,7 @@ const BY_THE_SHIM: &[&str] = &[
     "evictions",
     "init",
     "lifecycle_hooks",
+    "memory",
     "messages",
     "objects",
     "probes",
@@ -108,6 +110,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
         acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
         acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a5_an_image_says_by_which_signal_its_containers_are_stopped,
         acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
@@ -146,6 +149,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         command_attach::who_attaches_before_a_container_runs_sees_all_of_its_attempts,
         command_attach::what_is_typed_reaches_the_container_and_has_an_end,
         command_attach::a_terminal_is_attached_to_left_and_attached_to_again,
+        command_attach::a_shell_completes_names_of_pods_and_containers,
         command_cp::a_tree_comes_back_as_it_went,
         command_cp::files_belong_to_the_user_of_the_container_who_may_write_only_its_own,
         command_cp::what_is_read_only_for_the_container_is_not_written,
@@ -247,6 +251,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        memory::containers_that_memory_ends_at_the_same_time_are_each_told,
+        memory::who_is_killed_from_outside_has_not_run_out_of_memory_as_its_neighbours_have,
+        memory::in_a_cgroup_that_pods_share_want_of_memory_is_told_of_the_pod_that_it_was_in,
         messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
         messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
         objects::s12_get_prints_a_pod_in_every_form,
@@ -254,6 +261,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         objects::s12_a_watch_shows_each_change_until_the_pod_is_gone,
         objects::s10_a_pod_is_described_with_its_containers_conditions_and_events,
         objects::s10_annotations_and_labels_change_while_no_container_restarts,
+        objects::v3_files_about_the_pod_follow_its_labels_and_annotations,
         objects::s9_of_annotations_no_more_than_256_kib_are_kept,
         objects::s10_wait_ends_with_the_state_that_is_waited_for,
         objects::s10_events_are_listed_as_kubectl_lists_them,
@@ -341,6 +349,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         volumes::v2_a_host_path_is_made_or_refused_by_its_type,
         volumes::v3_keys_are_files_behind_one_link_that_nobody_writes_to,
         volumes::v4_a_projected_volume_tells_about_the_pod_and_has_keys_beside_it,
+        volumes::v4_what_a_pod_is_labelled_with_is_followed_by_its_files_and_not_by_its_variables,
         volumes::v5_a_sub_path_is_made_and_expanded_and_never_leads_out_of_its_volume,
         volumes::v6_a_recursive_read_only_mount_closes_what_is_mounted_below_it,
         volumes::v7_an_image_is_a_read_only_volume,

@@ -73,7 +73,7 @@ fn axis(svg: &mut String, chart: &Chart, bottom: f64) {
 
 fn phases(svg: &mut String, chart: &Chart) {
     text(svg, LEFT - 12.0, TOP + BAR - 4.0, "#59636e", "text-anchor=\"end\"", "phase");
-    for phase in &chart.phases {
+    for (number, phase) in chart.phases.iter().enumerate() {
         let (fill, ink) = match phase.text.as_str() {
             "Running" => ("#cfe8d8", "#1d5c38"),
             "Succeeded" => ("#3fa66b", "#ffffff"),
@@ -85,9 +85,9 @@ fn phases(svg: &mut String, chart: &Chart) {
         rectangle(svg, (from, TOP, width, BAR), fill, &phase.text);
         // Seven units are about what a letter takes at this size.
         let letters = f64::from(u32::try_from(phase.text.chars().count()).unwrap_or(0));
-        if letters * 7.0 + 8.0 <= width {
+        if letters * 6.6 + 8.0 <= width {
             text(svg, from + 6.0, TOP + BAR - 5.0, ink, "", &phase.text);
-        } else if phase.until >= chart.end {
+        } else if number + 1 == chart.phases.len() {
             text(svg, from - 4.0, TOP + BAR - 5.0, "#454c54", "text-anchor=\"end\" font-weight=\"bold\"", &phase.text);
         }
     }

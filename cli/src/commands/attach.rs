@@ -2,6 +2,9 @@
 //!
 //! containerd holds them, so that they are reached through its streaming server. What is typed goes by a connection of its
 //! own: it has an end of its own, which the protocol cannot tell otherwise.
+//!
+//! Both connections ask for all streams: by WebSocket containerd takes one that was not asked for to be there, finds its
+//! end at once, and with it closes the container's input for everybody (1.6 to 2.x).
 
 use std::io::{Read as _, Write as _};
 use std::thread;
@@ -14,12 +17,12 @@ use loment_cri::v1::AttachRequest;
 use nix::libc;
 use tokio::sync::mpsc;
 
-use super::exec::Signals;
 use super::{note, print_bytes};
 use crate::args::Global;
 use crate::channels::{Arrived, Channels};
 use crate::error::ExitWith;
 use crate::session::Session;
+use crate::signals::Signals;
 use crate::target::{self, Demand, Target};
 use crate::{duration, lower, resource, terminal};
 
@@ -70,6 +73,12 @@ pub(crate) async fn run(global: &Global, args: &Attach) -> anyhow::Result<()> {
     if args.stdin && container.stdin != Some(true) && !args.quiet {
         note(&format!("warning: container {} was made without stdin: it reads nothing", container.name));
     }
+    if !args.stdin && container.stdin_once == Some(true) && !args.quiet {
+        note(&format!(
+            "warning: container {} was made with stdinOnce: its input ends with this session",
+            container.name
+        ));
+    }
     let raw = terminal::allowed(args.stdin, has_terminal, args.quiet);
     let mut streams = Streams::open(&session, &target, args.stdin, has_terminal).await?;
     if !args.quiet {
@@ -102,15 +111,13 @@ struct Streams {
 
 impl Streams {
     async fn open(session: &Session, target: &Target, stdin: bool, tty: bool) -> anyhow::Result<Self> {
-        let ask = async |request: AttachRequest| -> anyhow::Result<Channels> {
-            let url = session.client.attach(AttachRequest { container_id: target.id.clone(), tty, ..request }).await?;
-            Channels::connect(&url).await
+        let connect = async || -> anyhow::Result<Channels> {
+            let container_id = target.id.clone();
+            let request = AttachRequest { container_id, stdin: true, stdout: true, stderr: !tty, tty };
+            Channels::connect(&session.client.attach(request).await?).await
         };
-        let output = ask(AttachRequest { stdout: true, stderr: !tty, ..AttachRequest::default() }).await?;
-        let input = match stdin {
-            true => Some(ask(AttachRequest { stdin: true, ..AttachRequest::default() }).await?),
-            false => None,
-        };
+        let output = connect().await?;
+        let input = if stdin { Some(connect().await?) } else { None };
         Ok(Self { output, input })
     }
 
@@ -130,7 +137,11 @@ impl Streams {
                     Arrived::End => return Ok(()),
                 },
                 chunk = next(&mut typed) => match (chunk, &mut self.input) {
-                    (Some(chunk), Some(input)) => input.input(&chunk).await?,
+                    (Some(chunk), Some(input)) => if input.input(&chunk).await.is_err() {
+                        // The container has just ended, and its last words are still to come.
+                        self.input = None;
+                        typed = None;
+                    },
                     (_, input) => {
                         typed = None;
                         if let Some(mut input) = input.take() {
@@ -166,7 +177,8 @@ async fn next(typed: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
     }
 }
 
-/// Waits until the connection for the input is closed from the other side: the container reads no more.
+/// Waits until the connection for the input is closed from the other side: the container reads no more. What the container
+/// writes comes by the other connection as well.
 async fn closed(input: &mut Option<Channels>) -> anyhow::Result<()> {
     match input {
         Some(input) => while input.next().await? != Arrived::End {},

@@ -105,26 +105,11 @@ fn in_thread(part: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> ones
     receiver
 }
 
-/// Into the container: into the directory that is there, or with the name that is new.
+/// Into the container.
 fn into(local: &Path, enclosure: &Enclosure, path: &str, preserve: bool) -> anyhow::Result<Plan> {
     let source = Place::find(&Root::Here, local).with_context(|| format!("open {}", local.display()))?;
     let destination = enclosure.directory.join(path);
-    let place = match enclosure.root.directory(&destination) {
-        Ok(directory) => {
-            let name = source.name.clone();
-            Place { directory, name, path: destination }
-        }
-        Err(Errno::ENOENT | Errno::ENOTDIR) => match named(&destination) {
-            Some((parent, name)) => {
-                let directory = enclosure.root.directory(parent);
-                let directory =
-                    directory.with_context(|| format!("open directory {} of the container", parent.display()))?;
-                Place { directory, name: Some(name.to_owned()), path: parent.to_owned() }
-            }
-            None => bail!("{} is no directory of the container", destination.display()),
-        },
-        Err(errno) => return Err(errno).with_context(|| format!("open {} of the container", destination.display())),
-    };
+    let place = enclosure.as_user(|root| room_for(root, &source, &destination))?;
     let user = enclosure.user.clone();
     let target = Target { place, rules: user.rules(preserve), through: false };
     Ok(Plan {
@@ -136,12 +121,30 @@ fn into(local: &Path, enclosure: &Enclosure, path: &str, preserve: bool) -> anyh
     })
 }
 
+/// Where in the container something is to be: in the directory that is there, or with the name that is new.
+fn room_for(root: &Root, source: &Place, destination: &Path) -> anyhow::Result<Place> {
+    let named = match root.directory(destination) {
+        Ok(directory) => {
+            return Ok(Place { directory, name: source.name.clone(), path: destination.to_owned() });
+        }
+        Err(Errno::ENOENT | Errno::ENOTDIR) => named(destination),
+        Err(errno) => return Err(errno).with_context(|| format!("open {} of the container", destination.display())),
+    };
+    let Some((parent, name)) = named else { bail!("{} is no directory of the container", destination.display()) };
+    let directory = root.directory(parent);
+    let directory = directory.with_context(|| format!("open directory {} of the container", parent.display()))?;
+    Ok(Place { directory, name: Some(name.to_owned()), path: parent.to_owned() })
+}
+
 /// Out of the container: a directory becomes the one that is named, a file goes into a directory that is there.
 fn out_of(enclosure: &Enclosure, path: &str, local: &Path, preserve: bool) -> anyhow::Result<Plan> {
     let full = enclosure.directory.join(path);
     let missing = || format!("open {} of the container", full.display());
-    let source = Place::find(&enclosure.root, &full).with_context(missing)?;
-    let status = source.status().with_context(missing)?;
+    let (source, status) = enclosure.as_user(|root| {
+        let source = Place::find(root, &full).with_context(missing)?;
+        let status = source.status().with_context(missing)?;
+        Ok((source, status))
+    })?;
     let rules = Rules::Masked { mask: own_mask()?, owner: None, exactly: preserve };
     let is_directory = kind(&status) == SFlag::S_IFDIR;
     let (parent, name) = match named(local) {

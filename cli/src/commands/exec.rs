@@ -13,15 +13,15 @@ use clap::Args;
 use loment_shim::client::{ExecId, Refusal, Streams, TaskShim};
 use nix::libc;
 use serde_json::{Value, json};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::note;
 use crate::args::Global;
 use crate::error::ExitWith;
 use crate::session::Session;
+use crate::signals::Signals;
 use crate::streams::{self, Copied, Pipe};
 use crate::target::{self, Demand};
-use crate::{pod, resource, terminal};
+use crate::{duration, pod, resource, terminal};
 
 /// What CRI gives a process with a terminal.
 const TERM: &str = "TERM=xterm";
@@ -52,6 +52,9 @@ pub(crate) struct Exec {
     /// Print nothing but what the command writes
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Wait so long for a pod that does not run yet
+    #[arg(long, value_parser = duration::parse, value_name = "DURATION")]
+    pub(crate) pod_running_timeout: Option<Duration>,
     /// Program and its arguments, after "--" or without it
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub(crate) command: Vec<String>,
@@ -61,6 +64,9 @@ pub(crate) async fn run(global: &Global, args: &Exec) -> anyhow::Result<()> {
     let name = resource::name(&args.pod)?;
     let session = Session::open(global).await?;
     let found = session.pod(&name).await?;
+    if let Some(limit) = args.pod_running_timeout {
+        target::until_running(&session, &found, limit).await?;
+    }
     let target =
         target::find(&session, found, args.container.as_deref(), args.quiet, "exec into", Demand::Running).await?;
     let shim = pod::tasks(&session, &target.found).await?;
@@ -243,30 +249,6 @@ impl Outputs {
         .await;
         self.0.remove(index);
         result.unwrap_or(Ok(()))
-    }
-}
-
-/// The signals that a session with a process knows.
-pub(crate) struct Signals(Vec<(i32, Signal)>);
-
-impl Signals {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let known = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGWINCH];
-        let listen = |number: i32| Ok((number, signal(SignalKind::from_raw(number)).context("wait for signals")?));
-        Ok(Self(known.into_iter().map(listen).collect::<anyhow::Result<_>>()?))
-    }
-
-    /// The next one.
-    pub(crate) async fn next(&mut self) -> i32 {
-        std::future::poll_fn(|context| {
-            for (number, signal) in &mut self.0 {
-                if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
     }
 }
 

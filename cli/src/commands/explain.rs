@@ -1,16 +1,19 @@
 //! `loment explain`: the fields of a manifest, or what becomes of one.
 
-use clap::Args;
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use super::{note, print};
 use crate::args::{Filenames, Global};
 use crate::error::Said;
 use crate::explain::{fields, manifest};
-use crate::host;
+use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, Sources};
+use crate::lower::{self, Sources, view};
 use crate::manifest::files;
 use crate::manifest::validate::Rules;
+use crate::{host, show};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +43,18 @@ pub(crate) struct Explain {
     /// Kernel parameters beyond the safe ones that the pods may set
     #[arg(long, value_delimiter = ',', value_name = "NAME,...", requires = "files")]
     allowed_unsafe_sysctls: Vec<String>,
+    /// How to print what becomes of a manifest
+    #[arg(short, long, requires = "files")]
+    output: Option<ExplainOutput>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExplainOutput {
+    Json,
+}
+
+/// What is put in the place of the pod's address, which is known when the pod is there.
+const LATER: &str = "<address of the pod>";
 
 pub(crate) fn run(global: &Global, args: &Explain) -> anyhow::Result<()> {
     if let Some(field) = &args.field {
@@ -60,13 +74,24 @@ pub(crate) fn run(global: &Global, args: &Explain) -> anyhow::Result<()> {
         return Err(Said::one(format!("error: {} holds no pod", args.files.join(", "))).into());
     }
     let host = host::read();
-    let mut texts = Vec::new();
+    let mut views = Vec::new();
     for (written, pod) in written.iter().zip(&objects.pods) {
         let sources = Sources::of(lower::namespace(pod), &objects.config_maps, &objects.secrets);
         let layout = Layout::of(pod, &global.state_dir, &global.log_dir);
-        let given = manifest::Given { written, pod, sources: &sources, layout: &layout, host: &host };
-        let missing = |error| Said::one(format!("error: CreateContainerConfigError: {error}"));
-        texts.push(manifest::explain(&given).map_err(missing)?);
+        let addresses = Addresses { pod: vec![LATER.to_owned()] };
+        let scope = Scope { pod, sources: &sources, addresses: &addresses, host: &host };
+        views.push((written, view::view(scope, &layout)));
     }
-    print(&texts.join("\n\n"))
+    match args.output {
+        None => print(
+            &views.iter().map(|(written, view)| manifest::explain(written, view)).collect::<Vec<_>>().join("\n\n"),
+        ),
+        Some(ExplainOutput::Json) => {
+            let mut all = Vec::new();
+            for (_, view) in &views {
+                all.push(serde_json::to_value(view).context("write what is explained as JSON")?);
+            }
+            print(&show::json(&if all.len() == 1 { all.remove(0) } else { Value::Array(all) })?)
+        }
+    }
 }

@@ -188,18 +188,23 @@ async fn happens(session: &Session, found: &Found, quiet: bool) -> anyhow::Resul
     let width = names.chain([found.name().len() + "pod/".len()]).max().unwrap_or_default();
     let dim = terminal::has_color_on_stderr();
     loop {
-        let news = match watch.next(WAIT).await {
+        let mut news = match watch.next(WAIT).await {
             Ok(news) => news,
             Err(_) if session.find(found.namespace(), found.name()).await?.is_none() => return Ok(false),
             Err(error) => return Err(error),
         };
+        let over = news.iter().any(events::may_be_last) && events::has_ended(session, found).await;
+        if over {
+            // What has come while it was asked whether there is more to come.
+            news.extend(watch.next(Duration::ZERO).await.unwrap_or_default());
+        }
         let is_shown = |one: &&Happening| !quiet && !["Created", "Armed"].contains(&one.reason.as_str());
         for happening in news.iter().filter(is_shown) {
             let line = events::line(happening, found.name(), width);
             let line = line.trim_end();
             note(&if dim { format!("\x1b[2m{line}\x1b[0m") } else { line.to_owned() });
         }
-        if news.iter().any(events::may_be_last) && events::has_ended(session, found).await {
+        if over {
             return Ok(true);
         }
     }

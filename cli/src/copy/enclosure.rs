@@ -4,8 +4,9 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use loment_shim::client::TaskShim;
 use loment_sys::credentials::{set_gid, set_groups, set_uid};
 use nix::fcntl::OFlag;
@@ -73,6 +74,18 @@ impl Enclosure {
         let enclosure = Self { root: Root::Container(root), directory, user, pid, process, id: id.to_owned() };
         enclosure.verify(shim).await?;
         Ok(enclosure)
+    }
+
+    /// Looks for something in the container as its user does, who may not go everywhere.
+    pub(crate) fn as_user<T: Send>(&self, look: impl FnOnce(&Root) -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        let looked = thread::scope(|scope| {
+            let look = || {
+                self.user.become_it()?;
+                look(&self.root)
+            };
+            scope.spawn(look).join()
+        });
+        looked.map_err(|_| anyhow!("the thread that looks into the container has failed"))?
     }
 
     /// Makes sure that all this was of the container and still is: its process may have ended, and its pid may be

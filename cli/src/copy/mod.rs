@@ -6,6 +6,7 @@
 //! what was named.
 
 pub(crate) mod enclosure;
+pub(crate) mod fresh;
 pub(crate) mod place;
 pub(crate) mod read;
 pub(crate) mod spec;

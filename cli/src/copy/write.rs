@@ -3,17 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
 use anyhow::{Context as _, bail};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 
 use super::enclosure::Ids;
+use super::fresh::Fresh;
 use super::place::{Place, kind, open_path};
 use super::{Item, Meta};
 
@@ -129,26 +130,10 @@ impl Writer {
         if through && let Some(mut file) = special(directory, name).with_context(failed)? {
             return fill(&mut file, items).with_context(failed);
         }
-        let temporary = temporary(name);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let made = openat(directory, temporary.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
-        let mut file = File::from(made.with_context(failed)?);
-        let written = fill(&mut file, items).with_context(failed).and_then(|()| {
-            self.give(&file, meta, 0o666).with_context(failed)?;
-            match renameat(directory, temporary.as_os_str(), directory, name) {
-                // Something is mounted there: a file of the pod's (/etc/hosts), which stays the same file.
-                Err(Errno::EBUSY) => Ok(false),
-                renamed => renamed.map(|()| true).with_context(failed),
-            }
-        });
-        match written {
-            Ok(true) => Ok(()),
-            other => {
-                let whole =
-                    other.map(|_| ()).and_then(|()| over_mounted(directory, name, &temporary).with_context(failed));
-                unlinkat(directory, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir).with_context(failed).and(whole)
-            }
-        }
+        let mut fresh = Fresh::new(directory, name).with_context(failed)?;
+        fill(&mut fresh.file, items).with_context(failed)?;
+        self.give(&fresh.file, meta, 0o666).with_context(failed)?;
+        fresh.take_place(name).with_context(failed)
     }
 
     fn link(&mut self, name: &OsStr, target: &OsStr, meta: Meta) -> anyhow::Result<()> {
@@ -210,24 +195,4 @@ fn special(directory: &OwnedFd, name: &OsStr) -> anyhow::Result<Option<File>> {
     }
     let flags = OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     Ok(Some(File::from(openat(directory, name, flags, Mode::empty())?)))
-}
-
-/// Copies what was written beside a file that is a mount into it.
-fn over_mounted(directory: &OwnedFd, name: &OsStr, temporary: &OsStr) -> anyhow::Result<()> {
-    let found = open_path(directory, name)?;
-    if kind(&fstat(&found)?) != SFlag::S_IFREG {
-        bail!("what is mounted there is no file");
-    }
-    let read = openat(directory, temporary, OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut to = File::options().write(true).truncate(true).open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
-    std::io::copy(&mut File::from(read), &mut to)?;
-    Ok(())
-}
-
-/// A name that nothing else has.
-fn temporary(name: &OsStr) -> OsString {
-    let mut text = OsString::from(format!(".loment-cp.{}.", std::process::id()));
-    // Names end at 255 bytes.
-    text.push(if name.len() < 200 { name } else { OsStr::new("file") });
-    text
 }

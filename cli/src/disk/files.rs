@@ -52,7 +52,6 @@ pub(super) fn replace(path: &Path, files: &[FileOf], owner: Option<Group>) -> an
 }
 
 /// Replaces some files of a volume and keeps the others. Answers whether anything had to be changed.
-#[allow(dead_code, reason = "for the verbs that change a pod")]
 pub(super) fn update(path: &Path, changed: &[FileOf], owner: Option<Group>) -> anyhow::Result<bool> {
     let mut files: BTreeMap<String, FileOf> = BTreeMap::new();
     for (path, (mode, content)) in current(path)? {

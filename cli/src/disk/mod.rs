@@ -16,8 +16,8 @@ use anyhow::Context as _;
 use crate::lower::layout::Layout;
 use crate::lower::volumes::{Group, Make, Pin, Refresh};
 
-/// Makes the directories of a pod with these containers, and what its volumes need.
-pub(crate) fn make(layout: &Layout, containers: &[&str], volumes: &[Make]) -> anyhow::Result<()> {
+/// Makes the directories of a pod with these containers.
+pub(crate) fn make(layout: &Layout, containers: &[&str]) -> anyhow::Result<()> {
     // Containers reach what they may see through mounts; nobody else has to reach it, least of all secrets.
     directory(parent(&layout.directory), 0o700)?;
     directory(&layout.directory, 0o700)?;
@@ -28,6 +28,12 @@ pub(crate) fn make(layout: &Layout, containers: &[&str], volumes: &[Make]) -> an
         directory(parent(&file), 0o700)?;
         write(&file, b"", 0o666)?;
     }
+    Ok(())
+}
+
+/// Makes what a pod's volumes need; what is there already is left as it is. The pod's record is on the disk before: whoever
+/// finds that also finds what is mounted for the pod.
+pub(crate) fn make_volumes(volumes: &[Make]) -> anyhow::Result<()> {
     volumes.iter().try_for_each(make_volume)
 }
 
@@ -101,7 +107,6 @@ pub(crate) fn pin(pins: &[Pin]) -> anyhow::Result<()> {
 }
 
 /// Writes anew what volumes tell about the pod. Whoever reads meanwhile finds the old or the new files, never some of each.
-#[allow(dead_code, reason = "for the verbs that change a pod")]
 pub(crate) fn refresh(volumes: &[Refresh]) -> anyhow::Result<()> {
     for volume in volumes {
         files::update(&volume.path, &volume.files, volume.group)?;
@@ -301,7 +306,8 @@ pub(crate) mod tests {
             logs: scratch.0.join("logs/u"),
             seccomp: scratch.0.join("seccomp"),
         };
-        make(&layout, &["a"], &[Make::Empty { path: layout.volume("v"), mode: 0o777, group: None }]).unwrap();
+        make(&layout, &["a"]).unwrap();
+        make_volumes(&[Make::Empty { path: layout.volume("v"), mode: 0o777, group: None }]).unwrap();
         assert_eq!(mode(&layout.termination_log("a")), 0o666);
         remove(&layout.directory, &layout.logs).unwrap();
         remove(&layout.directory, &layout.logs).unwrap();

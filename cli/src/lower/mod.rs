@@ -9,7 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
-#[allow(dead_code, reason = "for the verb that explains a pod")]
+pub(crate) mod stop_signal;
 pub(crate) mod view;
 pub(crate) mod volumes;
 

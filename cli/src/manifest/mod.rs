@@ -5,7 +5,6 @@
 pub(crate) mod amounts;
 pub(crate) mod defaults;
 pub(crate) mod files;
-#[allow(dead_code, reason = "for the verb that explains a pod")]
 pub(crate) mod ignored;
 pub(crate) mod image;
 mod parse;
@@ -13,7 +12,6 @@ pub(crate) mod places;
 pub(crate) mod quantity;
 mod strict;
 mod suggest;
-#[allow(dead_code, reason = "for the verbs that change a pod")]
 pub(crate) mod update;
 pub(crate) mod validate;
 mod workloads;

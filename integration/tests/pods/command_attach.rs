@@ -11,7 +11,7 @@ use loment_integration::pod::{Node, eventually};
 use serde_json::json;
 
 use super::{
-    manifest::{COUNTED, Manifest, wait_for},
+    manifest::{COUNTED, Manifest, RUNS, wait_for},
     screen::Screen,
 };
 
@@ -99,4 +99,35 @@ pub(crate) async fn a_terminal_is_attached_to_left_and_attached_to_again(node: &
     ensure!(screen.ended().await?.code() == Some(0), "it ended with {}", screen.ended().await?);
     loment.phase("shell", "Succeeded").await?;
     loment.delete("shell").await
+}
+
+/// The words that a shell is offered, by its own means.
+pub(crate) async fn a_shell_completes_names_of_pods_and_containers(node: &Node<'_>) -> Result<()> {
+    let pod = Manifest::new(node, "complete-me")?.init("before", "true").app("app", RUNS).app("other", RUNS);
+    let loment = pod.create(node).await?;
+    let offered = async |line: &str| -> Result<Vec<String>> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let last = words.last().copied().unwrap_or_default();
+        let script = format!(
+            "set -e; source <(loment completion bash); COMP_WORDS=({line}); COMP_CWORD={}; \
+             [ -n \"{last}\" ] || COMP_WORDS+=(''); _clap_complete_loment loment '{last}' x; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words.len() - 1,
+        );
+        let mut command = tokio::process::Command::from(node.lab.command("bash"));
+        let output = command.args(["-c", &script]).output().await?;
+        ensure!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(|word| word.trim().to_owned()).collect())
+    };
+    ensure!(offered("loment port-f").await? == ["port-forward"], "{:?}", offered("loment port-f").await?);
+    ensure!(offered("loment exec comp").await? == ["complete-me"], "{:?}", offered("loment exec comp").await?);
+    ensure!(offered("loment logs pod/c").await? == ["pod/complete-me"], "{:?}", offered("loment logs pod/c").await?);
+    let containers = offered("loment exec complete-me -c ").await?;
+    ensure!(["before", "app", "other"].iter().all(|name| containers.iter().any(|one| one == name)), "{containers:?}");
+    let source = offered("loment cp compl").await?;
+    ensure!(source == ["complete-me:"], "{source:?}");
+    for shell in ["zsh", "fish"] {
+        let script = loment.ok(&["completion", shell]).await?;
+        ensure!(script.contains("LOMENT_COMPLETE"), "{shell}: {script}");
+    }
+    loment.delete("complete-me").await
 }

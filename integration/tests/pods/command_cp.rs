@@ -90,6 +90,11 @@ pub(crate) async fn files_belong_to_the_user_of_the_container_who_may_write_only
     loment.ok(&["cp", &text(&file), "owned:/tmp/mine"]).await?;
     let seen = inside(&loment, "owned", "stat -c '%u:%g %a' /tmp/mine; cat /tmp/mine").await?;
     ensure!(seen == "1234:567 600\nof root\n", "in the container it is {seen}");
+    let back = file.with_file_name("back");
+    loment.ok(&["cp", "owned:/tmp/mine", &text(&back)]).await?;
+    ensure!(fs::read_to_string(&back)? == "of root\n", "it came back as another one");
+    let closed = loment.refused(&["cp", "owned:/root/any", &text(&back)], "").await?;
+    ensure!(closed.contains("Permission denied"), "it says {closed:?}");
     let refused = loment.refused(&["cp", &text(&file), "owned:/etc/mine"], "").await?;
     ensure!(refused.contains("write /etc/mine") && refused.contains("Permission denied"), "it says {refused:?}");
     let refused = loment.refused(&["cp", "owned:/proc/1/mem", &text(&file)], "").await?;

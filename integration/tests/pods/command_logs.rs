@@ -18,7 +18,7 @@ use serde_json::json;
 use super::manifest::{COUNTED, Manifest, RUNS, container, wait_for};
 
 pub(crate) async fn lines_are_chosen_by_attempt_time_number_and_bytes(node: &Node<'_>) -> Result<()> {
-    let script = format!("{COUNTED}; echo first $n; echo second $n >&2; echo third $n; [ $n = 1 ] && exit 1; {RUNS}");
+    let script = format!("{COUNTED}; echo first $n; echo second $n; echo third $n; [ $n = 1 ] && exit 1; {RUNS}");
     let pod = Manifest::new(node, "chosen")?.app("app", &script);
     let loment = pod.create(node).await?;
     loment

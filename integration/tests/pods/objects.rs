@@ -173,7 +173,7 @@ pub(crate) async fn s10_a_pod_is_described_with_its_containers_conditions_and_ev
         "    State:          Running\n",
         "Conditions:\n  Type ",
         "Volumes:\n  shared:\n",
-        "QoS Class:       BestEffort\n",
+        "QoS Class:         BestEffort\n",
         "Events:\n  Type ",
         "(x3 over ",
     ] {
@@ -209,6 +209,27 @@ pub(crate) async fn s10_annotations_and_labels_change_while_no_container_restart
     let id = |status: &Value| status["containerStatuses"][0]["containerID"].clone();
     ensure!(id(&before) == id(&now["status"]) && now["status"]["containerStatuses"][0]["restartCount"] == 0, "{now}");
     loment.delete("marked").await
+}
+
+pub(crate) async fn v3_files_about_the_pod_follow_its_labels_and_annotations(node: &Node<'_>) -> Result<()> {
+    let seen = |file: &str, text: &str| {
+        format!("until grep -q '{text}' /about/{file}; do sleep 0.02; done; touch /shared/{file}")
+    };
+    let script = format!("{}; {}; {RUNS}", seen("labels", "tier=\"front\""), seen("annotations", "key=\"test1234\""));
+    let pod = Manifest::new(node, "told")?.app("app", &script);
+    let mut value: Value = serde_json::from_str(&pod.text())?;
+    let item = |path: &str| json!({ "path": path, "fieldRef": { "fieldPath": format!("metadata.{path}") } });
+    let about = json!({ "name": "about", "downwardAPI": { "items": [item("labels"), item("annotations")] } });
+    value["spec"]["volumes"].as_array_mut().context("volumes")?.push(about);
+    let mounts = value["spec"]["containers"][0]["volumeMounts"].as_array_mut().context("mounts")?;
+    mounts.push(json!({ "name": "about", "mountPath": "/about" }));
+    let loment = Loment::new(node.lab);
+    loment.create(&value.to_string()).await?;
+    loment.ok(&["label", "pod", "told", "tier=front"]).await?;
+    eventually("the label in the volume", async || Ok(pod.has("labels").then_some(()))).await?;
+    loment.ok(&["annotate", "pod", "told", "key=test1234"]).await?;
+    eventually("the annotation in the volume", async || Ok(pod.has("annotations").then_some(()))).await?;
+    loment.delete("told").await
 }
 
 pub(crate) async fn s9_of_annotations_no_more_than_256_kib_are_kept(node: &Node<'_>) -> Result<()> {
@@ -272,6 +293,12 @@ pub(crate) async fn s10_events_are_listed_as_kubectl_lists_them(node: &Node<'_>)
 pub(crate) async fn s5_a_pod_whose_shim_is_gone_is_unknown_with_what_was_last_known(node: &Node<'_>) -> Result<()> {
     let loment = Manifest::new(node, "lost")?.app("app", RUNS).create(node).await?;
     loment.ok(&["wait", "pod/lost", "--for=condition=Ready"]).await?;
+    let uid = loment.ok(&["get", "pod", "lost", "-o", "jsonpath={.metadata.uid}"]).await?;
+    let file = format!("/var/lib/loment/pods/{uid}/status.json");
+    eventually("the status on the disk", async || {
+        Ok(fs::read_to_string(&file).is_ok_and(|text| text.contains("\"ready\":true")).then_some(()))
+    })
+    .await?;
     kill(shim_of(&sandbox(node, "lost").await?)?, Signal::SIGKILL).context("kill the shim")?;
     eventually("an unknown state", async || {
         let row = loment.ok(&["get", "pod", "lost", "--no-headers"]).await?;
@@ -362,6 +389,10 @@ pub(crate) async fn a7_a_container_whose_image_changes_is_started_anew_and_its_s
     ensure!(container_status(&status, "sibling")?["restartCount"] == 0, "{status}");
     let said = loment.refused(&["set", "image", "pod/renewed", "app=localhost/no/such:1"], "").await?;
     ensure!(said.contains("ErrImagePull"), "it says {said:?}");
+    let said = loment.ok(&["patch", "pod", "renewed", "-p", "metadata: {labels: {patched: really}}"]).await?;
+    ensure!(said == "pod/renewed patched\n", "it says {said:?}");
+    let named = loment.ok(&["get", "pods", "-l", "patched=really", "-o", "name"]).await?;
+    ensure!(named == "pod/renewed\n", "with the label there are {named:?}");
     let image = loment.ok(&["get", "pod", "renewed", "-o", "jsonpath={.spec.containers[0].image}"]).await?;
     ensure!(image == "docker.io/library/busybox:latest", "an image that is not there is in the pod: {image}");
     loment.delete("renewed").await
@@ -478,8 +509,8 @@ pub(crate) async fn s13_a_manifest_is_explained_and_nothing_is_made(node: &Node<
     for part in [
         "quality of service BestEffort",
         "Filled in\n",
-        "┌ init",
-        "┌ side",
+        "─ init",
+        "─ side",
         "─ app",
         "app, then side",
         "Mounts\n",

@@ -107,6 +107,36 @@ pub(crate) async fn v4_a_projected_volume_tells_about_the_pod_and_has_keys_besid
     Ok(())
 }
 
+pub(crate) async fn v4_what_a_pod_is_labelled_with_is_followed_by_its_files_and_not_by_its_variables(
+    node: &Node<'_>,
+) -> Result<()> {
+    let env = "env: [{name: COLOR, valueFrom: {fieldRef: {fieldPath: \"metadata.labels['color']\"}}}]";
+    let mounts = "volumeMounts: [{name: v, mountPath: /v}, {name: v, mountPath: /one, subPath: labels}]";
+    let fields = "{path: labels, fieldRef: {fieldPath: metadata.labels}}, {path: note, fieldRef: {fieldPath: \
+                  \"metadata.annotations['note']\"}}";
+    let text = pod(
+        "labelled",
+        &format!(
+            "terminationGracePeriodSeconds: 1, volumes: [{{name: v, projected: {{sources: [{{secret: {{name: s}}}}, \
+             {{downwardAPI: {{items: [{fields}]}}}}]}}}}]"
+        ),
+        &[container("app", "exec sleep 1000", &format!("{env}, {mounts}"))],
+    );
+    let text = text.replace("metadata: {name: labelled", "metadata: {labels: {color: red}, name: labelled");
+    let loment = Loment::new(node.lab);
+    loment.create(&format!("{OBJECTS}{text}")).await?;
+    loment.phase("labelled", "Running").await?;
+    let look = "cat /v/labels /v/note /v/p /one; echo $COLOR; ls -A /v | grep -c '^[.][.]20'";
+    let words = ["exec", "labelled", "--", "sh", "-c", look];
+    let said = loment.ok(&words).await?;
+    ensure!(said == "color=\"red\"secretcolor=\"red\"red\n1\n", "at first it says {said:?}");
+    loment.ok(&["label", "pod", "labelled", "color=blue", "--overwrite"]).await?;
+    loment.ok(&["annotate", "pod", "labelled", "note=new"]).await?;
+    let said = loment.ok(&words).await?;
+    ensure!(said == "color=\"blue\"newsecretcolor=\"red\"red\n1\n", "then it says {said:?}");
+    loment.delete("labelled").await
+}
+
 pub(crate) async fn v5_a_sub_path_is_made_and_expanded_and_never_leads_out_of_its_volume(
     node: &Node<'_>,
 ) -> Result<()> {

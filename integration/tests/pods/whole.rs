@@ -19,7 +19,7 @@ use super::{
 
 /// The system calls by which a command changes something outside itself: each is a point at which it can be killed.
 const EFFECTS: &str = "mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat,chmod,fchmod,fchmodat,chown,fchown,\
-                       fchownat,unlink,unlinkat,rmdir,mount,umount2,flock,write,writev,sendto,sendmsg,connect";
+                       fchownat,unlink,unlinkat,rmdir,mount,umount2,move_mount,flock,write,writev,sendto,sendmsg,connect";
 /// More than any command here has.
 const MOST: u32 = 400;
 
@@ -59,6 +59,13 @@ async fn left(node: &Node<'_>) -> Result<Vec<String>> {
         .filter(|path| !path.starts_with("/sys") || path.is_dir())
         .map(|path| path.display().to_string())
         .collect();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
+    left.extend(
+        mounts.lines().filter(|line| line.contains(" /var/lib/loment/pods/")).map(|line| format!("mount {line}")),
+    );
+    let snapshots = node.lab.ctr_output(&["snapshots", "list"], b"").await?;
+    let snapshots = String::from_utf8_lossy(&snapshots.stdout).into_owned();
+    left.extend(snapshots.lines().filter(|line| line.starts_with("loment-")).map(|line| format!("snapshot {line}")));
     let sandboxes = node.cri.list_pod_sandboxes(None).await?;
     left.extend(sandboxes.into_iter().map(|sandbox| format!("sandbox {}", sandbox.id)));
     Ok(left)
@@ -70,11 +77,24 @@ async fn exists(loment: &Loment<'_>, pod: &str) -> Result<bool> {
     Ok(found.code == 0)
 }
 
-/// The file of a pod with a sidecar and an app.
+/// The file of a pod with a sidecar and an app, and of what its volumes take: file systems that are mounted for it, and a
+/// part of one.
 fn file(node: &Node<'_>, name: &str) -> Result<String> {
-    let pod = Manifest::new(node, name)?.sidecar("sidecar", RUNS).app("app", RUNS);
+    let mounts = json!([
+        { "name": "secret", "mountPath": "/secret" },
+        { "name": "memory", "mountPath": "/part", "subPath": "part" },
+        { "name": "site", "mountPath": "/site" },
+    ]);
+    let app = json!({ "command": ["sh", "-c", RUNS], "volumeMounts": mounts });
+    let pod = Manifest::new(node, name)?.sidecar("sidecar", RUNS).app_with("app", app);
+    let pod = pod.with("volumes", json!({ "name": "secret", "secret": { "secretName": "s" } }));
+    let pod = pod.with("volumes", json!({ "name": "memory", "emptyDir": { "medium": "Memory", "sizeLimit": "1Mi" } }));
+    let image = json!({ "reference": "docker.io/gasbugs/http-go:latest", "pullPolicy": "IfNotPresent" });
+    let pod = pod.with("volumes", json!({ "name": "site", "image": image }));
+    let secret =
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" }, "stringData": { "p": "x" } });
     let path = node.lab.directory("manifests", name)?.join("pod.json");
-    fs::write(&path, pod.text())?;
+    fs::write(&path, format!("{secret}\n---\n{}\n", pod.text()))?;
     Ok(path.display().to_string())
 }
 

@@ -156,7 +156,10 @@ impl ContainerState {
             }
             Stage::Gate if self.vacated => {
                 self.vacated = false;
-                self.go(Input::Rest, log);
+                // A client may have created it while the new sandbox was made, which then came before this.
+                if self.go(Input::Rest, log) && course == Course::On {
+                    self.prepare(log);
+                }
             }
             Stage::Gate => self.stalled(format!("the process at the gate ended with code {}", exit.code), log),
             // What was thrown away at its gate ends too.

@@ -160,31 +160,6 @@ pub enum Moment {
     },
 }
 
-/// Reasons that Kubernetes has no Event for.
-const NO_EVENTS: [&str; 16] = [
-    "Armed",
-    "Discarded",
-    "Exited",
-    "PhaseChanged",
-    "PostStart",
-    "PostStartDone",
-    "PreStop",
-    "PreStopDone",
-    "ProbeFails",
-    "ProbeSucceeds",
-    "Replaced",
-    "Restarting",
-    "SandboxReady",
-    "Signalled",
-    "Stopping",
-    "Updated",
-];
-
-/// Whether Kubernetes has an Event with the reason of this entry of a timeline.
-pub fn is_event(reason: &str) -> bool {
-    !NO_EVENTS.contains(&reason)
-}
-
 impl Moment {
     /// The reason as an Event of Kubernetes would have it, where it has one.
     pub fn reason(&self) -> &'static str {
@@ -224,11 +199,6 @@ impl Moment {
             Self::Stopping { .. } => "Stopping",
             Self::Unexpected { .. } => "Unexpected",
         }
-    }
-
-    /// Whether Kubernetes has an Event for it. The rest is the pod's own story.
-    pub fn is_event(&self) -> bool {
-        is_event(self.reason())
     }
 
     /// Whether something went wrong (an Event of type Warning).

@@ -78,7 +78,6 @@ pub(crate) fn missing(scope: Scope<'_>, layout: &Layout) -> Vec<Missing> {
 }
 
 /// What has to be written anew after labels or annotations of a pod have changed.
-#[allow(dead_code, reason = "for the verbs that change a pod")]
 pub(crate) fn refresh(scope: Scope<'_>, layout: &Layout) -> Result<Vec<Refresh>, Missing> {
     let spec = scope.pod.spec.clone().unwrap_or_default();
     let mut found = Vec::new();

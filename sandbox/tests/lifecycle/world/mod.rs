@@ -112,6 +112,10 @@ impl World {
         self.ids.clone()
     }
 
+    pub(crate) fn kinds(&self) -> Vec<(ContainerId, Kind)> {
+        self.ids.iter().copied().zip(self.kinds.iter().copied()).collect()
+    }
+
     fn place(&self, id: ContainerId) -> usize {
         self.ids.iter().position(|other| *other == id).unwrap()
     }
