@@ -290,6 +290,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
         sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
+        sandboxes::sandbox_8_a_sandbox_that_takes_its_processes_with_it_is_made_again,
         sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
         sandboxes::the_processes_of_a_pod_and_its_address_are_told,
         sandboxes::a_held_pod_begins_by_one_message_when_its_maker_says_so,

@@ -60,6 +60,12 @@ impl Manifest {
         self
     }
 
+    /// Its containers share one pid namespace, whose first process is the holder.
+    pub(crate) fn share_pids(mut self) -> Self {
+        self.value["spec"]["shareProcessNamespace"] = json!(true);
+        self
+    }
+
     pub(crate) fn host_network(mut self) -> Self {
         self.value["spec"]["hostNetwork"] = json!(true);
         self

@@ -84,7 +84,7 @@ pub(crate) async fn s2_what_comes_after_a_sidecar_waits_for_its_startup_probe(no
         .init("init", "echo init >> /shared/order")
         .app("app", &format!("echo app >> /shared/order; {RUNS}"));
     let loment = pod.create(node).await?;
-    told(&loment, "startup", &["sidecar", "Startup probe failed"]).await?;
+    told(&loment, "startup", &["Startup probe failed"]).await?;
     let status = &loment.get("startup").await?["status"];
     let sidecar = container_status(status, "sidecar")?;
     ensure!(sidecar["started"] == false && sidecar["state"]["running"].is_object(), "it is {sidecar}");
@@ -116,8 +116,8 @@ pub(crate) async fn p4_a_liveness_probe_that_fails_restarts_its_container_within
     let status = loment.until("liveness", "its restart", restarted).await?;
     let last = &container_status(&status, "app")?["lastState"]["terminated"];
     ensure!(last["exitCode"] == 137, "it ended as {last}");
-    told(&loment, "liveness", &["app", "Liveness probe failed"]).await?;
-    told(&loment, "liveness", &["app", "failed liveness probe, will be restarted"]).await?;
+    told(&loment, "liveness", &["Liveness probe failed"]).await?;
+    told(&loment, "liveness", &["Container app failed liveness probe, will be restarted"]).await?;
     loment.ok(&["delete", "pod", "liveness", "--now"]).await.map(drop)
 }
 

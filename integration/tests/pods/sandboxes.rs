@@ -72,6 +72,32 @@ pub(crate) async fn sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_anothe
     loment.delete("reborn").await
 }
 
+pub(crate) async fn sandbox_8_a_sandbox_that_takes_its_processes_with_it_is_made_again(node: &Node<'_>) -> Result<()> {
+    let pod = Manifest::new(node, "shared-pids")?
+        .restart_policy("Always")
+        .share_pids()
+        .init("init", "echo init >> /shared/order")
+        .sidecar("sidecar", &format!("echo sidecar >> /shared/order; {RUNS}"))
+        .app("app", &format!("echo app >> /shared/order; {RUNS}"));
+    let loment = pod.create(node).await?;
+    let round = ["init", "sidecar", "app"];
+    eventually("the first round", async || Ok((pod.lines("order") == round).then_some(()))).await?;
+    // With it the kernel ends every process of the namespace.
+    end_holder(node, "shared-pids").await?;
+    let again = || pod.lines("order").len() > round.len() && pod.lines("order").ends_with(&round.map(str::to_owned));
+    eventually("the second round", async || Ok(again().then_some(()))).await?;
+    let all_run = |status: &Value| {
+        ["sidecar", "app"]
+            .iter()
+            .all(|name| container_status(status, name).is_ok_and(|container| container["state"]["running"].is_object()))
+    };
+    loment.until("shared-pids", "both to run", all_run).await?;
+    let holder = ask(node, &sandbox(node, "shared-pids").await?).await?.sandbox_pid;
+    let first = loment.ok(&["exec", "shared-pids", "-c", "app", "--", "cat", "/proc/1/comm"]).await?;
+    ensure!(holder > 0 && first == "pause\n", "the first process is {first:?}");
+    loment.delete("shared-pids").await
+}
+
 pub(crate) async fn sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends(node: &Node<'_>) -> Result<()> {
     let pod = Manifest::new(node, "lost")?.restart_policy("Never").app("app", RUNS);
     let loment = pod.create(node).await?;
