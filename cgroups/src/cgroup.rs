@@ -359,14 +359,29 @@ impl Cgroup {
         .map_err(|e| Error::new("read usage of", present.path().display(), e))
     }
 
-    /// How many processes the kernel has killed here and below for want of memory.
+    /// How many processes the kernel has killed here and below for want of memory. A cgroup that is gone is an error of
+    /// kind [`io::ErrorKind::NotFound`]: what it had counted is not known any more.
     pub fn oom_kills(&self) -> Result<u64> {
         let (dir, kills) = match (&self.v2, self.dir(Controller::Memory)) {
             (Some(dir), _) => (dir, oom::kills_v2(dir)),
             (None, Some(dir)) => (dir, oom::kills_v1(dir)),
             (None, None) => return Err(self.no_memory_controller()),
         };
-        kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))
+        match kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))? {
+            Some(kills) => Ok(kills),
+            None if dir.open("cgroup.procs", OFlag::O_PATH).is_err() => Err(self.nowhere()),
+            // Without a memory controller nothing is killed on its account.
+            None => Ok(0),
+        }
+    }
+
+    /// The slice around a scope of systemd's on cgroup v2: it has counted the memory kills of scopes that systemd has
+    /// removed, too. `None` for every other cgroup, and where the slice is the root, which counts nothing.
+    pub fn slice(&self) -> Result<Option<Self>> {
+        match (&self.unit, &self.v2) {
+            (Some(_), Some(_)) => self.parent(),
+            _ => Ok(None),
+        }
     }
 
     /// Of [`Cgroup::oom_kills`], those in this very cgroup: the others were in cgroups that the container has made.
@@ -519,6 +534,9 @@ impl Cgroup {
     }
 
     fn no_memory_controller(&self) -> Error {
+        if self.process_dir().is_none() {
+            return self.nowhere();
+        }
         Error::unsupported("watch memory of", self.path.display(), "no memory controller holds it")
     }
 }

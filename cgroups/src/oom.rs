@@ -59,18 +59,20 @@ impl AsFd for OomWatch {
     }
 }
 
-/// v1 counts a kill only where the killed process was: those below are added up.
-pub(crate) fn kills_v1(memory: &Dir) -> io::Result<u64> {
+/// v1 counts a kill only where the killed process was: those below are added up. `None` when there is no count.
+pub(crate) fn kills_v1(memory: &Dir) -> io::Result<Option<u64>> {
     let mut text = String::new();
     let mut sum = 0;
     let mut add = |dir: BorrowedFd<'_>| {
-        read_at(dir, c"memory.oom_control", &mut text)?;
+        let found = read_at(dir, c"memory.oom_control", &mut text)?;
         sum += parse::keyed(&text, "oom_kill");
-        Ok(())
+        Ok(found)
     };
-    add(memory.as_fd())?;
-    tree::each_below(memory.as_fd(), add)?;
-    Ok(sum)
+    if !add(memory.as_fd())? {
+        return Ok(None);
+    }
+    tree::each_below(memory.as_fd(), |dir| add(dir).map(drop))?;
+    Ok(Some(sum))
 }
 
 /// Those of one cgroup without the ones below, from the file that counts them.
@@ -78,7 +80,7 @@ pub(crate) fn own_kills(dir: &Dir, file: &str) -> io::Result<u64> {
     Ok(dir.read_string(file)?.map_or(0, |text| parse::keyed(&text, "oom_kill")))
 }
 
-/// v2 counts this cgroup and those below.
-pub(crate) fn kills_v2(dir: &Dir) -> io::Result<u64> {
-    Ok(dir.read_string("memory.events")?.map_or(0, |text| parse::keyed(&text, "oom_kill")))
+/// v2 counts this cgroup and those below. `None` when there is no count.
+pub(crate) fn kills_v2(dir: &Dir) -> io::Result<Option<u64>> {
+    Ok(dir.read_string("memory.events")?.map(|text| parse::keyed(&text, "oom_kill")))
 }

@@ -264,10 +264,12 @@ fn a_cgroup_that_is_gone_has_no_processes_and_no_statistics() {
     gone.kill().unwrap();
     gone.remove().unwrap();
     assert_eq!(gone.stats().unwrap_err().cause.kind(), ErrorKind::NotFound);
+    assert_eq!(gone.oom_kills().unwrap_err().cause.kind(), ErrorKind::NotFound);
     assert_eq!(gone.entry().unwrap_err().cause.kind(), ErrorKind::NotFound);
     assert_eq!(gone.apply(&common::resources_of(json!({}))).unwrap_err().cause.kind(), ErrorKind::NotFound);
     // And one whose directories were held open while it was removed.
     assert_eq!(cgroup.pids().unwrap(), Vec::<i32>::new());
+    assert_eq!(cgroup.oom_kills().unwrap_err().cause.kind(), ErrorKind::NotFound);
     assert_eq!(cgroup.stats().unwrap_err().cause.kind(), ErrorKind::NotFound);
     cgroup.kill().unwrap();
 }

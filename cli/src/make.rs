@@ -3,6 +3,7 @@
 //! Making a pod ends with one message to its shim: until then every process waits at its gate. A command that is killed
 //! before that has made nothing that runs, and what it leaves is found by [`crate::remains`].
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use anyhow::{Context as _, anyhow};
@@ -13,7 +14,7 @@ use crate::commands::{features, image_volumes, note};
 use crate::error::Said;
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, volumes};
+use crate::lower::{self, Host, MANIFEST, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
 use crate::session::Session;
 use crate::{cgroup, disk, pod, record, sources};
 
@@ -72,6 +73,7 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     sources::keep(&plan.layout.directory, &plan.sources)?;
     image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;
     let mut config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
+    config.annotations.insert(MANIFEST.to_owned(), for_the_shim(session, &plan.pod).await?);
     if let Some(metadata) = &mut config.metadata {
         metadata.attempt = plan.attempt;
     }
@@ -92,6 +94,24 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     });
     let ids = all(containers).await?;
     Ok(Made { sandbox: id, containers: names.into_iter().map(str::to_owned).zip(ids).collect() })
+}
+
+/// The manifest that the shim runs the pod by.
+async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result<String> {
+    let images: BTreeSet<&str> =
+        pod.spec.iter().flat_map(lower::containers).filter_map(|container| container.image.as_deref()).collect();
+    let signals = images.into_iter().map(|image| {
+        let (client, image) = (session.client.clone(), image.to_owned());
+        async move {
+            let info = client.image_status_verbose(&image).await?.info;
+            Ok::<_, loment_cri::Error>(
+                info.get("info").and_then(|info| stop_signal::of_image(info)).map(|signal| (image, signal)),
+            )
+        }
+    });
+    let mut pod = pod.clone();
+    stop_signal::complete(&mut pod, &all(signals).await?.into_iter().flatten().collect());
+    serde_json::to_string(&pod).context("write the manifest as JSON")
 }
 
 /// Starts a pod: every container for containerd's sake, and then, with one message, the pod. Which of its containers runs

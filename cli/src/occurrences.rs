@@ -9,7 +9,7 @@ use crate::pod::Happening;
 use crate::table;
 
 /// What happens inside of a pod's life without being an event: it is in the timeline.
-const NO_EVENTS: [&str; 12] = [
+const NO_EVENTS: [&str; 13] = [
     "Armed",
     "PhaseChanged",
     "PostStart",
@@ -18,6 +18,7 @@ const NO_EVENTS: [&str; 12] = [
     "PreStopDone",
     "ProbeFails",
     "ProbeSucceeds",
+    "Replaced",
     "Restarting",
     "SandboxReady",
     "Signalled",

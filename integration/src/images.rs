@@ -23,8 +23,11 @@ pub const BUSYBOX_IMAGE: &str = "docker.io/library/busybox:latest";
 /// A stand-in for the web server image of the example manifest `http-go`: busybox's httpd on port 8080.
 pub const HTTP_GO: &str = "docker.io/gasbugs/http-go:latest";
 
+/// The same as [`BUSYBOX_IMAGE`], with a `STOPSIGNAL` of its own: SIGQUIT.
+pub const QUITS: &str = "localhost/loment/quits:1";
+
 /// Every image of a lab.
-pub const ALL: [&str; 3] = [PAUSE, BUSYBOX_IMAGE, HTTP_GO];
+pub const ALL: [&str; 4] = [PAUSE, BUSYBOX_IMAGE, HTTP_GO, QUITS];
 
 /// A file of a layer.
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub fn write_all(directory: &Path, bin: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![
         layout(&directory.join("pause.tar"), PAUSE, &layer(&pause)?, sleep)?,
         layout(&directory.join("busybox.tar"), BUSYBOX_IMAGE, &busybox_layer, shell)?,
+        layout(&directory.join("quits.tar"), QUITS, &busybox_layer, json!({"Cmd": ["sh"], "StopSignal": "SIGQUIT"}))?,
         layout(&directory.join("http-go.tar"), HTTP_GO, &layer(&tree)?, web)?,
     ])
 }

@@ -214,6 +214,12 @@ impl<'a> Pod<'a> {
         Ok(text_of(&lines, "stdout"))
     }
 
+    /// Stops and removes it, and leaves the cgroup above its containers to another pod that is in there.
+    pub async fn remove_beside(self) -> Result<()> {
+        self.node.cri.stop_pod_sandbox(&self.id).await?;
+        Ok(self.node.cri.remove_pod_sandbox(&self.id).await?)
+    }
+
     /// Stops and removes the pod with its containers.
     pub async fn remove(self) -> Result<()> {
         self.node.cri.stop_pod_sandbox(&self.id).await?;

@@ -29,6 +29,7 @@ mod pods {
     pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
     pub(crate) mod manifest;
+    pub(crate) mod memory;
     pub(crate) mod messages;
     pub(crate) mod objects;
     pub(crate) mod probes;
@@ -55,8 +56,8 @@ use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Lo
 use pods::{
     acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
     command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
-    logs, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams, supervised,
-    users, volumes, whole,
+    logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
+    supervised, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -76,6 +77,7 @@ const BY_THE_SHIM: &[&str] = &[
     "evictions",
     "init",
     "lifecycle_hooks",
+    "memory",
     "messages",
     "objects",
     "probes",
@@ -108,6 +110,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         acceptance::a_sidecar_is_terminated_while_an_init_container_runs,
         acceptance::an_app_that_exceeds_its_grace_fails_the_pod_and_a_sidecar_does_not,
         acceptance::a_container_that_is_killed_ends_with_137_and_error,
+        acceptance::a5_an_image_says_by_which_signal_its_containers_are_stopped,
         acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
@@ -241,13 +244,16 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         lifecycle::each_process_has_its_events_in_order,
         lifecycle_hooks::a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned,
         lifecycle_hooks::a2_a_post_start_hook_that_fails_ends_its_container,
-        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success,
+        lifecycle_hooks::a2_any_answer_to_an_http_hook_is_success_and_none_is_told,
         lifecycle_hooks::a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself,
         lifecycle_hooks::s9_every_pre_stop_hook_begins_at_once_and_sidecars_end_after_the_apps,
         lifecycle_hooks::a3_a_hook_ends_with_its_container,
         logs::a_container_writes_both_streams_in_order,
         logs::a_last_line_without_newline_is_kept,
         logs::output_written_just_before_the_exit_is_not_lost,
+        memory::containers_that_memory_ends_at_the_same_time_are_each_told,
+        memory::who_is_killed_from_outside_has_not_run_out_of_memory_as_its_neighbours_have,
+        memory::in_a_cgroup_that_pods_share_want_of_memory_is_told_of_the_pod_that_it_was_in,
         messages::a11_what_a_container_leaves_in_its_message_file_is_told_and_the_next_attempt_finds_it_empty,
         messages::a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that,
         objects::s12_get_prints_a_pod_in_every_form,
@@ -284,6 +290,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         resources::an_update_changes_the_limits_of_a_running_container,
         sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
         sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,
+        sandboxes::the_processes_of_a_pod_and_its_address_are_told,
         sandboxes::a_held_pod_begins_by_one_message_when_its_maker_says_so,
         sandboxes::a7_a_second_container_of_a_name_takes_over_from_the_first_and_leaves_the_others_alone,
         sandboxes::status_and_timeline_are_written_into_the_directory_of_the_pod,

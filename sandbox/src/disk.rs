@@ -67,7 +67,8 @@ impl Usage {
                 continue;
             }
             let Ok(found) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-            if found.st_dev != device || !self.is_new(&found) {
+            // Of a file an overlay tells the device of the layer that it is in.
+            if (is_directory(&found) && found.st_dev != device) || !self.is_new(&found) {
                 continue;
             }
             bytes += found.st_blocks as u64 * BLOCK;

@@ -5,6 +5,7 @@
 //! | `args`, `bootstrap`, `address`, `start` | how containerd starts a shim and finds it again |
 //! | `server`, `rpc` | one thread that serves Task (v2 and v3) and Pod |
 //! | `shim`, `task` | the containers of one pod and their processes |
+//! | `slice` | memory kills in scopes that systemd has removed |
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
 //! | [`pod`] | a pod that the shim runs itself |
@@ -26,6 +27,7 @@ mod relay;
 mod rpc;
 mod server;
 mod shim;
+mod slice;
 mod spec;
 mod start;
 mod stdio;

@@ -50,6 +50,9 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Resul
         // for much longer.
         let removed = address::remove(address::path(address));
         let (shim, _connections) = served?;
+        if let Some(host) = shim.host.get() {
+            host.write_down().await;
+        }
         shim.events.flush(FLUSH).await;
         tokio::time::sleep(LINGER).await;
         // Nobody else would see them off.

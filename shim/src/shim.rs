@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, Result},
     pids::{Ending, Pids},
     pod::host::Host,
+    slice::Slice,
     task::{Task, usage::Measured},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Shim {
     pub(crate) loggers: Ending,
     /// Who runs the pod, when the shim does.
     pub(crate) host: OnceLock<Arc<Host>>,
+    /// Where its containers are in scopes of systemd's on cgroup v2: the slice around them.
+    pub(crate) slice: Mutex<Option<Slice>>,
     tasks: Mutex<HashMap<String, Slot>>,
     /// What the pod uses as a whole.
     pod: Mutex<Pod>,
@@ -62,6 +65,7 @@ impl Shim {
             pids: Pids::default(),
             loggers: Ending::default(),
             host: OnceLock::new(),
+            slice: Mutex::default(),
             tasks: Mutex::default(),
             pod: Mutex::default(),
             made: Notify::new(),
@@ -140,6 +144,11 @@ impl Shim {
         crate::lock(&self.pod).cgroup().is_some()
     }
 
+    /// Whether the slice at this path is the pod's own cgroup.
+    pub(crate) fn has_own_slice(&self, path: &Path) -> bool {
+        crate::lock(&self.pod).cgroup().is_some_and(|own| own.path() == path)
+    }
+
     /// What the pod uses and has used as a whole, given its containers.
     pub(crate) fn measure_pod(&self, containers: &[Measured]) -> Result<Measured> {
         let pod = crate::lock(&self.pod);
@@ -168,8 +177,11 @@ impl Shim {
             tasks.remove(task.id());
         }
         drop(tasks);
-        if let (true, Some(usage)) = (is_here, task.last_usage()) {
-            crate::lock(&self.pod).bury(&usage);
+        if is_here {
+            self.close_account(task);
+            if let Some(usage) = task.last_usage() {
+                crate::lock(&self.pod).bury(&usage);
+            }
         }
         self.leave_if_unwanted();
         is_here

@@ -222,7 +222,7 @@ fn memory_v1(dir: &Dir, text: &mut String, part: Part) -> io::Result<Memory> {
         limit_hits: number(dir, "memory.failcnt", text)?,
         faults: stat.total_pg_fault,
         major_faults: stat.total_pg_maj_fault,
-        oom_kills: oom::kills_v1(dir)?,
+        oom_kills: oom::kills_v1(dir)?.unwrap_or(0),
         ..Memory::default()
     };
     if part == Part::Lasting {

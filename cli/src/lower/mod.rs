@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;
+pub(crate) mod stop_signal;
 pub(crate) mod view;
 pub(crate) mod volumes;
 

@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use loment_integration::{
+    images,
     loment::{Loment, container_status},
     pod::Node,
 };
@@ -186,5 +187,16 @@ pub(crate) async fn a_pod_with_an_image_that_does_not_exist_is_not_made(node: &N
         ensure!(said.contains("ErrImageNeverPull"), "create says {said:?}");
         ensure!(loment.refused(&["get", "pod", &name], "").await?.contains("not found"), "there is a pod");
     }
+    Ok(())
+}
+
+pub(crate) async fn a5_an_image_says_by_which_signal_its_containers_are_stopped(node: &Node<'_>) -> Result<()> {
+    let script = "trap 'echo quit > /shared/signal; exit 0' QUIT; trap 'echo term > /shared/signal; exit 0' TERM; touch \
+                  /shared/up; sleep 1000 & wait";
+    let pod = Manifest::new(node, "quits")?.app("app", script).change("containers", 0, "image", images::QUITS.into());
+    let loment = pod.create(node).await?;
+    loment.until("quits", "its traps", |_| pod.has("up")).await?;
+    loment.delete("quits").await?;
+    ensure!(pod.lines("signal") == ["quit"], "it was stopped by {:?}", pod.lines("signal"));
     Ok(())
 }

@@ -33,10 +33,10 @@ use super::manifest::{self, Manifest, RUNS};
 
 const MIB: u64 = 1024 * 1024;
 /// Takes more memory than [`small`] allows, and is killed for it.
-const GREEDY: &str = "dd if=/dev/zero of=/dev/null bs=100M";
+pub(crate) const GREEDY: &str = "dd if=/dev/zero of=/dev/null bs=100M";
 
 /// 24 MiB, and no swap.
-fn small() -> v1::LinuxContainerResources {
+pub(crate) fn small() -> v1::LinuxContainerResources {
     let bytes = 24 * MIB.cast_signed();
     v1::LinuxContainerResources {
         memory_limit_in_bytes: bytes,
@@ -46,14 +46,14 @@ fn small() -> v1::LinuxContainerResources {
 }
 
 /// What `loment top` says of one pod.
-async fn top(node: &Node<'_>, pod: &str) -> Result<Value> {
+pub(crate) async fn top(node: &Node<'_>, pod: &str) -> Result<Value> {
     let text = Loment::new(node.lab).ok(&["top", pod, "-o", "json"]).await?;
     let mut all: Value = serde_json::from_str(&text).context("read what loment top prints")?;
     ensure!(all["pods"].as_array().map(Vec::len) == Some(1), "loment top says {all}");
     Ok(all["pods"][0].take())
 }
 
-fn number(value: &Value, place: &str) -> Result<u64> {
+pub(crate) fn number(value: &Value, place: &str) -> Result<u64> {
     value.pointer(place).and_then(Value::as_u64).with_context(|| format!("find a number at {place} in {value}"))
 }
 

@@ -1,5 +1,7 @@
 //! `postStart` and `preStop`.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use loment_integration::{
     loment::container_status,
@@ -7,7 +9,10 @@ use loment_integration::{
 };
 use serde_json::{Value, json};
 
-use super::manifest::{Manifest, RUNS, wait_for};
+use super::{
+    manifest::{Manifest, RUNS, sandbox, wait_for},
+    sandboxes::shim,
+};
 
 /// A hook that runs a script in its container.
 fn script(text: &str) -> Value {
@@ -47,22 +52,31 @@ pub(crate) async fn a2_a_post_start_hook_that_fails_ends_its_container(node: &No
     loment.delete("bad-hook").await
 }
 
-pub(crate) async fn a2_any_answer_to_an_http_hook_is_success(node: &Node<'_>) -> Result<()> {
-    let fields = json!({
-        "command": ["httpd", "-f", "-p", "8080", "-h", "/shared"],
-        "lifecycle": { "postStart": { "httpGet": { "path": "/no/such/page", "port": 8080, "scheme": "HTTPS" } } },
-        // The server may need a moment, and a hook asks once: it is asked when the server is there.
-        "startupProbe": { "tcpSocket": { "port": 8080 }, "periodSeconds": 1, "failureThreshold": 30 },
-    });
-    let pod = Manifest::new(node, "http-hook")?.restart_policy("Always").app_with("app", fields);
+pub(crate) async fn a2_any_answer_to_an_http_hook_is_success_and_none_is_told(node: &Node<'_>) -> Result<()> {
+    let hook = |port: u16| json!({ "preStop": { "httpGet": { "path": "/no/such/page", "port": port } } });
+    let httpd = ["httpd", "-f", "-p", "8080", "-h", "/shared"];
+    let pod = Manifest::new(node, "http-hook")?
+        .app_with(
+            "answered",
+            json!({
+                "command": httpd, "lifecycle": hook(8080),
+                // The hook asks once.
+                "readinessProbe": { "tcpSocket": { "port": 8080 }, "periodSeconds": 1 },
+            }),
+        )
+        .app_with("alone", json!({ "command": ["sh", "-c", RUNS], "lifecycle": hook(8081) }));
     let loment = pod.create(node).await?;
-    let status = loment
-        .until("http-hook", "it to be started", |status| {
-            container_status(status, "app").is_ok_and(|app| app["started"] == true)
+    loment
+        .until("http-hook", "the server", |status| {
+            container_status(status, "answered").is_ok_and(|answered| answered["ready"] == true)
         })
         .await?;
-    ensure!(status["phase"] == "Running", "the status is {status}");
-    loment.ok(&["delete", "pod", "http-hook", "--now"]).await.map(drop)
+    shim(node, &sandbox(node, "http-hook").await?).await?.terminate(Some(Duration::from_secs(1))).await?;
+    let story = loment.story("http-hook").await?;
+    let failed: Vec<_> = story.iter().filter(|line| line.contains("PreStop hook failed")).collect();
+    ensure!(failed.len() == 1 && failed[0].starts_with("alone "), "what happened is {story:#?}");
+    ensure!(failed[0].contains("connection refused"), "the reason is {}", failed[0]);
+    loment.delete("http-hook").await
 }
 
 pub(crate) async fn a3_a_pre_stop_hook_runs_before_the_stop_signal_and_not_when_a_container_ends_by_itself(

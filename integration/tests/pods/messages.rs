@@ -33,7 +33,7 @@ pub(crate) async fn a11_what_a_container_leaves_in_its_message_file_is_told_and_
 pub(crate) async fn a11_the_end_of_the_log_stands_in_for_a_container_that_fails_if_it_asks_for_that(
     node: &Node<'_>,
 ) -> Result<()> {
-    let script = format!("{COUNTED}; echo attempt $n; echo second line >&2; [ $n -ge 2 ]");
+    let script = format!("{COUNTED}; echo attempt $n; echo second line; [ $n -ge 2 ]");
     let fields =
         |script: &str, policy: &str| json!({ "command": ["sh", "-c", script], "terminationMessagePolicy": policy });
     let pod = Manifest::new(node, "log-message")?

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use super::manifest::{Manifest, RUNS, sandbox, wait_for};
 
-async fn shim(node: &Node<'_>, sandbox: &str) -> Result<PodShim> {
+/// The shim of the pod with this sandbox.
+pub(crate) async fn shim(node: &Node<'_>, sandbox: &str) -> Result<PodShim> {
     PodShim::connect(&node.lab.socket(), "k8s.io", sandbox).await.context("connect to the pod's shim")
 }
 
@@ -87,6 +88,23 @@ pub(crate) async fn sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends(node
 fn by_hand(name: &str, containers: &[&str]) -> String {
     let containers: Vec<_> = containers.iter().map(|name| json!({ "name": name, "image": "busybox" })).collect();
     json!({ "metadata": { "name": name }, "spec": { "containers": containers } }).to_string()
+}
+
+pub(crate) async fn the_processes_of_a_pod_and_its_address_are_told(node: &Node<'_>) -> Result<()> {
+    let manifest = by_hand("told-pids", &["one", "two"]);
+    let pod = node.pod("told-pids").annotation("io.loment.pod.manifest", &manifest).run().await?;
+    let status = ask(node, &pod.id).await?;
+    ensure!(status.sandbox_pid > 0 && status.members.iter().all(|member| member.pid == 0), "it is {status}");
+    ensure!(status.address == pod.address().await?, "its address is {}", status.address);
+    pod.start(shell("one", RUNS)).await?;
+    let two = pod.start(shell("two", RUNS)).await?;
+    let status = eventually("both to run", async || {
+        let status = ask(node, &pod.id).await?;
+        Ok(status.members.iter().all(|member| member.pid > 0).then_some(status))
+    })
+    .await?;
+    ensure!(status.members[1].pid == two.pid().await?, "its members are {:?}", status.members);
+    pod.remove().await
 }
 
 pub(crate) async fn a_held_pod_begins_by_one_message_when_its_maker_says_so(node: &Node<'_>) -> Result<()> {

@@ -51,8 +51,6 @@ pub struct ContainerState {
     pub(super) skipped: bool,
     /// Whether the process at its gate was killed for the sake of a new sandbox.
     pub(super) vacated: bool,
-    /// Whether its preStop hook has had its time in the stop of the pod.
-    pub(super) pre_stopped: bool,
     /// Whether another container, from another image, stands by to take its place.
     pub(super) successor: bool,
     /// Exit code that a client's kill stands for: it is not started again.
@@ -119,7 +117,6 @@ impl ContainerState {
             ran_here: false,
             skipped: false,
             vacated: false,
-            pre_stopped: false,
             successor: false,
             killed: None,
             code: None,
@@ -228,7 +225,7 @@ impl ContainerState {
     /// When it wants to be looked at again: its gate opened or its fresh attempt tried once more.
     pub(super) fn wakes(&self, its_turn: bool) -> Option<Time> {
         match self.stage {
-            Stage::Gate if self.armed && its_turn => Some(self.not_before),
+            Stage::Gate if self.armed && its_turn && !self.vacated => Some(self.not_before),
             Stage::Stalled => Some(self.stalled_until),
             _ => None,
         }

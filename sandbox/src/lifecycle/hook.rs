@@ -5,9 +5,10 @@ use super::{
     ending::Why,
     event::Action,
     handler::{HookKind, Outcome, ProbeKind},
+    moment::Moment,
     probe::{Answer, Probes, worth_telling},
     stage::Stage,
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 impl ContainerState {

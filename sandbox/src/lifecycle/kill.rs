@@ -6,10 +6,11 @@ use super::{
     event::Action,
     handler::HookKind,
     life::KILLED,
+    moment::Moment,
     restart::{self, Decision},
     stage::Stage,
     time::Time,
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 /// SIGKILL.
@@ -29,9 +30,9 @@ impl ContainerState {
             Why::Replaced | Why::RestartAll | Why::SandboxChanged => true,
         };
         self.note(log, Moment::Killing { why, message: message(self.name(), why, again) });
+        // A sidecar that is started again while its pod is stopped is here before it runs: its hook has had its time.
         let runs = self.stage == Stage::Running && self.life.asked.is_none() && !self.life.forced;
-        let hook = self.spec.pre_stop.is_some() && runs && deadline > log.now && !self.pre_stopped;
-        self.pre_stopped |= why == Why::PodStopped;
+        let hook = self.spec.pre_stop.is_some() && runs && deadline > log.now;
         let mut ending = Ending::begin(why, hook, log.now, deadline);
         if let Some(asked) = self.life.asked {
             ending.was_asked(asked);

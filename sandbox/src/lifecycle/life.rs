@@ -4,11 +4,12 @@ use super::{
     container::{ContainerState, Life},
     ending::Why,
     event::Action,
+    moment::Moment,
     restart::{self, Decision},
     run::{Exit, Run},
     spec::Kind,
     stage::{Input, Stage},
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 /// Exit code of what was killed, and of what was thrown away before it ran.
@@ -155,7 +156,10 @@ impl ContainerState {
             }
             Stage::Gate if self.vacated => {
                 self.vacated = false;
-                self.go(Input::Rest, log);
+                // A client may have created it while the new sandbox was made, which then came before this.
+                if self.go(Input::Rest, log) && course == Course::On {
+                    self.prepare(log);
+                }
             }
             Stage::Gate => self.stalled(format!("the process at the gate ended with code {}", exit.code), log),
             // What was thrown away at its gate ends too.

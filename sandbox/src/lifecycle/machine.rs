@@ -5,29 +5,27 @@ use std::time::{Duration, SystemTime};
 use super::{
     conditions::{Conditions, Scene},
     container::{ContainerState, Terms},
-    ending::Why,
     event::{Action, Event},
     life::Course,
+    moment::Moment,
     phase::{self, Phase, Standing},
     rewind::Rewind,
     rfc3339::Timestamp,
     run::Exit,
     spec::{ContainerId, Kind, PodSpec},
     stage::Stage,
-    status::{self, PodStatus},
-    stop::{self, Cause, Stop},
+    status::PodStatus,
+    stop::{Cause, Stop},
     time::Time,
-    timeline::{Entry, Log, Moment},
+    timeline::{Entry, Log},
+    told,
 };
 
-/// What an evicted pod may take to end (the kubelet's immediateEvictionGracePeriodSeconds).
-const EVICTION_GRACE: Duration = stop::SHORTEST_GRACE;
-
 /// A pod's lifecycle.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Machine {
     pub(super) spec: PodSpec,
-    born: Time,
+    pub(super) born: Time,
     /// Whether it waits for its maker.
     held: bool,
     /// In the order in which they start; a [`ContainerId`] is a place in here.
@@ -154,22 +152,12 @@ impl Machine {
         }
     }
 
-    fn course(&self) -> Course {
+    pub(super) fn course(&self) -> Course {
         match (&self.stop, &self.rewind) {
             (Some(_), _) => Course::Over,
             (None, Some(_)) => Course::Again,
             (None, None) => Course::On,
         }
-    }
-
-    /// Whether the container at `place` is a sidecar that is still needed, and started again if it ends, although the
-    /// pod is being stopped.
-    fn outlives_stop(&self, place: usize) -> bool {
-        self.spec.restart_sidecars_while_stopping
-            && self.stop.is_some_and(|stop| self.log.now < stop.deadline)
-            && self.containers.get(place).is_some_and(|container| container.kind() == Kind::Sidecar)
-            && place < self.turn
-            && stop::apps_alive(&self.containers)
     }
 
     /// Moves the turn on past every container that lets the next one start.
@@ -182,103 +170,11 @@ impl Machine {
         self.turn += self.containers.iter().skip(self.turn).take_while(|container| passed(container)).count();
     }
 
-    /// Begins to stop the pod if nothing is left for it to do or to hope for.
-    fn stop_if_due(&mut self) {
-        let (inits, apps) = self.containers.split_at(self.spec.init_containers.len());
-        let ended = |container: &ContainerState| container.stage() == Stage::Ended;
-        let failed = |container: &ContainerState| {
-            ended(container) && (container.kind() == Kind::Sidecar || !container.has_succeeded())
-        };
-        let cause = if self.stop.is_some() {
-            None
-        } else if self.rewind.is_none() && apps.iter().all(ended) {
-            Some(Cause::Completed)
-        } else if self.rewind.is_none() && !self.is_initialized() && inits.iter().any(failed) {
-            Some(Cause::InitFailed)
-        } else {
-            self.active_until().filter(|until| *until <= self.log.now).map(|_| Cause::DeadlineExceeded)
-        };
-        if let Some(cause) = cause {
-            self.begin_stop(cause, None);
-        }
-    }
-
-    fn active_until(&self) -> Option<Time> {
-        self.spec.active_deadline.map(|deadline| self.born + deadline.saturating_sub(self.active_before))
-    }
-
-    pub(super) fn begin_stop(&mut self, cause: Cause, grace: Option<Duration>) {
-        let (now, grace) = (self.log.now, grace.unwrap_or(self.spec.grace));
-        let (stop, news) = match &mut self.stop {
-            Some(stop) => {
-                let news = stop.shorten(now, grace);
-                (*stop, news)
-            }
-            none => (*none.insert(Stop::begin(cause, now, grace)), true),
-        };
-        self.rewind = None;
-        if !news {
-            return;
-        }
-        for container in &mut self.containers {
-            container.shorten_ending(Why::PodStopped, stop.deadline);
-        }
-        // Nobody needs to be told that nothing had to be stopped.
-        if !self.finished() {
-            self.log.note(None, 0, Moment::Stopping { cause, grace });
-        }
-    }
-
-    fn evict(&mut self, reason: String, message: String) {
-        if self.finished() {
-            return;
-        }
-        self.log.note(None, 0, Moment::Evicted { message: message.clone() });
-        self.verdict = Some((reason, message));
-        self.begin_stop(Cause::Evicted, Some(EVICTION_GRACE));
-        if let Some(stop) = &mut self.stop {
-            stop.cause = Cause::Evicted;
-        }
-    }
-
-    fn stop_containers(&mut self) {
-        let Some(stop) = self.stop else { return };
-        for place in 0..self.containers.len() {
-            let outlives = self.outlives_stop(place);
-            let (Some(container), log) = (self.containers.get_mut(place), &mut self.log) else { continue };
-            if outlives {
-                container.advance(true, log);
-            } else {
-                container.discard_waiting(log);
-            }
-            container.dismiss(log);
-            container.begin_ending(Why::PodStopped, stop.deadline, log);
-        }
-    }
-
     fn start_containers(&mut self) {
         let (turn, log) = (self.turn, &mut self.log);
         for (place, container) in self.containers.iter_mut().enumerate() {
             container.advance(place <= turn, log);
         }
-    }
-
-    /// Takes the steps of each container's end that are due, and makes the probes that still matter.
-    fn advance_endings(&mut self) {
-        let is_sidecar = |place: &usize| self.containers.get(*place).is_some_and(|c| c.kind() == Kind::Sidecar);
-        let (sidecars, others): (Vec<_>, Vec<_>) = (0..self.containers.len()).partition(is_sidecar);
-        for place in others.into_iter().chain(sidecars.into_iter().rev()) {
-            let turn = self.has_turn(place);
-            if let Some(container) = self.containers.get_mut(place) {
-                container.advance_ending(turn, &mut self.log);
-            }
-        }
-        self.containers.iter_mut().for_each(|container| container.probe(&mut self.log));
-    }
-
-    /// Whether the end of a container has to wait for nobody else's: only where the whole pod ends is there an order.
-    fn has_turn(&self, place: usize) -> bool {
-        self.course() == Course::On || stop::has_turn(&self.containers, place)
     }
 
     /// Tells the ends that have come, but not that of a container which may have to run again, by a rule or in a new
@@ -424,6 +320,6 @@ impl Machine {
 
     /// The pod's `status`. `wall` tells the wall-clock time of one of the machine's times.
     pub fn status(&self, wall: &dyn Fn(Time) -> SystemTime) -> PodStatus {
-        status::of(self, wall)
+        told::of(self, wall)
     }
 }

@@ -12,11 +12,12 @@
 //! | `event` | what happens, and what is to be done about it |
 //! | `machine` | events in, actions out |
 //! | `stage` | the stages of a container, as one table |
-//! | `container`, `run` | one container: what has happened to it, what is owed to it |
+//! | `container`, `run` | one container: what is known of it |
+//! | `life`, `hook`, `probe`, `kill`, `ending`, `replace` | what happens to it: making and end, hooks and probes, being ended, its successor |
 //! | `restart`, `backoff` | whether and when a container is started again |
-//! | `stop` | the order and the deadlines of stopping |
-//! | `phase`, `conditions`, `status`, `qos`, `column` | what is told about the pod |
-//! | `timeline` | what happened, in order |
+//! | `stop`, `rewind`, `resume` | the pod as a whole: stopped, begun again, begun again after a reboot |
+//! | `phase`, `conditions`, `told`, `status`, `qos`, `column`, `message` | what is told about the pod |
+//! | `moment`, `timeline` | what happened, in order |
 //! | `time`, `duration`, `rfc3339` | the machine's clock; how spans and times are written |
 
 pub mod column;
@@ -28,6 +29,7 @@ pub mod event;
 pub mod handler;
 pub mod machine;
 pub mod message;
+pub mod moment;
 pub mod phase;
 pub mod qos;
 pub mod restart;
@@ -49,14 +51,16 @@ mod probe;
 mod replace;
 mod resume;
 mod rewind;
+mod told;
 
 pub use container::ContainerState;
 pub use event::{Action, Event};
 pub use handler::{HookKind, Outcome, ProbeKind};
 pub use machine::Machine;
+pub use moment::Moment;
 pub use phase::Phase;
 pub use spec::{Backoff, ContainerId, ContainerSpec, Kind, PodSpec, RestartPolicy};
 pub use stage::Stage;
 pub use stop::Cause;
 pub use time::Time;
-pub use timeline::{Entry, Moment};
+pub use timeline::Entry;

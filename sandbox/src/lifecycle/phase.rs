@@ -127,20 +127,20 @@ mod tests {
     }
 
     #[test]
-    fn row_1_an_init_container_that_failed_for_good_fails_the_pod() {
+    fn phase_row_1_an_init_container_that_failed_for_good_fails_the_pod() {
         assert_eq!(phase(&[(Init, BAD), (App, Waiting)]), Phase::Failed);
         assert_eq!(phase(&[(Init, CRASHING), (App, Waiting)]), Phase::Pending);
     }
 
     #[test]
-    fn row_2_a_pod_is_pending_until_its_init_containers_have_ended() {
+    fn phase_row_2_a_pod_is_pending_until_its_init_containers_have_ended() {
         for init in [Waiting, STARTING, RUNS, Unknown] {
             assert_eq!(phase(&[(Init, init), (App, RUNS)]), Phase::Pending, "{init:?}");
         }
     }
 
     #[test]
-    fn row_3_a_pod_is_pending_until_its_sidecars_have_started_unless_its_apps_have_run() {
+    fn phase_row_3_a_pod_is_pending_until_its_sidecars_have_started_unless_its_apps_have_run() {
         for sidecar in [STARTING, Waiting, Unknown] {
             assert_eq!(phase(&[(Sidecar, sidecar), (App, Waiting)]), Phase::Pending, "{sidecar:?}");
         }
@@ -148,33 +148,33 @@ mod tests {
     }
 
     #[test]
-    fn row_4_one_container_that_has_not_run_keeps_the_pod_pending() {
+    fn phase_row_4_one_container_that_has_not_run_keeps_the_pod_pending() {
         assert_eq!(phase(&[(App, RUNS), (App, Waiting)]), Phase::Pending);
         assert_eq!(phase(&[(Sidecar, Waiting), (App, RUNS)]), Phase::Pending);
         assert_eq!(phase(&[(Sidecar, CRASHING), (App, RUNS)]), Phase::Running);
     }
 
     #[test]
-    fn row_5_one_running_container_makes_the_pod_running() {
+    fn phase_row_5_one_running_container_makes_the_pod_running() {
         assert_eq!(phase(&[(Init, OK), (App, RUNS), (App, BAD)]), Phase::Running);
         assert_eq!(phase(&[(Sidecar, RUNS), (App, OK)]), Phase::Running);
         assert_eq!(phase(&[(App, RUNS), (App, Unknown)]), Phase::Pending);
     }
 
     #[test]
-    fn row_6_a_stopped_pod_succeeds_only_if_all_apps_ended_well() {
+    fn phase_row_6_a_stopped_pod_succeeds_only_if_all_apps_ended_well() {
         assert_eq!(of(&[(App, COMPLETING), (App, OK)], true), Phase::Succeeded);
         assert_eq!(of(&[(App, CRASHING), (App, OK)], true), Phase::Failed);
     }
 
     #[test]
-    fn row_7_a_pod_whose_only_containers_wait_for_a_restart_is_running() {
+    fn phase_row_7_a_pod_whose_only_containers_wait_for_a_restart_is_running() {
         assert_eq!(phase(&[(App, CRASHING), (App, OK)]), Phase::Running);
         assert_eq!(phase(&[(App, COMPLETING)]), Phase::Running);
     }
 
     #[test]
-    fn row_8_a_pod_whose_apps_all_exited_with_0_has_succeeded() {
+    fn phase_row_8_a_pod_whose_apps_all_exited_with_0_has_succeeded() {
         assert_eq!(phase(&[(Init, OK), (App, OK), (App, OK)]), Phase::Succeeded);
     }
 
@@ -185,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn row_9_a_pod_with_an_app_that_failed_has_failed() {
+    fn phase_row_9_a_pod_with_an_app_that_failed_has_failed() {
         assert_eq!(phase(&[(App, OK), (App, BAD)]), Phase::Failed);
     }
 
     #[test]
-    fn row_10_anything_else_is_pending() {
+    fn phase_row_10_anything_else_is_pending() {
         assert_eq!(phase(&[(App, OK), (App, Unknown)]), Phase::Pending);
         assert_eq!(phase(&[]), Phase::Pending);
     }

@@ -8,9 +8,10 @@ use super::{
     ending::Why,
     event::Action,
     life::{Course, KILLED},
+    moment::Moment,
     spec::Kind,
     stage::{Input, Stage},
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 impl ContainerState {

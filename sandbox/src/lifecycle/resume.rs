@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use super::{
     container::ContainerState,
     machine::Machine,
+    moment::Moment,
     restart,
     rfc3339::Timestamp,
     spec::{Kind, PodSpec, RestartPolicy},
     status::{ContainerStatus, PodStatus, Terminated},
     stop::Cause,
     time::Time,
-    timeline::Moment,
 };
 
 /// Exit code of a container of whose end nobody was told.

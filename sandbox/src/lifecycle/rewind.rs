@@ -8,33 +8,34 @@ use super::{
     ending::Why,
     event::Action,
     machine::Machine,
+    moment::Moment,
     restart,
     spec::{ContainerId, Kind, RestartPolicy},
     stage::{Input, Stage},
     stop::Cause,
     time::Time,
-    timeline::{Log, Moment},
+    timeline::Log,
 };
 
 /// How long after a sandbox that could not be made the next is tried (the kubelet's pod workers).
 const SANDBOX_RETRY: Duration = Duration::from_secs(10);
 
 /// A pod whose containers all end, to begin again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rewind {
     purpose: Purpose,
     /// The end of the budget that all containers share.
     deadline: Time,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Purpose {
     RestartAll { trigger: ContainerId },
     Sandbox(Renewal),
 }
 
 /// How far a new sandbox is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Renewal {
     /// Containers may still be in the old one.
     Vacating,

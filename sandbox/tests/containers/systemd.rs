@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_scope_is_in_its_slice_with_limits_that_systemd_knows,
     a_scope_goes_with_its_container_and_systemd_forgets_it,
     a_container_killed_for_want_of_memory_leaves_no_failed_unit,
+    a_kill_for_want_of_memory_is_in_the_slices_count_when_its_scope_is_gone,
     an_update_outlasts_a_reload_of_systemd,
     devices_stay_closed_when_systemd_is_reloaded,
     an_exec_is_in_the_scope,
@@ -120,6 +121,28 @@ fn a_container_killed_for_want_of_memory_leaves_no_failed_unit() {
     assert_eq!(wait(running.0.init_mut()).code, 137);
     drop(running);
     until_forgotten(&unit);
+}
+
+fn a_kill_for_want_of_memory_is_in_the_slices_count_when_its_scope_is_gone() {
+    let mut bundle = Bundle::new("exec dd if=/dev/zero of=/dev/null bs=100M");
+    bundle.spec["linux"]["cgroupsPath"] =
+        json!(format!("lomenttest-m{}.slice:loment:{}", std::process::id(), bundle.id));
+    limit(&mut bundle, "memory", json!({"limit": 16 << 20, "swap": 16 << 20}));
+    let mut running = bundle.started();
+    let slice = running.0.cgroup().slice().unwrap();
+    assert_eq!(wait(running.0.init_mut()).code, 137);
+    match slice {
+        Some(slice) => {
+            until_forgotten(&format!("loment-{}.scope", bundle.id));
+            let gone = running.0.cgroup().oom_kills().unwrap_err();
+            assert_eq!(gone.cause.kind(), std::io::ErrorKind::NotFound, "{gone}");
+            assert_eq!(slice.oom_kills().unwrap(), 1);
+        }
+        // v1 counts a kill where it was.
+        None => assert!(!is_unified()),
+    }
+    drop(running);
+    systemctl(&["stop", "lomenttest.slice"]);
 }
 
 fn an_update_outlasts_a_reload_of_systemd() {

@@ -219,13 +219,3 @@ fn a_pod_that_is_stopped_while_a_post_start_hook_runs_does_not_wait_for_it() {
     world.exit("web", 0);
     assert_eq!(world.reports(), [("cache", 137), ("web", 0)]);
 }
-
-#[test]
-fn i15_a_pod_that_is_deleted_during_init_ends_the_running_container_and_starts_nothing_more() {
-    let mut world = World::started(pod(Always, &[("setup", Init), ("more", Init), ("web", App)]));
-    world.terminate(None);
-    assert_eq!(world.signals(), [(0, "setup", TERM)]);
-    world.exit("setup", 0);
-    assert_eq!(world.opens(), [(0, "setup")]);
-    assert_eq!(world.phase(), Phase::Failed);
-}

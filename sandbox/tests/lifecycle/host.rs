@@ -152,3 +152,28 @@ fn the_timeline_tells_a_pods_life_in_order() {
     let back: Vec<Record> = serde_json::from_value(serde_json::to_value(&told).unwrap()).unwrap();
     assert_eq!(back, told);
 }
+
+#[test]
+fn a_pod_that_is_held_starts_nothing_before_it_is_released() {
+    let held = || {
+        let begun = World::new(pod(Always, &[("setup", Init), ("web", App)]));
+        let (machine, now) = (begun.machine.held(), begun.now);
+        let mut world = World::of(machine, now);
+        world.create_all();
+        world.arm_all();
+        world.secs(3600);
+        assert_eq!(world.opens(), []);
+        world
+    };
+    let mut released = held();
+    released.event(Event::Released);
+    assert_eq!(released.opens(), [(3600, "setup")]);
+    released.event(Event::Released);
+    assert_eq!(released.opens().len(), 1);
+    let mut stopped = held();
+    stopped.terminate(None);
+    assert_eq!((stopped.opens(), stopped.reports().len()), (vec![], 2));
+    assert!(stopped.machine.finished());
+    stopped.event(Event::Released);
+    assert_eq!(stopped.opens(), []);
+}

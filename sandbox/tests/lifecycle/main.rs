@@ -3,6 +3,8 @@
 
 mod apps;
 mod conditions;
+mod exhaustive;
+mod handlers;
 mod hooks;
 mod host;
 mod init;
@@ -13,4 +15,5 @@ mod replace;
 mod rewind;
 mod sidecars;
 mod status;
+mod whole;
 mod world;

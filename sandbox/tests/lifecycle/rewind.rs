@@ -118,6 +118,23 @@ fn r3_the_container_that_restarts_all_serves_its_back_off_and_the_others_do_not(
 }
 
 #[test]
+fn r4_a_container_that_is_restarted_with_all_does_not_show_the_back_off_of_an_earlier_end() {
+    let mut spec = pod(OnFailure, &[("setup", Init), ("web", App), ("job", App)]);
+    spec.containers[1].restart_rules = restart_all_on(42);
+    let mut world = World::started(spec);
+    world.exit("setup", 0);
+    world.exit("web", 1);
+    world.exit("web", 1);
+    world.secs(10);
+    world.exit("job", 42);
+    world.exit("web", 137);
+    assert_eq!(world.running(), ["setup"]);
+    assert_eq!(reason(&world, "containerStatuses", 1, "state"), "PodInitializing");
+    world.exit("setup", 0);
+    assert_eq!(world.running(), ["web", "job"]);
+}
+
+#[test]
 fn r4_a_pod_that_is_stopped_meanwhile_does_not_begin_again() {
     let mut world = World::started(pod_of_four());
     world.exit("setup", 0);
@@ -248,6 +265,27 @@ fn sandbox_8_a_pod_that_is_stopped_while_its_sandbox_is_made_ends_when_it_comes(
     assert_eq!(world.reports(), [("web", 143)]);
     world.sandbox(true);
     assert_eq!(world.opens().len(), 1);
+}
+
+#[test]
+fn sandbox_8_a_container_that_is_created_while_the_sandbox_is_made_is_made_anew() {
+    for first in [true, false] {
+        let mut world = World::new(pod(Always, &[("web", App)]));
+        world.prompt = false;
+        world.event(Event::SandboxLost);
+        world.create_all();
+        world.arm_all();
+        let web = world.id("web");
+        assert_eq!(world.signals(), [(0, "web", KILL)], "it may have got into the old one");
+        if first {
+            world.lose(web);
+        }
+        world.sandbox(true);
+        assert!(world.opens().is_empty());
+        world.lose(web);
+        world.reply(web, true);
+        assert_eq!(world.opens(), [(0, "web")]);
+    }
 }
 
 /// The status of a pod when its host was switched off, and the world after that.

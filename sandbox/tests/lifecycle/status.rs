@@ -38,22 +38,22 @@ fn lives(policy: RestartPolicy, containers: &[(&str, Kind)], exits: &[(&str, u32
 const SEED: [(&str, Kind); 3] = [("busybox1", App), ("busybox2", App), ("busybox3", App)];
 
 #[test]
-fn three_running_containers_are_running() {
+fn status_vector_three_running_containers_are_running() {
     assert_eq!(row(&lives(Never, &SEED, &[])), "3/3 Running");
 }
 
 #[test]
-fn one_of_three_that_exited_with_0_makes_the_pod_not_ready() {
+fn status_vector_one_of_three_that_exited_with_0_makes_the_pod_not_ready() {
     assert_eq!(row(&lives(Never, &SEED, &[("busybox1", 0)])), "2/3 NotReady");
 }
 
 #[test]
-fn one_of_three_that_failed_is_an_error() {
+fn status_vector_one_of_three_that_failed_is_an_error() {
     assert_eq!(row(&lives(Never, &SEED, &[("busybox1", 1)])), "2/3 Error");
 }
 
 #[test]
-fn the_failure_of_a_later_container_shows_through_the_success_of_an_earlier() {
+fn status_vector_the_failure_of_a_later_container_shows_through_the_success_of_an_earlier() {
     assert_eq!(row(&lives(Never, &SEED, &[("busybox1", 0), ("busybox2", 1)])), "1/3 Error");
 }
 
@@ -64,7 +64,7 @@ fn a_pod_that_has_ended_is_completed_or_an_error() {
 }
 
 #[test]
-fn apps_that_are_awaited_after_init_are_pod_initializing() {
+fn status_vector_apps_that_are_awaited_after_init_are_pod_initializing() {
     let mut world = World::new(pod(Always, &[("setup", Init), ("web", App)]));
     world.prompt = false;
     world.create_all();
@@ -75,20 +75,20 @@ fn apps_that_are_awaited_after_init_are_pod_initializing() {
 }
 
 #[test]
-fn init_containers_are_counted_while_they_run() {
+fn status_vector_init_containers_are_counted_while_they_run() {
     let two = [("one", Init), ("two", Init), ("web", App)];
     assert_eq!(row(&World::new(pod(Always, &two))), "0/1 Init:0/2");
     assert_eq!(row(&lives(Always, &two, &[("one", 0)])), "0/1 Init:1/2");
 }
 
 #[test]
-fn an_init_container_that_backs_off_is_named_by_that() {
+fn status_vector_an_init_container_that_backs_off_is_named_by_that() {
     let one = [("setup", Init), ("web", App)];
     assert_eq!(row(&lives(OnFailure, &one, &[("setup", 1), ("setup", 1)])), "0/1 Init:CrashLoopBackOff");
 }
 
 #[test]
-fn a_failed_init_container_is_an_error_when_it_is_about_to_be_retried_and_under_never() {
+fn status_vector_a_failed_init_container_is_an_error_when_it_is_about_to_be_retried_and_under_never() {
     let one = [("setup", Init), ("web", App)];
     assert_eq!(row(&lives(Never, &one, &[("setup", 1)])), "0/1 Init:Error");
     let mut world = World::new(pod(OnFailure, &one));
@@ -101,14 +101,14 @@ fn a_failed_init_container_is_an_error_when_it_is_about_to_be_retried_and_under_
 }
 
 #[test]
-fn a_sidecar_that_has_not_started_counts_in_both_numbers() {
+fn status_vector_a_sidecar_that_has_not_started_counts_in_both_numbers() {
     let world = World::new(pod(Always, &[("proxy", Sidecar), ("web", App)]));
     assert_eq!(row(&world), "0/2 Init:0/1");
     assert_eq!(row(&lives(Always, &[("proxy", Sidecar), ("web", App)], &[])), "2/2 Running");
 }
 
 #[test]
-fn a_container_whose_image_cannot_be_pulled_hides_the_ones_that_run() {
+fn status_vector_a_container_whose_image_cannot_be_pulled_hides_the_ones_that_run() {
     let status = r#"{"phase": "Pending", "containerStatuses": [
         {"name": "a", "ready": true, "state": {"running": {"startedAt": "2026-05-01T10:00:00Z"}}},
         {"name": "b", "ready": false, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}"#;
@@ -135,7 +135,7 @@ fn a_sidecar_that_is_ready_is_counted_while_a_later_init_container_runs() {
 }
 
 #[test]
-fn a_deadline_is_hidden_by_the_container_that_it_ended() {
+fn status_vector_a_deadline_is_hidden_by_the_container_that_it_ended() {
     let mut spec = pod(Never, &[("web", App)]);
     spec.active_deadline = Some(std::time::Duration::from_secs(1));
     let mut world = World::started(spec);

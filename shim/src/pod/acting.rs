@@ -2,10 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use loment_sandbox::lifecycle::{
-    Action, ContainerId, Event, Kind, RestartPolicy,
-    restart::{RestartRule, RuleAction, policy},
-};
+use loment_sandbox::lifecycle::{Action, ContainerId, Event};
 use nix::libc::SIGKILL;
 
 use super::{host::Host, words};
@@ -82,55 +79,19 @@ impl Host {
 
     fn report(&self, container: ContainerId, code: u32) {
         self.give_up_asking(container);
-        self.change(container, |slot| slot.untold = Some(code));
-        if !self.may_run_again(container, code) {
-            self.tell_end(container);
-        }
-    }
-
-    /// Whether a container that has ended may have to run again when the pod begins anew: in a new sandbox, or because a
-    /// rule says so. containerd forgets everything about a container of whose end it has been told.
-    fn may_run_again(&self, container: ContainerId, code: u32) -> bool {
-        if self.change(container, |slot| slot.killed) {
-            return false;
-        }
-        self.with_spec(|spec| {
-            let begins_anew = |rule: &RestartRule| rule.action == RuleAction::RestartAllContainers;
-            if spec.all().any(|(_, container)| container.restart_rules.iter().any(begins_anew)) {
-                return true;
-            }
-            let Some(container) = spec.container(container) else { return false };
-            let is_done = container.kind == Kind::App
-                && code == 0
-                && policy(container, spec.restart_policy) == RestartPolicy::OnFailure;
-            spec.restart_policy != RestartPolicy::Never && !is_done
-        })
-    }
-
-    /// Tells containerd that a container has ended, if that was kept back.
-    pub(super) fn tell_end(&self, container: ContainerId) {
-        let (code, task, oom_killed) =
-            self.change(container, |slot| (slot.untold.take(), slot.task.clone(), slot.oom_killed));
-        if let (Some(code), Some(task)) = (code, task) {
+        let (task, oom_killed) = self.change(container, |slot| (slot.task.clone(), slot.oom_killed));
+        if let Some(task) = task {
             tokio::spawn(task.report(code, oom_killed));
-        }
-    }
-
-    /// The same of all: nothing in the pod will run again.
-    pub(super) fn tell_all_ends(&self) {
-        for container in self.created() {
-            self.tell_end(container);
         }
     }
 
     /// The successor is the container from now on.
     fn adopt(&self, container: ContainerId) {
         self.give_up_asking(container);
-        self.tell_end(container);
         let Some(successor) = self.change(container, |slot| {
             let successor = slot.successor.take()?;
             slot.task = Some(Arc::clone(&successor.task));
-            (slot.oom_killed, slot.killed) = (false, false);
+            slot.oom_killed = false;
             Some(successor)
         }) else {
             return log::error!("pod: container {container:?} has no successor");
@@ -140,7 +101,6 @@ impl Host {
             self.tell(Event::Exited { container, code: exit.code, oom_killed: false, message: None });
         }
         if let Some(signal) = successor.killed {
-            self.change(container, |slot| slot.killed = true);
             self.tell(Event::KillRequested { container, signal });
         }
     }

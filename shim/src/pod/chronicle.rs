@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
-use loment_sandbox::{Error, errand::Errand};
+use loment_sandbox::{Error, errand::Errand, lifecycle::status::PodStatus};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{api::Entry, host::Host};
 use crate::{failure::Result, task::ready::readable};
@@ -26,8 +27,11 @@ const LONGEST: u64 = 4 << 20;
 /// What is kept of it then.
 const KEPT: usize = 1 << 20;
 
+/// How long the last words of a pod may take to be written down.
+const WRITING: Duration = Duration::from_secs(2);
+
 /// The files' names.
-pub(super) const STATUS: &str = "status.json";
+const STATUS: &str = "status.json";
 const TIMELINE: &str = "timeline.jsonl";
 
 /// What there is to be written.
@@ -37,8 +41,20 @@ struct News {
     lines: String,
 }
 
+/// What another shim has left of the pod: its last status, and how many entries its timeline has.
+pub(super) fn saved(directory: &Path) -> Option<(PodStatus, u64)> {
+    let text = fs::read_to_string(directory.join(STATUS)).ok()?;
+    match serde_json::from_str(&text) {
+        Ok(status) => Some((status, begun(directory))),
+        Err(error) => {
+            log::warn!("pod: its status of before cannot be read: {error}");
+            None
+        }
+    }
+}
+
 /// How many entries a timeline has that another shim has begun.
-pub(super) fn begun(directory: &Path) -> u64 {
+fn begun(directory: &Path) -> u64 {
     let last = fs::read_to_string(directory.join(TIMELINE)).unwrap_or_default();
     let last = last.lines().next_back().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     last.and_then(|entry| Some(entry["index"].as_u64()? + 1)).unwrap_or_default()
@@ -48,7 +64,12 @@ pub(super) fn begun(directory: &Path) -> u64 {
 pub(super) async fn keep(host: Arc<Host>, directory: PathBuf) {
     let mut steps = host.steps().subscribe();
     let (mut next, mut last) = (host.first_entry(), 0);
-    loop {
+    // Whoever starts the pod is not to wait for the first writing either.
+    while steps.changed().await.is_ok() {
+        tokio::select! {
+            () = tokio::time::sleep(TOGETHER) => {}
+            () = host.in_a_hurry() => {}
+        }
         let step = *steps.borrow_and_update();
         let entries = host.described(next);
         next = entries.last().map_or(next, |entry| entry.index + 1);
@@ -62,12 +83,36 @@ pub(super) async fn keep(host: Arc<Host>, directory: PathBuf) {
             log::warn!("pod: {failure}");
         }
         host.has_written(step);
-        if steps.changed().await.is_err() {
+    }
+}
+
+impl Host {
+    /// Counts what has happened.
+    pub(super) fn steps(&self) -> &watch::Sender<u64> {
+        &self.steps
+    }
+
+    /// Everything up to this step is on disk.
+    pub(super) fn has_written(&self, step: u64) {
+        self.written.send_replace(step);
+    }
+
+    /// Returns when somebody waits for what there is to be written.
+    pub(super) async fn in_a_hurry(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// Waits, not for ever, until what has happened is on disk.
+    pub(crate) async fn write_down(&self) {
+        if self.directory().is_none() {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(TOGETHER) => {}
-            () = host.in_a_hurry() => {}
+        let step = *self.steps.borrow();
+        let mut written = self.written.subscribe();
+        self.hurry.notify_one();
+        let done = written.wait_for(|written| *written >= step);
+        if tokio::time::timeout(WRITING, done).await.is_err() {
+            log::warn!("pod: its status was not written down within {WRITING:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use loment_sandbox::lifecycle::{ContainerId, Event, Machine, PodSpec, Stage, Time, status::PodStatus};
+use loment_sandbox::lifecycle::{ContainerId, Event, Machine, PodSpec, Stage, Time};
 use oci_spec::runtime::Spec;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -51,13 +51,13 @@ pub(crate) struct Host {
     directory: Option<PathBuf>,
     logs: Option<PathBuf>,
     /// What its storage may be, if that is limited.
-    storage: Option<storage::Limits>,
+    pub(super) storage: Option<storage::Limits>,
     pub(super) timeline: Mutex<Timeline>,
     /// Counts the machine's steps; told to whoever waits for news.
-    steps: watch::Sender<u64>,
+    pub(super) steps: watch::Sender<u64>,
     /// The step that is on disk, and whether somebody waits for that.
-    written: watch::Sender<u64>,
-    hurry: Notify,
+    pub(super) written: watch::Sender<u64>,
+    pub(super) hurry: Notify,
 }
 
 /// A container of the pod, once a client has created it.
@@ -70,10 +70,6 @@ pub(super) struct Slot {
     pub(super) oom_killed: bool,
     /// Probes and hooks under way.
     asked: Vec<AbortHandle>,
-    /// The code that it has ended with, which containerd is not told yet: it may be run again in its place.
-    pub(super) untold: Option<u32>,
-    /// Whether a client has asked for its end.
-    pub(super) killed: bool,
     /// Where in its log the present attempt begins; known only of who may be asked for it.
     pub(super) log_from: u64,
 }
@@ -122,7 +118,7 @@ impl Host {
     fn new(pod: PodSpec, storage: Option<storage::Limits>, directory: Option<PathBuf>, logs: Option<PathBuf>) -> Self {
         let (inbox, outbox) = mpsc::unbounded_channel();
         let started = (Instant::now(), SystemTime::now());
-        let (machine, timeline) = match directory.as_deref().and_then(saved) {
+        let (machine, timeline) = match directory.as_deref().and_then(chronicle::saved) {
             // Another shim has run the pod until the machine was started anew.
             Some((status, entries)) => (Machine::resume(pod, &status, START, started.1), Timeline::from(entries)),
             None => (Machine::new(pod, START), Timeline::default()),
@@ -184,10 +180,6 @@ impl Host {
             log::debug!("pod: {action:?}");
             self.act(action);
         }
-        if self.has_finished() {
-            self.tell_all_ends();
-            self.give_up_sandbox();
-        }
         self.steps.send_modify(|steps| *steps += 1);
     }
 
@@ -223,11 +215,6 @@ impl Host {
                 Part::Former
             }
         })
-    }
-
-    /// Names of the pod's containers that there are.
-    pub(super) fn created(&self) -> Vec<ContainerId> {
-        crate::lock(&self.members).keys().copied().collect()
     }
 
     /// Remembers what is asked of a container, for as long as that lasts.
@@ -342,80 +329,5 @@ impl Host {
         // The loop sleeps until what was the next deadline.
         self.tell(Event::Tick);
         Ok(())
-    }
-
-    /// Counts what has happened.
-    pub(super) fn steps(&self) -> &watch::Sender<u64> {
-        &self.steps
-    }
-
-    /// Everything up to this step is on disk.
-    pub(super) fn has_written(&self, step: u64) {
-        self.written.send_replace(step);
-    }
-
-    /// Returns when somebody waits for what there is to be written.
-    pub(super) async fn in_a_hurry(&self) {
-        self.hurry.notified().await;
-    }
-
-    /// Waits, not for ever, until what has happened is on disk.
-    pub(crate) async fn write_down(&self) {
-        if self.directory.is_none() {
-            return;
-        }
-        let step = *self.steps.borrow();
-        let mut written = self.written.subscribe();
-        self.hurry.notify_one();
-        let done = written.wait_for(|written| *written >= step);
-        if tokio::time::timeout(WRITING, done).await.is_err() {
-            log::warn!("pod: its status was not written down within {WRITING:?}");
-        }
-    }
-
-    /// Looks at the pod's storage again and again, and has it evicted when that is more than it may be.
-    async fn watch_storage(self: Arc<Self>) {
-        let Some(limits) = &self.storage else { return };
-        loop {
-            tokio::time::sleep(limits.interval).await;
-            if self.has_finished() {
-                return;
-            }
-            match storage::measure(self.storage_places(limits)).await {
-                Ok(used) => {
-                    if let Some(message) = limits.exceeded(&used) {
-                        return self.tell(Event::Evict { reason: "Evicted".into(), message });
-                    }
-                }
-                Err(failure) => log::warn!("pod: {failure}"),
-            }
-        }
-    }
-
-    fn storage_places(&self, limits: &storage::Limits) -> storage::Places {
-        let volume = |name: &str| self.directory.as_ref().map(|directory| directory.join("volumes").join(name));
-        let container = |name: &str| {
-            let task = self.with_spec(|spec| spec.id(name)).and_then(|id| self.task(id));
-            task.and_then(|task| task.writable_layer()).into_iter().chain(self.logs_of(name)).collect()
-        };
-        storage::Places {
-            volumes: limits.volumes().map(|name| volume(name).unwrap_or_default()).collect(),
-            containers: limits.containers().map(container).collect(),
-        }
-    }
-}
-
-/// How long the last words of a pod may take to be written down.
-const WRITING: Duration = Duration::from_secs(2);
-
-/// What another shim has left of the pod: its last status, and how many entries its timeline has.
-fn saved(directory: &Path) -> Option<(PodStatus, u64)> {
-    let text = std::fs::read_to_string(directory.join(chronicle::STATUS)).ok()?;
-    match serde_json::from_str(&text) {
-        Ok(status) => Some((status, chronicle::begun(directory))),
-        Err(error) => {
-            log::warn!("pod: its status of before cannot be read: {error}");
-            None
-        }
     }
 }

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::task::Task;
 
+/// Exit status of what never ran and was killed.
+const KILLED: u32 = 128 + nix::libc::SIGKILL.unsigned_abs();
+
 /// A container's place in the pod that the shim runs. The task that holds it is told by its id: there may be a second one,
 /// the successor of the first, and the first lives on for a moment when that has taken over.
 #[derive(Clone)]
@@ -41,7 +44,7 @@ impl Member {
             }
             let other = slot.successor.replace(Successor { task: Arc::clone(task), started: false, killed: None });
             if let Some(other) = other {
-                other.task.dismiss(137);
+                other.task.dismiss(KILLED);
             }
             false
         });
@@ -65,13 +68,7 @@ impl Member {
     /// A client wants it to end.
     pub(crate) fn kill_requested(&self, task: &str, signal: i32) {
         match self.host.part(self.id, task) {
-            Part::Present => {
-                if signal != 0 {
-                    self.host.change(self.id, |slot| slot.killed = true);
-                    self.host.tell_end(self.id);
-                }
-                self.host.tell(Event::KillRequested { container: self.id, signal });
-            }
+            Part::Present => self.host.tell(Event::KillRequested { container: self.id, signal }),
             Part::Successor if signal != 0 => self.kill_successor(signal),
             Part::Successor | Part::Former => {}
         }

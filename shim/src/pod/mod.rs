@@ -6,7 +6,7 @@
 //! | `member`, `sandbox` | what the tasks of containers and of the sandbox tell |
 //! | `asking`, `prober` | probes and hooks |
 //! | `words` | termination messages |
-//! | `storage` | local storage that is limited |
+//! | `storage`, `eviction` | local storage that is limited |
 //! | `timeline`, `chronicle` | what happened, in memory and on disk |
 //! | `service`, `stats`, [`client`] | the Pod service, and who asks it |
 
@@ -14,6 +14,7 @@ mod acting;
 mod asking;
 mod chronicle;
 pub mod client;
+mod eviction;
 pub(crate) mod host;
 pub(crate) mod member;
 mod prober;

@@ -62,10 +62,10 @@ impl Host {
         Ok(self.network()?.address()?)
     }
 
-    /// The holder has ended. Whether the pod lives on without it, for a while: then nobody else is to be told. `asked`: a
-    /// client has asked for it.
+    /// The holder has ended. Whether that is nobody's business yet: the pod goes on in a new sandbox, or what is left of it
+    /// can still be asked for, which ends when containerd hears of it. `asked`: a client has asked for the end.
     pub(crate) fn loses_sandbox(&self, exit: Exit, asked: bool) -> bool {
-        if asked || self.has_finished() {
+        if asked {
             return false;
         }
         log::warn!(
@@ -77,7 +77,7 @@ impl Host {
         true
     }
 
-    /// Tells the end of a holder that was lost and will not be replaced.
+    /// Tells the end of a holder that was lost: a client wants it.
     pub(crate) fn give_up_sandbox(&self) {
         let lost = crate::lock(&self.sandbox.lost).take();
         if let (Some(exit), Some(task)) = (lost, self.sandbox_task()) {

@@ -64,13 +64,17 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     };
     let uid = spec::annotation(&spec, POD_UID).filter(|_| is_sandbox).map(str::to_owned);
     let task = match request.checkpoint.as_str() {
-        "" => Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await?,
+        "" => {
+            let made = Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await;
+            made.inspect_err(|_| shim.write_off_kills())?
+        }
         images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into(), &reservation.unwanted).await?,
     };
     if is_sandbox {
         shim.is_around(&task, uid.as_deref());
     }
     reservation.fill(Arc::clone(&task));
+    shim.note_slice(&task);
     let pid = task.pid();
     shim.events.send(&created(&request, pid));
     if let Some(host) = host {

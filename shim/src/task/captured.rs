@@ -24,6 +24,9 @@ use crate::{
 /// As much of the output is kept as the kubelet keeps of a probe's.
 pub(crate) const KEPT: usize = 10 << 10;
 
+/// How often a pipe is read before others have their turn.
+const ROUNDS: u32 = 16;
+
 /// How a child ended, and what it said.
 #[derive(Debug)]
 pub(crate) struct Captured {
@@ -67,7 +70,8 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.ended {
+        // Who has been reaped, by its container's end say, has no number any more.
+        if self.ended || matches!(self.process.try_wait(), Ok(Some(_))) {
             return;
         }
         if let Err(error) = self.process.signal(libc::SIGKILL) {
@@ -107,24 +111,21 @@ pub(crate) async fn to_its_end(
     Ok(Captured { exit, output })
 }
 
-/// Reads what there is; keeps the beginning. Whether more may come.
+/// Reads what there is, but not for ever what a child writes without end; keeps the beginning. Whether more may come.
 fn take(mut reader: &File, output: &mut Vec<u8>) -> bool {
     let mut buffer = [0; 4096];
-    loop {
+    for _ in 0..ROUNDS {
         match reader.read(&mut buffer) {
             Ok(0) => return false,
             Ok(length) => {
                 let room = KEPT.saturating_sub(output.len()).min(length);
                 output.extend_from_slice(&buffer[..room]);
-                // One that writes without end must not keep the shim from everything else.
-                if length < buffer.len() {
-                    return true;
-                }
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(_) => return true,
         }
     }
+    true
 }
 
 impl Task {

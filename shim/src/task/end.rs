@@ -39,7 +39,7 @@ impl Task {
         }
         let exit = self.reap().await;
         // Before anything is waited for: systemd removes a scope that is empty, and its counts with it.
-        let oom_killed = self.ended_for_memory(exit);
+        let oom_killed = self.ended_for_memory(exit).await;
         if let Some(member) = self.plan.member.clone() {
             let message = member.last_words(&self, exit.code).await;
             let _turn = self.turn.lock().await;

@@ -5,13 +5,17 @@
 //! process that was lost while the container lives on is told where there are words for it: in the log, and in the
 //! timeline of a pod that the shim runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use containerd_shim_protos::events::task::TaskOOM;
-use loment_sandbox::process::Exit;
+use loment_cgroups::Cgroup;
+use loment_sandbox::{container::Container, process::Exit};
 
 use super::{Task, ready::readable};
-use crate::events::Event;
+use crate::{
+    events::Event,
+    slice::{Account, Standing},
+};
 
 /// How often, and after how long, the count is looked at when the kernel has said that memory ran out: on v1 it says so
 /// before it kills.
@@ -24,6 +28,9 @@ const LOOKS: [Duration; 5] = [
 ];
 /// How long a first process that was among the killed may take to be gone.
 const DYING: Duration = Duration::from_millis(100);
+/// How long after one another the slice around a scope that is gone is looked at again: the kernel counts a kill there an
+/// instant after it has counted it in a scope, and it takes a moment until the shim hears of a shortage.
+const LATE_LOOKS: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
 /// What the exit code of a process is that SIGKILL has ended, or that says so of one of its own.
 const KILLED: u32 = 128 + nix::libc::SIGKILL.unsigned_abs();
 
@@ -36,17 +43,23 @@ pub(super) struct Kills {
     attempt: u64,
     /// Whether a client has sent SIGKILL to the present attempt.
     by_client: bool,
+    /// Whether memory ran short a moment ago: the kernel has said so, and may be killing for it.
+    shortage: bool,
+    /// What the present attempt has ended with.
+    code: Option<u32>,
+    /// Whether it has, and its kills are all known, as far as they can be.
+    settled: bool,
 }
 
 impl Kills {
     /// Counts from here.
-    pub(super) fn from(seen: u64) -> Self {
+    fn from(seen: u64) -> Self {
         Self { seen, ..Self::default() }
     }
 
-    /// The same for a fresh attempt in the same cgroup.
-    pub(super) fn renewed(self) -> Self {
-        Self::from(self.seen)
+    /// Counts from what the cgroup of a fresh attempt, which may have been that of the last one, has counted.
+    pub(super) fn before(attempt: &Container) -> Self {
+        Self::from(attempt.cgroup().oom_kills().unwrap_or_default())
     }
 
     /// A client sends this signal.
@@ -67,10 +80,19 @@ impl Kills {
         new
     }
 
-    /// Whether an attempt that ended with `code` was ended by want of memory: it was killed, or passes on that the
-    /// process was for which it stood (a shell does), and no client has asked for it.
-    fn ended_it(&self, code: u32) -> bool {
-        self.attempt > 0 && code == KILLED && !self.by_client
+    /// Whether the attempt was ended by want of memory: it was killed, or passes on that the process was for which it
+    /// stood (a shell does), and no client has asked for it.
+    fn ended_it(&self) -> bool {
+        self.attempt > 0 && self.code == Some(KILLED) && !self.by_client
+    }
+
+    /// Whether there may be more than are known, when the cgroup is gone.
+    fn standing(&self) -> Standing {
+        match self.code.unwrap_or(KILLED) {
+            _ if self.settled => Standing::Closed,
+            KILLED if self.attempt == 0 && !self.by_client => Standing::Wanting,
+            _ => Standing::Open,
+        }
     }
 }
 
@@ -86,8 +108,10 @@ impl Task {
                 ready = readable(&watch) => if ready.is_err() { return },
                 _ended = self.exit.wait() => return,
             }
+            crate::lock(&self.live).kills.shortage = true;
             watch.acknowledge();
             self.tell_kills().await;
+            crate::lock(&self.live).kills.shortage = false;
         }
     }
 
@@ -95,7 +119,8 @@ impl Task {
     async fn tell_kills(&self) {
         for pause in LOOKS {
             tokio::time::sleep(pause).await;
-            let kills = self.count_oom_kills();
+            let kills = self.count_oom_kills().unwrap_or(0);
+            self.shim.write_off_kills();
             if kills > 0 {
                 let pid = self.pid();
                 tokio::time::sleep(DYING).await;
@@ -108,12 +133,12 @@ impl Task {
         }
     }
 
-    /// Memory kills since this was last asked. Says in the log what is known of them.
-    fn count_oom_kills(&self) -> u64 {
+    /// Memory kills since this was last asked; `None` when the cgroup cannot say it any more. Says in the log what is
+    /// known of them.
+    fn count_oom_kills(&self) -> Option<u64> {
         let mut live = crate::lock(&self.live);
         // Without a memory controller nothing is killed for memory on the container's account.
-        let count = live.container().and_then(|container| container.cgroup().oom_kills().ok());
-        let Some(count) = count else { return 0 };
+        let count = live.container().and_then(|container| container.cgroup().oom_kills().ok())?;
         let new = live.kills.count(count);
         if let Some(container) = live.container().filter(|_| new > 0) {
             let below = count.saturating_sub(container.cgroup().own_oom_kills().unwrap_or(count));
@@ -125,14 +150,57 @@ impl Task {
                 self.plan.id
             );
         }
-        new
+        Some(new)
     }
 
     /// Whether an attempt that has been reaped was ended by want of memory.
-    pub(super) fn ended_for_memory(&self, exit: Exit) -> bool {
+    pub(super) async fn ended_for_memory(&self, exit: Exit) -> bool {
+        crate::lock(&self.live).kills.code = Some(exit.code);
         // The kernel counts a kill before it sends the signal: for a process that is gone it is complete.
-        self.count_oom_kills();
-        crate::lock(&self.live).kills.ended_it(exit.code)
+        if self.count_oom_kills().is_none() {
+            self.ask_slice().await;
+        }
+        let mut live = crate::lock(&self.live);
+        live.kills.settled = true;
+        live.kills.ended_it()
+    }
+
+    /// Takes from the slice around a scope that is gone what it knows of kills in there. Waits only where it should know
+    /// of one and does not.
+    async fn ask_slice(&self) {
+        let mut pauses = LATE_LOOKS.into_iter();
+        loop {
+            let kills = crate::lock(&self.live).kills;
+            let Some(new) = self.shim.kills_in_gone(self, kills.shortage) else { return };
+            if new > 0 {
+                crate::lock(&self.live).kills.count(kills.seen + new);
+                return log::warn!(
+                    "container {}: the kernel killed {new} of its processes for want of memory, by the count of the slice \
+                     around its scope, which is gone",
+                    self.plan.id
+                );
+            }
+            let Some(pause) = pauses.next().filter(|_| kills.standing() == Standing::Wanting) else { return };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The slice that counts with its cgroup, if that is in one.
+    pub(crate) fn slice(&self) -> Option<Cgroup> {
+        let around = crate::lock(&self.live).container()?.cgroup().slice();
+        around.inspect_err(|error| log::warn!("look for the slice around container {}: {error}", self.plan.id)).ok()?
+    }
+
+    /// What is known of its memory kills, if its cgroup is in the slice at `around`.
+    pub(crate) fn account_in(&self, around: &Path) -> Option<Account> {
+        let live = crate::lock(&self.live);
+        let cgroup = live.container()?.cgroup();
+        if cgroup.path().parent() != Some(around) {
+            return None;
+        }
+        let count = cgroup.oom_kills().ok();
+        let standing = if count.is_some() { Standing::Closed } else { live.kills.standing() };
+        Some(Account { kills: count.unwrap_or_default().max(live.kills.seen), standing })
     }
 
     /// Publishes that want of memory has ended the container.
@@ -145,22 +213,36 @@ impl Task {
 mod tests {
     use super::*;
 
+    /// An attempt that has lost two, after three that others have lost.
+    fn lost_two(code: u32) -> Kills {
+        let mut kills = Kills::from(3);
+        assert_eq!((kills.count(5), kills.count(5)), (2, 0));
+        Kills { code: Some(code), ..kills }
+    }
+
     #[test]
     fn an_end_is_for_want_of_memory_when_a_kill_has_brought_it_about() {
-        let lost_two = || {
-            let mut kills = Kills::from(3);
-            assert_eq!((kills.count(5), kills.count(5)), (2, 0));
-            kills
-        };
-        assert!(lost_two().ended_it(137));
-        assert!(!lost_two().ended_it(0), "it has come to its own end");
-        assert!(!lost_two().ended_it(143), "somebody has asked it to end");
-        assert!(!Kills::from(3).ended_it(137), "nothing was killed for memory");
-        let mut killed = lost_two();
+        assert!(lost_two(137).ended_it());
+        assert!(!lost_two(0).ended_it(), "it has come to its own end");
+        assert!(!lost_two(143).ended_it(), "somebody has asked it to end");
+        assert!(!Kills { code: Some(137), ..Kills::from(3) }.ended_it(), "nothing was killed for memory");
+        let mut killed = lost_two(137);
         killed.sent(nix::libc::SIGTERM);
-        assert!(killed.ended_it(137));
+        assert!(killed.ended_it());
         killed.sent(nix::libc::SIGKILL);
-        assert!(!killed.ended_it(137), "a client has killed it");
-        assert!(!lost_two().renewed().ended_it(137), "that was another attempt");
+        assert!(!killed.ended_it(), "a client has killed it");
+    }
+
+    #[test]
+    fn one_whose_cgroup_is_gone_wants_a_kill_if_nothing_else_explains_its_end() {
+        let ended = |code| Kills { code, ..Kills::from(3) };
+        assert_eq!(ended(Some(137)).standing(), Standing::Wanting);
+        assert_eq!(ended(None).standing(), Standing::Wanting, "it has not been reaped yet");
+        assert_eq!(ended(Some(0)).standing(), Standing::Open);
+        assert_eq!(lost_two(137).standing(), Standing::Open, "there was one");
+        let mut killed = ended(Some(137));
+        killed.sent(nix::libc::SIGKILL);
+        assert_eq!(killed.standing(), Standing::Open);
+        assert_eq!(Kills { settled: true, ..ended(Some(137)) }.standing(), Standing::Closed);
     }
 }

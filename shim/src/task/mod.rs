@@ -27,7 +27,10 @@ use loment_sandbox::{
     process::Exit,
 };
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use tokio::sync::{Mutex as Turn, Notify};
+use tokio::{
+    sync::{Mutex as Turn, Notify},
+    task::AbortHandle,
+};
 
 use self::{
     exec::Exec,
@@ -66,6 +69,8 @@ struct Live {
     relay: Option<Arc<Relay>>,
     execs: BTreeMap<String, Arc<Exec>>,
     kills: Kills,
+    /// What waits for memory kills in the present attempt.
+    memory_watch: Option<AbortHandle>,
     /// What it had used when its cgroup was about to be removed.
     last_usage: Option<Usage>,
     /// Whether the gate of the present attempt has been opened.
@@ -90,9 +95,9 @@ enum Vessel {
 
 impl Live {
     fn new(container: Vessel, relay: Option<Arc<Relay>>, kills: Kills) -> Self {
-        let (stage, execs, last_usage) = (Stage::Created, BTreeMap::new(), None);
+        let (stage, execs, memory_watch, last_usage) = (Stage::Created, BTreeMap::new(), None, None);
         let (opened, reaped, untold, signalled) = (false, false, None, false);
-        Self { stage, container, relay, execs, kills, last_usage, opened, reaped, untold, signalled }
+        Self { stage, container, relay, execs, kills, memory_watch, last_usage, opened, reaped, untold, signalled }
     }
 
     fn container(&self) -> Option<&Container> {
@@ -133,7 +138,7 @@ impl Task {
     pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>, unwanted: &Notify) -> Result<Arc<Self>> {
         let private_pids = has_private_pids(&spec);
         let (container, relay) = attempt::make(&shim, &plan, spec, unwanted).await?;
-        let kills = Kills::from(container.cgroup().oom_kills().unwrap_or_default());
+        let kills = Kills::before(&container);
         let live = Live::new(Vessel::Here(container), relay, kills);
         let (turn, killed, live, exit) = (Turn::new(()), Notify::new(), Mutex::new(live), ExitCell::new());
         let task = Arc::new(Self { plan, private_pids, shim, turn, killed, live, exit });
@@ -141,10 +146,13 @@ impl Task {
         Ok(task)
     }
 
-    /// Begins to watch what has just been made.
+    /// Begins to watch what has just been made: the container, or its next attempt.
     fn watch_all(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).watch());
-        tokio::spawn(Arc::clone(self).watch_memory());
+        let memory = tokio::spawn(Arc::clone(self).watch_memory()).abort_handle();
+        if let Some(last) = crate::lock(&self.live).memory_watch.replace(memory) {
+            last.abort();
+        }
     }
 
     /// containerd's id.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use loment_sandbox::{container::Container, layer, process::Exit};
 
-use super::{Task, Vessel, attempt, stage::Stage};
+use super::{Task, Vessel, attempt, memory::Kills, stage::Stage};
 use crate::{
     failure::{Failure, Result},
     spec,
@@ -58,13 +58,14 @@ impl Task {
         self.shim.lead_to_holder(&mut spec);
         let spec = Arc::new(spec);
         let (container, relay) = attempt::make(&self.shim, &self.plan, spec, &self.killed).await?;
+        self.shim.close_account(self);
         let mut live = crate::lock(&self.live);
+        live.kills = Kills::before(&container);
         live.container = Vessel::Here(container);
-        live.kills = live.kills.renewed();
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
-        tokio::spawn(Arc::clone(self).watch());
+        self.watch_all();
         Ok(())
     }
 

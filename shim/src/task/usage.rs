@@ -53,11 +53,10 @@ impl Task {
         if live.last_usage.is_some() {
             return;
         }
-        let kills = || Memory { oom_kills: live.kills.seen(), ..Memory::default() };
-        live.last_usage = match counted {
-            true => Some(Usage { memory: kills(), ..Usage::default() }),
-            // A cgroup that is gone already has nothing to tell.
-            false => live.container().and_then(|container| container.cgroup().lasting_usage().ok()),
-        };
+        let all = || live.container().and_then(|container| container.cgroup().lasting_usage().ok());
+        // A cgroup that is gone already has nothing to tell.
+        let usage = if counted { None } else { all() };
+        let kills = Memory { oom_kills: live.kills.seen(), ..Memory::default() };
+        live.last_usage = Some(usage.unwrap_or_else(|| Usage { memory: kills, ..Usage::default() }));
     }
 }

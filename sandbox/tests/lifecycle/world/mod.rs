@@ -45,6 +45,7 @@ pub(crate) fn pod(policy: RestartPolicy, containers: &[(&str, Kind)]) -> PodSpec
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) machine: Machine,
     pub(crate) now: Time,
@@ -111,6 +112,10 @@ impl World {
         self.ids.clone()
     }
 
+    pub(crate) fn kinds(&self) -> Vec<(ContainerId, Kind)> {
+        self.ids.iter().copied().zip(self.kinds.iter().copied()).collect()
+    }
+
     fn place(&self, id: ContainerId) -> usize {
         self.ids.iter().position(|other| *other == id).unwrap()
     }
@@ -164,6 +169,13 @@ impl World {
             (seen.succeeded, seen.tried, seen.finished) = (false, false, None);
         }
         self.event(Event::Exited { container, code, oom_killed, message: None });
+    }
+
+    /// The program of a container exits and leaves a message.
+    pub(crate) fn say(&mut self, name: &str, code: u32, message: Option<String>) {
+        let (container, now) = (self.id(name), self.now);
+        self.seen_mut(container).gone(now, code == 0);
+        self.event(Event::Exited { container, code, oom_killed: false, message });
     }
 
     pub(crate) fn fail_start(&mut self, container: ContainerId) {
@@ -272,6 +284,11 @@ impl World {
             let outcome = sick.map_or(Outcome::Success, |(_, _, outcome)| outcome.clone());
             self.probed(id, probe, outcome);
         }
+    }
+
+    /// Whether the host makes a new sandbox.
+    pub(crate) fn renewing(&self) -> bool {
+        self.renewing
     }
 
     /// The new sandbox stands, or could not be made.
