@@ -6,69 +6,49 @@
 //! | `commands/` | one file for each verb |
 //! | `manifest/` | a manifest file: read strictly, completed, validated |
 //! | `lower/` | a pod lowered to CRI, without touching anything |
-//! | `host`, `disk`, `cgroup` | what is read from the machine, what is made on it |
-//! | `session`, `pod`, `record` | questions to containerd, questions to a pod's own shim, the pod as it is now on the disk |
-//! | `sources` | the ConfigMaps and Secrets of a pod, kept with it |
-//! | `make`, `remains` | a pod made and unmade; what is left when that was cut short |
-//! | `update`, `merge` | a pod that changes: its containers, its shim; what `apply` makes of it |
-//! | `pick`, `selector`, `changes`, `view` | which pods are meant, that they change, how they are seen from outside |
-//! | `jsonpath/`, `output`, `sorting`, `describe/` | pods printed as they are asked for |
-//! | `occurrences`, `history`, `chart/`, `why` | what has happened to a pod, also after its end; what keeps it |
-//! | `explain/` | fields, and what becomes of a manifest |
-//! | `usage`, `prometheus` | what pods use, and how it is written for machines that watch |
-//! | `target`, `streams`, `terminal`, `signals` | the container that a stream is opened to, its pipes, the user's terminal |
-//! | `channels` | containerd's streaming server, by WebSocket |
-//! | `forward/` | ports of a pod on this machine |
-//! | `copy/` | files into and out of a container |
-//! | `crilog`, `lives`, `logprint`, `logsource` | the lines of a log, and which attempt of a container wrote them |
-//! | `show`, `table`, `resource`, `duration`, `error` | how things are printed and named |
+//! | `host`, `features`, `disk/`, `cgroup`, `images/` | what is read from the machine and from containerd, what is made there |
+//! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
+//! | `make` | a pod made and unmade |
+//! | `kept/` | what is kept of a pod on the disk: its record, what it refers to, its history; what is left when something was cut short |
+//! | `change/` | a pod that changes: its containers, its shim; what `apply` makes of it |
+//! | `select/` | which pods are meant, and that they change |
+//! | `occurrences`, `chart/`, `why` | what has happened to a pod, drawn; what keeps it |
+//! | `describe/`, `explain/`, `jsonpath/` | a pod described, a manifest explained, fields picked |
+//! | `usage` | what pods use |
+//! | `logs/` | the lines of a log, and which attempt of a container wrote them |
+//! | `streams/` | the container that a stream is opened to, its pipes, containerd's streaming server |
+//! | `forward/`, `copy/` | ports of a pod on this machine; files into and out of a container |
+//! | `print/` | tables, YAML and JSON, the terminal, Prometheus' text format |
+//! | `resource`, `error` | how things are named, how a command fails |
 
 mod args;
 mod cgroup;
-mod changes;
-mod channels;
+mod change;
 mod chart;
 mod commands;
 mod copy;
-mod crilog;
 mod describe;
 mod disk;
-mod duration;
 mod error;
 mod explain;
+mod features;
 mod forward;
-mod history;
 mod host;
+mod images;
 mod jsonpath;
-mod lives;
-mod logprint;
-mod logsource;
+mod kept;
+mod logs;
 mod lower;
 mod make;
 mod manifest;
-mod merge;
 mod occurrences;
-mod output;
-mod pick;
 mod pod;
-mod progress;
-mod prometheus;
-mod record;
-mod remains;
+mod print;
 mod resource;
-mod selector;
+mod select;
 mod session;
-mod show;
-mod signals;
-mod sorting;
-mod sources;
 mod streams;
-mod table;
-mod target;
-mod terminal;
-mod update;
 mod usage;
-mod view;
 mod why;
 
 use std::process::ExitCode;

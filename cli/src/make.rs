@@ -1,7 +1,7 @@
 //! A pod made through containerd, and unmade: its files, its cgroup, its sandbox, its containers.
 //!
 //! Making a pod ends with one message to its shim: until then every process waits at its gate. A command that is killed
-//! before that has made nothing that runs, and what it leaves is found by [`crate::remains`].
+//! before that has made nothing that runs, and what it leaves is found by [`crate::kept::remains`].
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -10,13 +10,16 @@ use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::v1;
 
-use crate::commands::{features, image_volumes, note};
+use crate::commands::note;
 use crate::error::Said;
+use crate::features;
+use crate::images::volumes as image_volumes;
+use crate::kept::{record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, MANIFEST, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
 use crate::session::Session;
-use crate::{cgroup, disk, pod, record, sources};
+use crate::{cgroup, disk, pod};
 
 /// A pod that is about to be made: complete and valid.
 pub(crate) struct Plan {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::lower;
 use crate::pod::Happening;
-use crate::table;
+use crate::print::table;
 
 /// What happens inside of a pod's life without being an event: it is in the timeline.
 const NO_EVENTS: [&str; 13] = [

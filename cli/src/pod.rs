@@ -15,7 +15,7 @@ use loment_shim::pod::{
 };
 use serde_json::Value;
 
-use crate::record;
+use crate::kept::record;
 use crate::session::{Found, Session};
 
 /// The containerd namespace in which CRI keeps its pods.

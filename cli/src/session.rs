@@ -10,8 +10,8 @@ use loment_cri::{Client, v1};
 use crate::args::Global;
 use crate::commands::note;
 use crate::error::Said;
+use crate::kept::{record, remains};
 use crate::lower::{DIRECTORY, LOGS, MANIFEST, label};
-use crate::{record, remains};
 
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -45,7 +45,7 @@ impl Session {
         Ok(Session { client, address, namespace, global: global.clone() })
     }
 
-    /// Pods of a namespace, of one name or of all, that have not begun: see [`crate::remains`].
+    /// Pods of a namespace, of one name or of all, that have not begun: see [`crate::kept::remains`].
     pub(crate) async fn unbegun(&self, namespace: &str, name: Option<&str>) -> anyhow::Result<Vec<Found>> {
         let name = name.map(|name| (label::POD_NAME, name));
         let selector = name.into_iter().chain([(label::POD_NAMESPACE, namespace)]);

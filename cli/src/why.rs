@@ -8,8 +8,8 @@ use loment_sandbox::lifecycle::duration;
 use serde_json::{Value, json};
 
 use crate::pod::Happening;
-use crate::table;
-use crate::view::View;
+use crate::print::table;
+use crate::print::view::View;
 
 /// What blocks a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use crate::lower;
 use crate::pod::Happening;
-use crate::{lower, table};
+use crate::print::table;
 
 /// Quiet times shorter than this take room by their length, longer ones by its logarithm.
 const EVEN: f64 = 0.005;

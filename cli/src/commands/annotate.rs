@@ -8,11 +8,14 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{note, print};
 use crate::args::Global;
+use crate::change::update;
 use crate::error::{ExitWith, Said, lines_of};
-use crate::output::Output;
-use crate::pick::{Which, nothing_found};
+use crate::kept::record;
+use crate::print::output::Output;
+use crate::print::show;
+use crate::select::pick::{Which, nothing_found};
+use crate::select::selector;
 use crate::session::{Found, Session};
-use crate::{record, selector, show, update};
 
 const ANNOTATE_EXAMPLES: &str = "\
 Examples:

@@ -9,15 +9,18 @@ use serde_json::{Value, json};
 use super::delete::{self, Grace};
 use super::{create, note, print};
 use crate::args::{Filenames, Global};
+use crate::change::merge::merge;
+use crate::change::update;
 use crate::error::Said;
+use crate::kept::record;
 use crate::manifest::files;
 use crate::manifest::update::{inherit, validate_update};
 use crate::manifest::validate::{Rules, validate_at};
 use crate::manifest::{Objects, defaults};
-use crate::merge::merge;
-use crate::output::Output;
+use crate::print::output::Output;
+use crate::print::show;
 use crate::session::{Found, Session};
-use crate::{lower, record, resource, show, update};
+use crate::{lower, resource};
 
 const APPLY_EXAMPLES: &str = "\
 Examples:

@@ -19,12 +19,13 @@ use tokio::sync::mpsc;
 
 use super::{note, print_bytes};
 use crate::args::Global;
-use crate::channels::{Arrived, Channels};
 use crate::error::ExitWith;
+use crate::print::{duration, terminal};
 use crate::session::Session;
-use crate::signals::Signals;
-use crate::target::{self, Demand, Target};
-use crate::{duration, lower, resource, terminal};
+use crate::streams::channels::{Arrived, Channels};
+use crate::streams::signals::Signals;
+use crate::streams::target::{self, Demand, Target};
+use crate::{lower, resource};
 
 /// How much of the input is sent at once.
 const CHUNK: usize = 16 << 10;

@@ -20,7 +20,7 @@ use crate::copy::write::{Rules, Target};
 use crate::copy::{Item, ON_THEIR_WAY, read, write};
 use crate::pod;
 use crate::session::Session;
-use crate::target::{self, Demand};
+use crate::streams::target::{self, Demand};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -10,15 +10,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{images, note, print};
+use super::{note, print};
 use crate::args::{Create, CreateOutput, Filenames, Global};
 use crate::error::Said;
+use crate::images;
+use crate::kept::{record, remains};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources};
 use crate::make::{self, Plan};
 use crate::manifest::{Objects, files, validate::Rules};
+use crate::print::show;
 use crate::session::Session;
-use crate::{disk, host, record, remains, show};
+use crate::{disk, host};
 
 /// A pod that is about to be made, and the file that it comes from.
 struct Planned {

@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use loment_cri::v1;
 
-use super::{image_volumes, note, print, read_manifest};
+use super::{note, print, read_manifest};
 use crate::args::{Delete, Global};
 use crate::error::{ExitWith, Said, lines_of};
+use crate::images::volumes as image_volumes;
+use crate::kept::{history, remains};
 use crate::lower::{self, layout::Layout};
 use crate::manifest::amounts::is_sidecar;
 use crate::session::{Found, Session};
-use crate::{cgroup, disk, history, pod, remains, resource};
+use crate::{cgroup, disk, pod, resource};
 
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);

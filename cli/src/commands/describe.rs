@@ -5,10 +5,11 @@ use clap::Args;
 use super::{note, print};
 use crate::args::Global;
 use crate::error::{ExitWith, Said};
-use crate::pick::{Wanted, Which, nothing_found};
+use crate::kept::history;
+use crate::print::view::View;
+use crate::select::pick::{Wanted, Which, nothing_found};
 use crate::session::{Found, Session};
-use crate::view::View;
-use crate::{describe, history, occurrences};
+use crate::{describe, occurrences};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,13 +9,15 @@ use serde_json::Value;
 
 use super::{note, print};
 use crate::args::Global;
-use crate::changes::Changes;
 use crate::error::Said;
+use crate::kept::history;
 use crate::occurrences::{self, Occurrence};
-use crate::output::Output;
 use crate::pod::{self, Happening};
+use crate::print::output::Output;
+use crate::print::table;
+use crate::select::changes::Changes;
 use crate::session::{Found, Session};
-use crate::{history, lower, resource, table};
+use crate::{lower, resource};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 use super::note;
 use crate::args::Global;
 use crate::error::ExitWith;
+use crate::print::{duration, terminal};
 use crate::session::Session;
-use crate::signals::Signals;
+use crate::streams::signals::Signals;
+use crate::streams::target::{self, Demand};
 use crate::streams::{self, Copied, Pipe};
-use crate::target::{self, Demand};
-use crate::{duration, pod, resource, terminal};
+use crate::{pod, resource};
 
 /// What CRI gives a process with a terminal.
 const TERM: &str = "TERM=xterm";

@@ -8,12 +8,13 @@ use super::{note, print};
 use crate::args::{Filenames, Global};
 use crate::error::Said;
 use crate::explain::{fields, manifest};
+use crate::host;
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Sources, view};
 use crate::manifest::files;
 use crate::manifest::validate::Rules;
-use crate::{host, show};
+use crate::print::show;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::{note, print};
 use crate::args::Global;
-use crate::changes::Changes;
 use crate::error::{ExitWith, Said};
 use crate::jsonpath::Template;
-use crate::output::Output;
-use crate::pick::{Wanted, Which, nothing_found};
+use crate::print::output::Output;
+use crate::print::sorting;
+use crate::print::table;
+use crate::print::view::View;
+use crate::select::changes::Changes;
+use crate::select::pick::{Wanted, Which, nothing_found};
 use crate::session::Session;
-use crate::sorting;
-use crate::table;
-use crate::view::View;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use super::{choose_container, note, note_default};
 use crate::args::Global;
 use crate::error::{ExitWith, lines_of};
-use crate::logprint::{Printer, Style};
-use crate::logsource::{Asked, Source};
-use crate::pick::nothing_found;
-use crate::selector::Labels;
+use crate::logs::printer::{Printer, Style};
+use crate::logs::source::{Asked, Source};
+use crate::print::duration;
+use crate::select::pick::nothing_found;
+use crate::select::selector::Labels;
 use crate::session::Session;
-use crate::{duration, lower, resource};
+use crate::{lower, resource};
 
 /// How many lines there are of each container of pods that were selected by their labels.
 const SELECTED: i64 = 10;

@@ -10,14 +10,16 @@ use serde_json::Value;
 
 use super::{note, print};
 use crate::args::Global;
+use crate::change::merge::merge;
+use crate::change::update;
 use crate::error::Said;
 use crate::manifest::defaults;
 use crate::manifest::load;
 use crate::manifest::update::{inherit, validate_update};
-use crate::merge::merge;
-use crate::output::Output;
+use crate::print::output::Output;
+use crate::print::show;
 use crate::session::Session;
-use crate::{lower, resource, show, update};
+use crate::{lower, resource};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -16,8 +16,10 @@ use crate::forward::listen::{self, Addresses, Listener};
 use crate::forward::network::Network;
 use crate::forward::ports::{self, Port, Protocol};
 use crate::forward::{Shared, tcp, udp};
+use crate::print::duration;
 use crate::session::{Found, Session};
-use crate::{duration, pod, resource, target};
+use crate::streams::target;
+use crate::{pod, resource};
 
 /// How long to wait before a pod is asked again for its new sandbox.
 const PAUSE: Duration = Duration::from_millis(200);

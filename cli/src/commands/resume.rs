@@ -11,10 +11,11 @@ use loment_cri::v1::PodSandboxState;
 use super::{note, print};
 use crate::args::Global;
 use crate::error::{ExitWith, Said, lines_of};
+use crate::kept::sources;
 use crate::lower::{Host, layout::Layout};
 use crate::make::{self, Plan};
 use crate::session::{Found, Session};
-use crate::{disk, host, pod, resource, sources};
+use crate::{disk, host, pod, resource};
 
 /// Pods that have lost their sandbox.
 #[derive(Debug, Args)]

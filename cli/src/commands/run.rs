@@ -18,13 +18,13 @@ use tokio::time::Instant;
 use super::delete::{self, Grace};
 use super::{create, events, note, print_bytes};
 use crate::args::{Filenames, Global};
-use crate::crilog::Reader;
 use crate::error::ExitWith;
+use crate::logs::crilog::Reader;
 use crate::lower;
 use crate::pod::{self, Happening};
+use crate::print::terminal;
+use crate::print::view::View;
 use crate::session::{Found, Session};
-use crate::terminal;
-use crate::view::View;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{note, print};
 use crate::args::{Global, Stats};
-use crate::prometheus;
+use crate::print::prometheus;
 use crate::session::Session;
 use crate::usage::{self, Which};
 

@@ -12,9 +12,11 @@ use super::{events, print};
 use crate::args::Global;
 use crate::chart::{Chart, svg, terminal as drawing};
 use crate::error::Said;
+use crate::kept::history;
 use crate::pod::Happening;
+use crate::print::{show, table, terminal};
 use crate::session::Session;
-use crate::{history, lower, resource, show, table, terminal};
+use crate::{lower, resource};
 
 const EXAMPLES: &str = "\
 Examples:

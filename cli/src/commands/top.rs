@@ -15,9 +15,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::print;
 use crate::args::{Global, SortBy, Top, TopOutput};
 use crate::error::Said;
+use crate::print::{show, table};
+use crate::resource;
 use crate::session::Session;
 use crate::usage::{self, ContainerUse, PodUse, Rates, Which};
-use crate::{resource, show, table};
 
 pub(crate) async fn run(global: &Global, args: &Top) -> anyhow::Result<()> {
     let names = resource::names_or_all(&args.pods)?;

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::{note, print};
 use crate::args::Global;
-use crate::changes::Changes;
 use crate::error::{ExitWith, Said};
 use crate::jsonpath::{self, Template};
-use crate::pick::{Wanted, Which};
+use crate::print::view::View;
+use crate::select::changes::Changes;
+use crate::select::pick::{Wanted, Which};
 use crate::session::Session;
-use crate::view::View;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use super::print;
 use crate::args::Global;
 use crate::error::Said;
+use crate::kept::history;
+use crate::print::show;
+use crate::print::view::View;
 use crate::session::Session;
-use crate::view::View;
-use crate::{history, resource, show, why};
+use crate::{resource, why};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::{Lines, rfc1123, text};
-use crate::view::View;
+use crate::print::view::View;
 
 pub(super) fn all(lines: &mut Lines, view: &View) {
     let spec = view.found.pod.spec.clone().unwrap_or_default();

@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::occurrences::Occurrence;
-use crate::table;
-use crate::view::View;
+use crate::print::table;
+use crate::print::view::View;
 
 /// Lines that are gathered, each behind the blanks of its level.
 #[derive(Default)]

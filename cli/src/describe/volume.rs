@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Volume, VolumeProjection};
 
 use super::Lines;
-use crate::view::View;
+use crate::print::view::View;
 
 pub(super) fn all(lines: &mut Lines, view: &View) {
     let volumes = view.found.pod.spec.clone().unwrap_or_default().volumes.unwrap_or_default();

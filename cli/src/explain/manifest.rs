@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::lower;
 use crate::lower::view::{ContainerView, Limits, View};
 use crate::manifest::amounts::{Side, of_container};
-use crate::table;
+use crate::print::table;
 
 /// Explains a pod from its manifest as it is written and from what it comes to.
 pub(crate) fn explain(written: &Pod, view: &View) -> String {

@@ -10,12 +10,13 @@ use loment_cri::v1::ContainerState;
 use loment_shim::client::ExecId;
 use serde_json::Value;
 
-use crate::crilog::LogFile;
 use crate::error::Said;
-use crate::lives::{self, Choice, Window};
-use crate::logprint::Printer;
+use crate::logs::crilog::LogFile;
+use crate::logs::lives::{self, Choice, Window};
+use crate::logs::printer::Printer;
+use crate::pod;
 use crate::session::{Found, Session};
-use crate::{pod, target};
+use crate::streams::target;
 
 /// How often a followed file is looked at.
 const LOOK: Duration = Duration::from_millis(100);

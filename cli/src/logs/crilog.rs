@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::lives::Window;
+use crate::logs::lives::Window;
 
 /// One entry of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]

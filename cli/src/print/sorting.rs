@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::error::Said;
 use crate::jsonpath::Template;
 use crate::manifest::quantity::Amount;
-use crate::view::View;
+use crate::print::view::View;
 
 /// Sorts pods by a field; those that do not have it come first. `text` is the path as it was given.
 pub(crate) fn by_path(views: &mut Vec<View>, path: &Template, text: &str) -> anyhow::Result<()> {

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::pod::{self, Happening};
+use crate::print::view::{self, STATUS};
 use crate::session::{Found, Session};
-use crate::view::{self, STATUS};
 
 /// How long it is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3600);

@@ -4,10 +4,10 @@ use clap::Args;
 
 use crate::commands::read_manifest;
 use crate::error::Said;
+use crate::print::view::View;
 use crate::resource;
-use crate::selector::{Fields, Labels};
+use crate::select::selector::{Fields, Labels};
 use crate::session::{Found, Session};
-use crate::view::View;
 
 /// The flags that say which pods are meant.
 #[derive(Clone, Debug, Default, Args)]

@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::Pod;
 use loment_cri::v1;
 
 use crate::args::Global;
+use crate::kept::record;
 use crate::lower::layout::{Layout, text};
 use crate::lower::{self, DIRECTORY, LOGS};
 use crate::session::{Found, Session};
-use crate::{disk, make, pod, record};
+use crate::{disk, make, pod};
 
 /// The file in a pod's directory that its shim makes when the pod begins.
 const BEGUN: &str = "begun";

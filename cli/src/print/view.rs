@@ -10,8 +10,9 @@ use loment_sandbox::lifecycle::{PodSpec, column, rfc3339, status::PodStatus};
 use serde_json::{Value, json};
 
 use crate::lower::{label, resources};
+use crate::print::{show, table};
 use crate::session::{Found, Session};
-use crate::{host, pod, show, table};
+use crate::{host, pod};
 
 /// The file in a pod's directory in which its shim keeps the status.
 pub(crate) const STATUS: &str = "status.json";

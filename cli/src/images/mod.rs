@@ -1,5 +1,7 @@
 //! The images of pods: there before anything is made of them.
 
+pub(crate) mod volumes;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -7,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use loment_cri::{Client, v1};
 
 use crate::lower::{self, security::must_not_be_root};
-use crate::progress::Progress;
+use crate::print::progress::Progress;
 
 /// How long a pull of an image that is present already may take before the present one is used.
 const REFRESH: Duration = Duration::from_secs(20);

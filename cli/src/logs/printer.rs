@@ -1,7 +1,7 @@
 //! Lines of a container's log as a user wants them.
 
 use crate::commands::print_bytes;
-use crate::crilog::Line;
+use crate::logs::crilog::Line;
 
 /// How much is gathered before it is written.
 const GATHERED: usize = 64 << 10;

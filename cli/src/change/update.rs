@@ -12,13 +12,15 @@ use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use loment_cri::v1;
 
-use crate::commands::{images, note};
+use crate::commands::note;
+use crate::images;
+use crate::kept::{record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, label, sandbox, volumes};
+use crate::print::view::View;
 use crate::session::{Found, Session};
-use crate::view::View;
-use crate::{disk, host, pod, record, sources};
+use crate::{disk, host, pod};
 
 /// Tells the pod's shim that the pod's record has changed to `changed`, and writes the files anew that tell containers
 /// about the pod. Whatever of it fails, the record holds.

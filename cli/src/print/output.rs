@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::Said;
 use crate::jsonpath::{self, Template};
-use crate::{show, table};
+use crate::print::{show, table};
 
 const FORMATS: [&str; 9] = [
     "custom-columns",

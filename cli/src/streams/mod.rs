@@ -3,6 +3,10 @@
 //! A pipe has no name in any file system: the shim opens it as a file of this process in `/proc`. However this command
 //! ends, nothing of it stays, and whoever reads finds an end.
 
+pub(crate) mod channels;
+pub(crate) mod signals;
+pub(crate) mod target;
+
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
