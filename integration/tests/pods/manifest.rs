@@ -34,6 +34,8 @@ impl Manifest {
     /// A pod without containers that retries after 20 ms.
     pub(crate) fn new(node: &Node<'_>, name: &str) -> Result<Self> {
         let shared = node.lab.directory("volumes", name)?;
+        // Another test may have had a pod of this name.
+        fs::remove_dir_all(&shared).and_then(|()| fs::create_dir(&shared)).context("make the shared volume anew")?;
         let value = json!({
             "apiVersion": "v1",
             "kind": "Pod",

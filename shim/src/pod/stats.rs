@@ -33,7 +33,9 @@ pub(super) fn read(shim: &Shim) -> Result<StatsResponse> {
     }
     let pod = shim.measure_pod(&measured)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| Failure::unknown("the clock is before 1970"))?;
-    let containers = names.iter().zip(&measured).map(|(task, container)| ContainerUsage {
+    // A container whose end is kept back, because it may have to run again, uses nothing any more.
+    let running = names.iter().zip(&measured).filter(|(task, _)| task.has_process());
+    let containers = running.map(|(task, container)| ContainerUsage {
         name: if task.is_sandbox() { String::new() } else { task.name().to_owned() },
         id: task.id().to_owned(),
         sandbox: task.is_sandbox(),

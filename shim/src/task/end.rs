@@ -82,6 +82,11 @@ impl Task {
         crate::lock(&self.live).container().is_some_and(|container| container.init().has_ended())
     }
 
+    /// Whether there is a process of it, be it one that waits at its gate.
+    pub(crate) fn has_process(&self) -> bool {
+        !crate::lock(&self.live).reaped
+    }
+
     /// The init's end is the last of its container: kills what the kernel has not killed and waits for every exec, also
     /// for one that is being started at this very moment. No other is begun: init has been reaped.
     pub(super) async fn end_others(&self) {
