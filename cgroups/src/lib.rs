@@ -44,7 +44,7 @@ mod freeze;
 mod hugetlb;
 mod kill;
 mod layout;
-mod mountinfo;
+pub mod mountinfo;
 mod oom;
 mod path;
 mod plan;

@@ -55,7 +55,7 @@ fn parse_line(line: &str) -> Option<Line> {
     if kind != "cgroup" && kind != "cgroup2" {
         return None;
     }
-    let mount_point = unescape(left.split(' ').nth(4)?);
+    let mount_point = unescape(left.split(' ').nth(4)?.as_bytes());
     if kind == "cgroup2" {
         return Some(Line::V2(mount_point));
     }
@@ -79,10 +79,10 @@ fn is_better(new: &Path, old: &Path) -> bool {
     new.starts_with("/sys/fs/cgroup") && !old.starts_with("/sys/fs/cgroup")
 }
 
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &str) -> PathBuf {
+/// A path in proc_pid_mountinfo(5), where the kernel writes space, tab, newline and backslash as three octal digits.
+pub fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
+    let mut rest = field;
     while let Some((&first, tail)) = rest.split_first() {
         let octal = tail.get(..3).filter(|_| first == b'\\').and_then(|d| std::str::from_utf8(d).ok());
         match octal.and_then(|d| u8::from_str_radix(d, 8).ok()) {

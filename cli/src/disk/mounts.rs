@@ -1,11 +1,10 @@
 //! File systems that volumes are in, and the end of everything that is mounted below a pod's directory.
 
-use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use loment_cgroups::mountinfo::unescape;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -93,26 +92,9 @@ fn mounted_at_or_below(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(places.filter(|place| place.starts_with(directory)).collect())
 }
 
-/// The fifth field of a line of proc_pid_mountinfo(5), in which blanks and backslashes are octal.
+/// The fifth field of a line of proc_pid_mountinfo(5).
 fn mount_point(line: &[u8]) -> Option<PathBuf> {
-    let field = line.split(|byte| *byte == b' ').nth(4)?;
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = (first == b'\\').then(|| tail.get(..3)).flatten();
-        let number = octal.and_then(|octal| u8::from_str_radix(OsStr::from_bytes(octal).to_str()?, 8).ok());
-        match number {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    Some(PathBuf::from(OsString::from_vec(bytes)))
+    line.split(|byte| *byte == b' ').nth(4).map(unescape)
 }
 
 #[cfg(test)]
