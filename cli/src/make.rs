@@ -99,8 +99,8 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     Ok(Made { sandbox: id, containers: names.into_iter().map(str::to_owned).zip(ids).collect() })
 }
 
-/// The manifest that the shim runs the pod by.
-async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result<String> {
+/// The manifest that the shim runs the pod by: with the stop signals of its images, which are present.
+pub(crate) async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result<String> {
     let images: BTreeSet<&str> =
         pod.spec.iter().flat_map(lower::containers).filter_map(|container| container.image.as_deref()).collect();
     let signals = images.into_iter().map(|image| {

@@ -20,7 +20,7 @@ use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, label, sandbox, volumes};
 use crate::print::view::View;
 use crate::session::{Found, Session};
-use crate::{disk, host, pod};
+use crate::{disk, host, make, pod};
 
 /// Tells the pod's shim that the pod's record has changed to `changed`, and writes the files anew that tell containers
 /// about the pod. Whatever of it fails, the record holds.
@@ -31,7 +31,11 @@ pub(crate) async fn announce(session: &Session, found: &Found, changed: &Pod) {
     if let Err(error) = refresh(session, found, changed).await {
         note(&format!("Warning: the pod is changed, but its volumes do not tell it yet: {error:#}"));
     }
-    if let Err(error) = pod::update(session, found, changed).await {
+    let told = async {
+        let manifest = make::for_the_shim(session, changed).await?;
+        pod::update(session, found, &manifest).await
+    };
+    if let Err(error) = told.await {
         note(&format!("Warning: the pod is changed, but its shim has not been told: {error:#}"));
     }
 }

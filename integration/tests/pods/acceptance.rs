@@ -196,8 +196,13 @@ pub(crate) async fn a5_an_image_says_by_which_signal_its_containers_are_stopped(
     let pod = Manifest::new(node, "quits")?.app("app", script).change("containers", 0, "image", images::QUITS.into());
     let loment = pod.create(node).await?;
     loment.until("quits", "its traps", |_| pod.has("up")).await?;
+    // By whom it is replaced has another image, and another signal.
+    std::fs::remove_file(pod.path("up"))?;
+    loment.ok(&["set", "image", "pod/quits", "app=busybox"]).await?;
+    loment.until("quits", "the traps of its successor", |_| pod.has("up")).await?;
+    ensure!(pod.lines("signal") == ["quit"], "the first was stopped by {:?}", pod.lines("signal"));
     loment.delete("quits").await?;
-    ensure!(pod.lines("signal") == ["quit"], "it was stopped by {:?}", pod.lines("signal"));
+    ensure!(pod.lines("signal") == ["term"], "its successor was stopped by {:?}", pod.lines("signal"));
     Ok(())
 }
 

@@ -184,6 +184,11 @@ impl Manifest {
         fs::read_to_string(self.shared.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
+    /// A file in the shared volume, on the node.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.shared.join(file)
+    }
+
     /// Whether there is a file in the shared volume.
     pub(crate) fn has(&self, file: &str) -> bool {
         self.shared.join(file).exists()

@@ -53,6 +53,8 @@ pub struct ContainerState {
     pub(super) vacated: bool,
     /// Whether another container, from another image, stands by to take its place.
     pub(super) successor: bool,
+    /// By what a container from the image that it is to have is asked to end: an image may say so.
+    pub(super) next_stop_signal: Option<i32>,
     /// Exit code that a client's kill stands for: it is not started again.
     pub(super) killed: Option<u32>,
     /// Exit code to tell when it has ended, whether that was told, and whether a client waits for it.
@@ -118,6 +120,7 @@ impl ContainerState {
             skipped: false,
             vacated: false,
             successor: false,
+            next_stop_signal: None,
             killed: None,
             code: None,
             reported: false,

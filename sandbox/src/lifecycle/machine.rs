@@ -240,8 +240,9 @@ impl Machine {
             return self.log.note(None, 0, Moment::Unexpected { event: "another set of containers".into() });
         }
         for (id, changed) in new.all() {
-            if let Some(container) = self.containers.get_mut(id.0) {
+            if let Some(container) = self.containers.get_mut(id.0).filter(|own| own.spec.image != changed.image) {
                 container.spec.image.clone_from(&changed.image);
+                container.next_stop_signal = Some(changed.stop_signal);
             }
         }
         let all = self.spec.init_containers.iter_mut().chain(&mut self.spec.containers);

@@ -55,6 +55,7 @@ impl ContainerState {
             self.attempt = self.attempt.saturating_add(1);
         }
         (self.successor, self.armed, self.vacated) = (false, true, false);
+        self.spec.stop_signal = self.next_stop_signal.take().unwrap_or(self.spec.stop_signal);
         (self.reported, self.awaited, self.stall, self.owes) = (false, false, None, None);
         (self.series, self.stalls) = (Series::default(), Series::default());
         (self.delay, self.not_before) = (Duration::ZERO, log.now);

@@ -46,6 +46,21 @@ fn a7_an_image_update_of_a_running_app_ends_it_gracefully_and_starts_the_new_one
 }
 
 #[test]
+fn a5_a_successor_is_asked_to_end_by_the_signal_of_its_own_image() {
+    const QUIT: i32 = 3;
+    let mut world = World::started(pod(Always, &[("web", App)]));
+    let mut spec = world.machine.spec().clone();
+    spec.containers[0].image = "other".into();
+    spec.containers[0].stop_signal = QUIT;
+    world.event(Event::Updated { spec: Box::new(spec) });
+    world.replace("web");
+    assert_eq!(world.signals(), [(0, "web", TERM)], "who is replaced has the old image");
+    world.exit("web", 143);
+    world.terminate(None);
+    assert_eq!(world.signals().last(), Some(&(0, "web", QUIT)));
+}
+
+#[test]
 fn s6_an_image_update_of_a_sidecar_restarts_that_one_only() {
     for policy in POLICIES {
         let mut world = World::started(pod(policy, &[("proxy", Sidecar), ("logger", Sidecar), ("web", App)]));
