@@ -110,6 +110,16 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # All pods of the namespace, refreshed until it is interrupted
+  loment top
+
+  # Two pods, once, the one that uses most memory first
+  loment top web db --once --sort-by memory
+
+  # For a program
+  loment top -A -o json")]
 pub(crate) struct Top {
     /// Pods, as in "web" or "pod/web" [default: all of the namespace]
     #[arg(value_name = "POD")]
@@ -146,6 +156,13 @@ pub(crate) enum TopOutput {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # Print it once
+  loment stats --prometheus
+
+  # Serve it to a Prometheus on this machine
+  loment stats --prometheus --listen 127.0.0.1:9101")]
 pub(crate) struct Stats {
     /// In the text format of Prometheus, under the names that cAdvisor has given them
     #[arg(long, required = true)]
@@ -156,6 +173,13 @@ pub(crate) struct Stats {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # loment beside runc, with the default seccomp profile
+  loment bench --handlers loment,runc --rounds 30 --seccomp
+
+  # Ten init containers, beside podman kube play
+  loment bench --init-chain 10 --rounds 10")]
 pub(crate) struct Bench {
     /// Runtime handlers; the others are compared to the last one
     #[arg(long, value_delimiter = ',', default_values = ["loment", "runc"], value_name = "HANDLER,...")]
@@ -207,6 +231,16 @@ pub(crate) struct Filenames {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # The pods of a file, with the ConfigMaps and Secrets in it
+  loment create -f pod.yaml
+
+  # From standard input; ConfigMaps from another file
+  loment create -f - --configmap settings.yaml < pod.yaml
+
+  # Try pulls that fail again for ten minutes
+  loment create -f pod.yaml --pull-retry 10m")]
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) filenames: Filenames,
@@ -232,6 +266,16 @@ pub(crate) enum CreateOutput {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # A pod; with a shorter grace; at once
+  loment delete pod web
+  loment delete pod web --grace-period=5
+  loment delete pod web --force --grace-period=0
+
+  # The pods of a file; all of the namespace
+  loment delete -f pod.yaml
+  loment delete pod --all")]
 pub(crate) struct Delete {
     /// "pod NAME ..." or "pod/NAME ..."
     #[arg(value_name = "RESOURCE")]
@@ -265,6 +309,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_each_verb_has_examples() {
+        for verb in Arguments::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = verb.get_name();
+            assert!(help.starts_with("Examples:") && help.contains(&format!("loment {name}")), "{name}: {help:?}");
+        }
     }
 
     #[test]

@@ -77,6 +77,7 @@ pub(crate) struct Replace {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = SET_EXAMPLES)]
 pub(crate) struct Set {
     #[command(subcommand)]
     what: SetWhat,
