@@ -13,16 +13,17 @@ use loment_cri::v1;
 use crate::args::Global;
 use crate::kept::record;
 use crate::lower::layout::{Layout, text};
-use crate::lower::{self, DIRECTORY, LOGS};
+use crate::lower::{self, DIRECTORY, HELD_IN, LOGS};
 use crate::session::{Found, Session};
 use crate::{disk, make, pod};
 
 /// The file in a pod's directory that its shim makes when the pod begins.
 const BEGUN: &str = "begun";
 
-/// Whether a pod with a sandbox has begun. One whose files are somewhere else is not one of this command's, and was begun by others.
+/// Whether a pod with a sandbox has begun. One that its shim does not hold back was begun by its client.
 pub(crate) fn has_begun(found: &Found) -> bool {
-    found.directory().is_none_or(|directory| directory.join(BEGUN).exists())
+    let held_in = found.sandbox.annotations.get(HELD_IN).map(Path::new);
+    held_in.is_none_or(|directory| directory.join(BEGUN).exists())
 }
 
 /// Pods that have begun and that containerd knows nothing of: a command that was to make them anew was cut short, or
