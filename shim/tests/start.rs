@@ -22,6 +22,7 @@ use std::{
 use containerd_shim::bootstrap::BootstrapParams;
 use containerd_shim_protos::api::DeleteResponse;
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -127,7 +128,11 @@ impl Drop for Place {
 
 /// Sends a signal and waits for the end.
 fn end(pid: i32, signal: Signal) {
-    kill(Pid::from_raw(pid), signal).unwrap();
+    // A shim's forks look like it, and end when they have done what they are for.
+    match kill(Pid::from_raw(pid), signal) {
+        Err(Errno::ESRCH) => return,
+        sent => sent.unwrap(),
+    }
     let runs = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
     let deadline = Instant::now() + Duration::from_secs(20);
     while runs() {
