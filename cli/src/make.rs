@@ -17,7 +17,7 @@ use crate::images::volumes as image_volumes;
 use crate::kept::{record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
-use crate::lower::{self, Host, MANIFEST, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
+use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
 use crate::session::Session;
 use crate::{cgroup, disk, pod};
 
@@ -75,8 +75,8 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     sources::keep(&plan.layout.directory, &plan.sources)?;
     disk::make_volumes(&volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?)?;
     image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;
-    let mut config = sandbox::config(&plan.pod, &plan.layout, host).context("write the manifest as JSON")?;
-    config.annotations.insert(MANIFEST.to_owned(), for_the_shim(session, &plan.pod).await?);
+    let told = for_the_shim(session, &plan.pod).await?;
+    let mut config = sandbox::config(&told, &plan.layout, host).context("write the manifest as JSON")?;
     if let Some(metadata) = &mut config.metadata {
         metadata.attempt = plan.attempt;
     }
@@ -99,8 +99,8 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     Ok(Made { sandbox: id, containers: names.into_iter().map(str::to_owned).zip(ids).collect() })
 }
 
-/// The manifest that the shim runs the pod by: with the stop signals of its images, which are present.
-pub(crate) async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result<String> {
+/// The pod as its shim is told of it: with the stop signals of its images, which are present.
+pub(crate) async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result<Pod> {
     let images: BTreeSet<&str> =
         pod.spec.iter().flat_map(lower::containers).filter_map(|container| container.image.as_deref()).collect();
     let signals = images.into_iter().map(|image| {
@@ -114,7 +114,7 @@ pub(crate) async fn for_the_shim(session: &Session, pod: &Pod) -> anyhow::Result
     });
     let mut pod = pod.clone();
     stop_signal::complete(&mut pod, &all(signals).await?.into_iter().flatten().collect());
-    serde_json::to_string(&pod).context("write the manifest as JSON")
+    Ok(pod)
 }
 
 /// Starts a pod: every container for containerd's sake, and then, with one message, the pod. Which of its containers runs

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_shim::client::TaskShim;
 use loment_shim::pod::{
@@ -113,8 +114,9 @@ pub(crate) async fn start(session: &Session, pod: &str, sandbox: &str) -> anyhow
 }
 
 /// Tells the pod's shim what the pod is now.
-pub(crate) async fn update(session: &Session, found: &Found, manifest: &str) -> anyhow::Result<()> {
-    let answer = connect(session, found).await?.update(manifest).await;
+pub(crate) async fn update(session: &Session, found: &Found, pod: &Pod) -> anyhow::Result<()> {
+    let manifest = serde_json::to_string(pod).context("write the pod as JSON")?;
+    let answer = connect(session, found).await?.update(&manifest).await;
     answer.with_context(|| format!("tell the shim of pod {:?} what has changed", found.name()))
 }
 

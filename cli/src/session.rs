@@ -45,20 +45,17 @@ impl Session {
         Ok(Session { client, address, namespace, global: global.clone() })
     }
 
-    /// Pods of a namespace, of one name or of all, that have not begun: see [`crate::kept::remains`].
-    pub(crate) async fn unbegun(&self, namespace: &str, name: Option<&str>) -> anyhow::Result<Vec<Found>> {
+    /// Pods of a namespace, of one name or of all: those that have begun, and those that have not.
+    pub(crate) async fn all(&self, namespace: &str, name: Option<&str>) -> anyhow::Result<(Vec<Found>, Vec<Found>)> {
         let name = name.map(|name| (label::POD_NAME, name));
         let selector = name.into_iter().chain([(label::POD_NAMESPACE, namespace)]);
-        let selector = selector.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        let mut pods = self.sandboxes(selector).await?;
-        pods.retain(|found| !remains::has_begun(found));
-        Ok(pods)
+        self.select(selector.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()).await
     }
 
     /// The pods of a namespace, or of all, by name.
     pub(crate) async fn pods(&self, namespace: Option<&str>) -> anyhow::Result<Vec<Found>> {
         let selector = namespace.map(|name| (label::POD_NAMESPACE.to_owned(), name.to_owned()));
-        let mut pods = self.select(selector.into_iter().collect()).await?;
+        let (mut pods, _) = self.select(selector.into_iter().collect()).await?;
         pods.sort_by(|a, b| key(a).cmp(&key(b)));
         Ok(pods)
     }
@@ -70,25 +67,24 @@ impl Session {
 
     /// The pod with this name, if there is one.
     pub(crate) async fn find(&self, namespace: &str, name: &str) -> anyhow::Result<Option<Found>> {
-        let selector = [(label::POD_NAMESPACE, namespace), (label::POD_NAME, name)];
-        let selector = selector.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Ok(self.select(selector).await?.into_iter().next())
+        Ok(self.all(namespace, Some(name)).await?.0.into_iter().next())
     }
 
-    /// Pods that have begun; with those that have lost their sandbox.
-    async fn select(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
+    /// Pods that have begun, with those that have lost their sandbox; and pods that have not begun: see
+    /// [`crate::kept::remains`].
+    async fn select(&self, label_selector: HashMap<String, String>) -> anyhow::Result<(Vec<Found>, Vec<Found>)> {
         let lost = remains::lost(&self.global, |pod| {
             let labels = crate::lower::sandbox::labels(pod);
             label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
         })?;
-        let mut pods = self.sandboxes(label_selector).await?;
-        pods.retain(remains::has_begun);
+        let sandboxes = self.sandboxes(label_selector).await?;
+        let (mut pods, unbegun): (Vec<_>, Vec<_>) = sandboxes.into_iter().partition(remains::has_begun);
         for found in lost {
             if !pods.iter().any(|other| other.uid() == found.uid()) {
                 pods.push(found);
             }
         }
-        Ok(pods)
+        Ok((pods, unbegun))
     }
 
     /// Pods that carry a manifest; of several sandboxes of one pod, the latest.

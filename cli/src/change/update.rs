@@ -32,8 +32,8 @@ pub(crate) async fn announce(session: &Session, found: &Found, changed: &Pod) {
         note(&format!("Warning: the pod is changed, but its volumes do not tell it yet: {error:#}"));
     }
     let told = async {
-        let manifest = make::for_the_shim(session, changed).await?;
-        pod::update(session, found, &manifest).await
+        let told = make::for_the_shim(session, changed).await?;
+        pod::update(session, found, &told).await
     };
     if let Err(error) = told.await {
         note(&format!("Warning: the pod is changed, but its shim has not been told: {error:#}"));

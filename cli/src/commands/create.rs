@@ -56,8 +56,8 @@ pub(super) async fn create_objects(
     let session = Session::open(global).await?;
     let _names = take_names(global, &planned)?;
     for Planned { plan, file } in &planned {
-        remains::clear(&session, lower::namespace(&plan.pod), lower::name(&plan.pod)).await?;
-        if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
+        let cleared = remains::clear(&session, lower::namespace(&plan.pod), lower::name(&plan.pod)).await?;
+        if cleared.living.is_some() {
             return Err(Said::one(already_exists(file, &plan.pod)).into());
         }
         plan.check(&session, &host).await?;

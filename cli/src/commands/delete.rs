@@ -95,7 +95,7 @@ async fn clear_all(session: &Session) -> anyhow::Result<bool> {
 /// The same of one name. Answers whether there was anything; with nothing when somebody is making a pod of this name.
 async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<Option<bool>> {
     let Some(_name) = disk::NameLock::take(&session.global.state_dir, namespace, name)? else { return Ok(None) };
-    let any = remains::clear(session, namespace, name).await?;
+    let any = remains::clear(session, namespace, name).await?.any;
     if any {
         print(&format!("pod {name:?} deleted from {namespace} namespace\n"))?;
     }

@@ -14,6 +14,7 @@ use crate::error::{ExitWith, Said, lines_of};
 use crate::kept::sources;
 use crate::lower::{Host, layout::Layout};
 use crate::make::{self, Plan};
+use crate::print::view;
 use crate::session::{Found, Session};
 use crate::{disk, host, pod, resource};
 
@@ -108,7 +109,6 @@ async fn is_alive(session: &Session, found: &Found) -> bool {
 
 /// Whether the pod had come to its end before it lost its sandbox. Then nothing is owed to it.
 fn has_ended(found: &Found) -> bool {
-    let status = found.directory().and_then(|directory| std::fs::read(directory.join("status.json")).ok());
-    let status: serde_json::Value = status.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let status = view::last_known(found).unwrap_or_default();
     matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
 }

@@ -10,16 +10,16 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use loment_shim::pod::names::{STATUS, TIMELINE};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::pod::{self, Happening};
-use crate::print::view::{self, STATUS};
+use crate::print::view;
 use crate::session::{Found, Session};
 
 /// How long it is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-const TIMELINE: &str = "timeline.jsonl";
 const RECORD: &str = "pod.json";
 
 /// A pod that is gone.

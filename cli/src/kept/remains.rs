@@ -9,6 +9,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::v1;
+use loment_shim::pod::names::BEGUN;
 
 use crate::args::Global;
 use crate::kept::record;
@@ -16,9 +17,6 @@ use crate::lower::layout::{Layout, text};
 use crate::lower::{self, DIRECTORY, HELD_IN, LOGS};
 use crate::session::{Found, Session};
 use crate::{disk, make, pod};
-
-/// The file in a pod's directory that its shim makes when the pod begins.
-const BEGUN: &str = "begun";
 
 /// Whether a pod with a sandbox has begun. One that its shim does not hold back was begun by its client.
 pub(crate) fn has_begun(found: &Found) -> bool {
@@ -46,26 +44,33 @@ fn is_whole(directory: &Path) -> bool {
 
 /// The names of a namespace whose pods never began or have no sandbox.
 pub(crate) async fn names(session: &Session, namespace: &str) -> anyhow::Result<BTreeSet<String>> {
-    let unbegun = session.unbegun(namespace, None).await?.into_iter().map(|found| found.name().to_owned());
-    let mut names: BTreeSet<String> = unbegun.collect();
-    let pods = session.pods(Some(namespace)).await?;
+    let (pods, unbegun) = session.all(namespace, None).await?;
+    let mut names: BTreeSet<String> = unbegun.iter().map(|found| found.name().to_owned()).collect();
     let is_dead = |pod: &Pod| !pods.iter().any(|found| found.uid() == lower::uid(pod));
     let recorded = records(&session.global, |pod, _| lower::namespace(pod) == namespace && is_dead(pod))?;
     names.extend(recorded.iter().map(|pod| lower::name(pod).to_owned()));
     Ok(names)
 }
 
+/// What [`clear`] has found.
+pub(crate) struct Cleared {
+    /// Whether there was something to be removed.
+    pub(crate) any: bool,
+    /// The pod that has the name.
+    pub(crate) living: Option<Found>,
+}
+
 /// Removes what is left of pods with this name that never began, or whose deletion was cut short after containerd had
-/// forgotten them. The caller has the name ([`crate::disk::NameLock`]): nobody is making one of them. Answers whether
-/// there was anything.
-pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<bool> {
+/// forgotten them. The caller has the name ([`crate::disk::NameLock`]): nobody is making one of them.
+pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<Cleared> {
     let mut any = false;
     disk::sweep(&session.global.state_dir.join("pods"))?;
-    for found in session.unbegun(namespace, Some(name)).await? {
+    let (living, unbegun) = session.all(namespace, Some(name)).await?;
+    let living = living.into_iter().next();
+    for found in unbegun {
         make::unmake(session, &found.pod, &layout(session, &found.pod)).await?;
         any = true;
     }
-    let living = session.find(namespace, name).await?;
     let is_dead = |pod: &Pod, _: &Path| {
         let uid = lower::uid(pod);
         (lower::namespace(pod), lower::name(pod)) == (namespace, name)
@@ -75,7 +80,7 @@ pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> any
         make::unmake(session, &pod, &layout(session, &pod)).await?;
         any = true;
     }
-    Ok(any)
+    Ok(Cleared { any, living })
 }
 
 fn layout(session: &Session, pod: &Pod) -> Layout {

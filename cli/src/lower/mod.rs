@@ -19,18 +19,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Secret};
+pub(crate) use loment_shim::pod::names::{CONTAINER_NAME, DIRECTORY, HELD_IN, LOGS, MANIFEST};
 use serde::{Deserialize, Serialize};
-
-/// Annotation of a sandbox: the completed manifest as compact JSON. Its presence makes the shim run the pod's lifecycle.
-pub(crate) const MANIFEST: &str = "io.loment.pod.manifest";
-/// Annotation of a sandbox: the directory that holds the pod's volumes and files.
-pub(crate) const DIRECTORY: &str = "io.loment.pod.directory";
-/// Annotation of a sandbox: the pod waits until its shim is told that it has been made, and then writes that down here.
-pub(crate) const HELD_IN: &str = "io.loment.pod.held-in";
-/// Annotation of a sandbox: the directory that holds the logs of the pod's containers.
-pub(crate) const LOGS: &str = "io.loment.pod.logs";
-/// Annotation of a container: its name in the manifest.
-pub(crate) const CONTAINER_NAME: &str = "io.loment.container.name";
 
 /// Where an object that is missing should be.
 const WHERE: &str = "put it in the same file or give it with --configmap";

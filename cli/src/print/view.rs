@@ -7,15 +7,13 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use loment_cri::v1;
 use loment_sandbox::lifecycle::{PodSpec, column, rfc3339, status::PodStatus};
+use loment_shim::pod::names::STATUS;
 use serde_json::{Value, json};
 
 use crate::lower::{label, resources};
 use crate::print::{show, table};
 use crate::session::{Found, Session};
 use crate::{host, pod};
-
-/// The file in a pod's directory in which its shim keeps the status.
-pub(crate) const STATUS: &str = "status.json";
 
 /// A pod and how it is.
 #[derive(Clone, Debug)]
@@ -102,7 +100,7 @@ impl View {
 }
 
 /// The status that the shim last wrote down.
-fn last_known(found: &Found) -> Option<Value> {
+pub(crate) fn last_known(found: &Found) -> Option<Value> {
     let text = fs::read(found.directory()?.join(STATUS)).ok()?;
     serde_json::from_slice(&text).ok().filter(Value::is_object)
 }

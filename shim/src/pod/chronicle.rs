@@ -17,7 +17,11 @@ use loment_sandbox::{Error, errand::Errand, lifecycle::status::PodStatus};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{api::Entry, host::Host};
+use super::{
+    api::Entry,
+    host::Host,
+    names::{STATUS, TIMELINE},
+};
 use crate::{failure::Result, task::ready::readable};
 
 /// How long news waits for more.
@@ -29,10 +33,6 @@ const KEPT: usize = 1 << 20;
 
 /// How long the last words of a pod may take to be written down.
 const WRITING: Duration = Duration::from_secs(2);
-
-/// The files' names.
-const STATUS: &str = "status.json";
-const TIMELINE: &str = "timeline.jsonl";
 
 /// What there is to be written.
 struct News {

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,26 +15,21 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{chronicle, sandbox::Sandbox, storage, timeline::Timeline};
+use super::{
+    chronicle,
+    names::{BEGUN, CONTAINER_NAME, DIRECTORY, HELD_IN, LOGS, MANIFEST},
+    sandbox::Sandbox,
+    storage,
+    timeline::Timeline,
+};
 use crate::{
     failure::{Failure, Result},
     spec::annotation,
     task::Task,
 };
 
-/// The pod's manifest, in JSON, on its sandbox.
-const MANIFEST: &str = "io.loment.pod.manifest";
-/// Where the pod's volumes and files are.
-const DIRECTORY: &str = "io.loment.pod.directory";
-/// On a sandbox whose pod is to wait for [`Host::release`]: the pod's own directory, where that it has begun is written
-/// down. A client that is killed while it makes the pod has then made nothing that runs.
-const HELD_IN: &str = "io.loment.pod.held-in";
-/// The file that says that a pod has begun, in its directory.
-const BEGUN: &str = "begun";
-/// Where the logs of its containers are.
-const LOGS: &str = "io.loment.pod.logs";
 /// The name of a container in its pod: loment's own annotation, then CRI's.
-const CONTAINER_NAMES: [&str; 2] = ["io.loment.container.name", "io.kubernetes.cri.container-name"];
+const CONTAINER_NAMES: [&str; 2] = [CONTAINER_NAME, "io.kubernetes.cri.container-name"];
 /// The machine's clock starts with the pod.
 pub(super) const START: Time = Time::from_nanos(0);
 
@@ -106,16 +101,8 @@ impl Host {
         let pod = PodSpec::from_manifest(manifest)
             .map_err(|error| Failure::from(error).while_doing(format!("read annotation {MANIFEST}")))?;
         let absolute = |name| annotation(sandbox, name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let (directory, logs) = (absolute(DIRECTORY), absolute(LOGS));
-        let mut host = Self::new(pod, storage::Limits::of(manifest), directory, logs);
-        if let Some(directory) = absolute(HELD_IN) {
-            host.machine = Mutex::new(host.machine.into_inner().unwrap_or_else(PoisonError::into_inner).held());
-            host.held_in = Some(directory);
-        }
-        Ok(Some(Arc::new(host)))
-    }
-
-    fn new(pod: PodSpec, storage: Option<storage::Limits>, directory: Option<PathBuf>, logs: Option<PathBuf>) -> Self {
+        let (directory, held_in, logs) = (absolute(DIRECTORY), absolute(HELD_IN), absolute(LOGS));
+        let storage = storage::Limits::of(manifest);
         let (inbox, outbox) = mpsc::unbounded_channel();
         let started = (Instant::now(), SystemTime::now());
         let (machine, timeline) = match directory.as_deref().and_then(chronicle::saved) {
@@ -123,14 +110,14 @@ impl Host {
             Some((status, entries)) => (Machine::resume(pod, &status, START, started.1), Timeline::from(entries)),
             None => (Machine::new(pod, START), Timeline::default()),
         };
-        Self {
-            machine: Mutex::new(machine),
+        Ok(Some(Arc::new(Self {
+            machine: Mutex::new(if held_in.is_some() { machine.held() } else { machine }),
             started,
             inbox,
             outbox: Mutex::new(Some(outbox)),
             members: Mutex::default(),
             sandbox: Sandbox::default(),
-            held_in: None,
+            held_in,
             directory,
             logs,
             storage,
@@ -138,7 +125,7 @@ impl Host {
             steps: watch::Sender::new(0),
             written: watch::Sender::new(0),
             hurry: Notify::new(),
-        }
+        })))
     }
 
     /// Takes events, one after the other, for as long as the shim lives.

@@ -9,6 +9,7 @@
 //! | `storage`, `eviction` | local storage that is limited |
 //! | `timeline`, `chronicle` | what happened, in memory and on disk |
 //! | `service`, `stats`, [`client`] | the Pod service, and who asks it |
+//! | [`names`] | annotations and files that both sides know |
 
 mod acting;
 mod asking;
@@ -17,6 +18,7 @@ pub mod client;
 mod eviction;
 pub(crate) mod host;
 pub(crate) mod member;
+pub mod names;
 mod prober;
 mod sandbox;
 pub(crate) mod service;
