@@ -70,8 +70,8 @@ impl Plan {
 pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
+    disk::begin(&plan.layout, &plan.pod, |directory| record::create(directory, &plan.pod))?;
     disk::make(&plan.layout, &names)?;
-    record::create(&plan.layout.directory, &plan.pod)?;
     sources::keep(&plan.layout.directory, &plan.sources)?;
     disk::make_volumes(&volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?)?;
     image_volumes::mount(&session.client, &plan.pod, &plan.layout).await?;

@@ -180,7 +180,9 @@ pub(super) async fn delete(session: &Session, found: &Found, grace: Grace) -> an
         session.client.remove_pod_sandbox(&found.sandbox.id).await?;
     }
     cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
-    remove_files(session, found).await
+    remove_files(session, found).await?;
+    // A command that was killed when it had made the pod has left its lock: taken and let go it is removed.
+    disk::NameLock::take(&session.global.state_dir, found.namespace(), found.name()).map(drop)
 }
 
 /// Lets the pod's shim end its containers in their order. Without a shim they are ended from here.

@@ -12,15 +12,54 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use k8s_openapi::api::core::v1::Pod;
 
-use crate::lower::layout::Layout;
 use crate::lower::volumes::{Group, Make, Pin, Refresh};
+use crate::lower::{self, layout::Layout};
+
+/// What the directory of a pod is called until it holds the pod's record; the pod's name follows, and its uid. Only who has
+/// the name ([`NameLock`]) makes such a directory, and removes it.
+const MAKING: &str = ".making-";
+
+/// Makes the directory of a pod, or takes the one that there is, with what `record` writes into it. There is none with the
+/// pod's uid for its name and without a record, wherever this is cut short: by the record the rest of a pod is found.
+pub(crate) fn begin(layout: &Layout, pod: &Pod, record: impl Fn(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    // Containers reach what they may see through mounts; nobody else has to reach it, least of all secrets.
+    directory(parent(&layout.directory), 0o700)?;
+    if layout.directory.is_dir() {
+        return record(&layout.directory);
+    }
+    let name = format!("{MAKING}{}_{}_{}", lower::namespace(pod), lower::name(pod), lower::uid(pod));
+    let making = layout.directory.with_file_name(name);
+    directory(&making, 0o700)?;
+    record(&making)?;
+    let what = || format!("rename {} to {}", making.display(), layout.directory.display());
+    fs::rename(&making, &layout.directory).with_context(what)
+}
+
+/// The names of a namespace for which a directory was begun and has no record yet.
+pub(crate) fn begun_names(pods: &Path, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let prefix = format!("{MAKING}{namespace}_");
+    let name = |path: &PathBuf| {
+        let rest = path.file_name()?.to_str()?.strip_prefix(&prefix)?;
+        Some(rest.split_once('_')?.0.to_owned())
+    };
+    Ok(entries(pods)?.iter().filter_map(name).collect())
+}
+
+/// Removes what was begun for a name and has no record. The caller has the name. Answers whether there was anything.
+pub(crate) fn clear_begun(pods: &Path, namespace: &str, name: &str) -> anyhow::Result<bool> {
+    let prefix = format!("{MAKING}{namespace}_{name}_");
+    let is_begun =
+        |path: &&PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+    let begun = entries(pods)?;
+    let begun: Vec<&PathBuf> = begun.iter().filter(is_begun).collect();
+    begun.iter().try_for_each(|path| remove_tree(path))?;
+    Ok(!begun.is_empty())
+}
 
 /// Makes the directories of a pod with these containers.
 pub(crate) fn make(layout: &Layout, containers: &[&str]) -> anyhow::Result<()> {
-    // Containers reach what they may see through mounts; nobody else has to reach it, least of all secrets.
-    directory(parent(&layout.directory), 0o700)?;
-    directory(&layout.directory, 0o700)?;
     directory(&layout.logs, 0o755)?;
     for container in containers {
         directory(&layout.container_logs(container), 0o755)?;

@@ -48,6 +48,7 @@ pub(crate) async fn names(session: &Session, namespace: &str) -> anyhow::Result<
     let mut names: BTreeSet<String> = unbegun.iter().map(|found| found.name().to_owned()).collect();
     let is_dead = |pod: &Pod| !pods.iter().any(|found| found.uid() == lower::uid(pod));
     let recorded = records(&session.global, |pod, _| lower::namespace(pod) == namespace && is_dead(pod))?;
+    names.extend(disk::begun_names(&session.global.state_dir.join("pods"), namespace)?);
     names.extend(recorded.iter().map(|pod| lower::name(pod).to_owned()));
     Ok(names)
 }
@@ -63,8 +64,9 @@ pub(crate) struct Cleared {
 /// Removes what is left of pods with this name that never began, or whose deletion was cut short after containerd had
 /// forgotten them. The caller has the name ([`crate::disk::NameLock`]): nobody is making one of them.
 pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> anyhow::Result<Cleared> {
-    let mut any = false;
-    disk::sweep(&session.global.state_dir.join("pods"))?;
+    let pods = session.global.state_dir.join("pods");
+    disk::sweep(&pods)?;
+    let mut any = disk::clear_begun(&pods, namespace, name)?;
     let (living, unbegun) = session.all(namespace, Some(name)).await?;
     let living = living.into_iter().next();
     for found in unbegun {

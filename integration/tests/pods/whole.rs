@@ -17,10 +17,38 @@ use super::{
     manifest::{Manifest, RUNS, sandbox},
 };
 
-/// The system calls by which a command changes something outside itself: each is a point at which it can be killed.
-const EFFECTS: &str = "mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat,chmod,fchmod,fchmodat,chown,fchown,\
-                       fchownat,unlink,unlinkat,rmdir,mount,umount2,move_mount,flock,write,writev,sendto,sendmsg,connect";
-/// More than any command here has.
+/// The system calls by which a command changes something outside itself. Each time that one is made is a point at which
+/// the command can be killed. strace counts each call by itself.
+const EFFECTS: [&str; 26] = [
+    "mkdir",
+    "mkdirat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "symlink",
+    "symlinkat",
+    "link",
+    "linkat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "chown",
+    "fchown",
+    "fchownat",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mount",
+    "umount2",
+    "flock",
+    "write",
+    "writev",
+    "sendto",
+    "sendmsg",
+    "connect",
+];
+
+/// More than any command here makes of one of them.
 const MOST: u32 = 400;
 
 /// How a command came to its end.
@@ -31,12 +59,12 @@ enum End {
     Survived,
 }
 
-/// Runs `loment` with these words and kills it before its `number`th effect.
-async fn killed_at(node: &Node<'_>, number: u32, words: &[&str]) -> Result<End> {
+/// Runs `loment` with these words and kills it before its `number`th `call`.
+async fn killed_at(node: &Node<'_>, call: &str, number: u32, words: &[&str]) -> Result<End> {
     let mut command = tokio::process::Command::from(node.lab.command("strace"));
     // Only the command itself: nothing that it starts is traced.
-    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={EFFECTS}")]);
-    command.args(["-e", &format!("inject={EFFECTS}:signal=SIGKILL:when={number}")]);
+    command.args(["-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:signal=SIGKILL:when={number}")]);
     command.arg(programs::COMMAND).args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let output = command.kill_on_drop(true).output();
     let output = tokio::time::timeout(patience(std::time::Duration::from_secs(40)), output).await;
@@ -44,7 +72,7 @@ async fn killed_at(node: &Node<'_>, number: u32, words: &[&str]) -> Result<End> 
     // strace ends like the program that it traces.
     let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(Signal::SIGKILL as i32);
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(killed || output.status.success(), "loment {} before effect {number}: {said}", words.join(" "));
+    ensure!(killed || output.status.success(), "loment {} before {call} {number}: {said}", words.join(" "));
     Ok(if killed { End::Killed } else { End::Survived })
 }
 
@@ -109,50 +137,68 @@ async fn runs(loment: &Loment<'_>, pod: &str) -> Result<()> {
     loment.until(pod, &what, is_it).await.map(drop)
 }
 
+/// Kills `loment` with these words before each of its effects in turn. `before` is done before each time, `after` then, and
+/// nothing may be left.
+async fn at_each_effect(
+    node: &Node<'_>,
+    words: &[&str],
+    before: impl AsyncFn() -> Result<()>,
+    after: impl AsyncFn(u32) -> Result<()>,
+) -> Result<()> {
+    let mut kills = 0;
+    for call in EFFECTS {
+        for number in 1.. {
+            ensure!(number < MOST, "the command makes more than {MOST} times {call}");
+            before().await?;
+            let end = killed_at(node, call, number, words).await?;
+            let at = || format!("killed before {call} {number}");
+            after(kills).await.with_context(at)?;
+            let left = left(node).await?;
+            ensure!(left.is_empty(), "{}: left behind: {}", at(), left.join(", "));
+            if matches!(end, End::Survived) {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    ensure!(kills > 20, "the command had {kills} effects only");
+    Ok(())
+}
+
 pub(crate) async fn a_pod_whose_command_is_killed_anywhere_is_whole_or_absent(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
     let file = file(node, "cut")?;
-    for number in 1..MOST {
-        let end = killed_at(node, number, &["create", "-f", &file]).await?;
-        let at = || format!("killed before effect {number}");
+    let after = async |kills: u32| {
         if exists(&loment, "cut").await? {
-            runs(&loment, "cut").await.with_context(at)?;
-            loment.ok(&["delete", "pod", "cut", "--now"]).await.with_context(at)?;
-        } else if number % 2 == 0 {
+            runs(&loment, "cut").await?;
+            loment.ok(&["delete", "pod", "cut", "--now"]).await?;
+        } else if kills.is_multiple_of(2) {
             // What was begun is in nobody's way.
-            loment.ok(&["create", "-f", &file]).await.with_context(at)?;
-            runs(&loment, "cut").await.with_context(at)?;
-            loment.ok(&["delete", "pod", "cut", "--now"]).await.with_context(at)?;
+            loment.ok(&["create", "-f", &file]).await?;
+            runs(&loment, "cut").await?;
+            loment.ok(&["delete", "pod", "cut", "--now"]).await?;
         } else {
             let said = loment.run(&["delete", "pod", "cut"], "").await?;
-            ensure!(said.code == 0 || said.stderr.contains("not found"), "{}: delete says {:?}", at(), said.stderr);
+            ensure!(said.code == 0 || said.stderr.contains("not found"), "delete says {:?}", said.stderr);
         }
-        let left = left(node).await?;
-        ensure!(left.is_empty(), "{}: left behind: {}", at(), left.join(", "));
-        if matches!(end, End::Survived) {
-            ensure!(number > 20, "the command had {number} effects only");
-            return Ok(());
-        }
-    }
-    anyhow::bail!("the command has more than {MOST} effects")
+        Ok(())
+    };
+    at_each_effect(node, &["create", "-f", &file], async || Ok(()), after).await
 }
 
 pub(crate) async fn a_deletion_that_is_killed_anywhere_is_ended_by_the_next(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
     let file = file(node, "half")?;
-    for number in 1..MOST {
+    let before = async || {
         loment.ok(&["create", "-f", &file]).await?;
-        runs(&loment, "half").await?;
-        let end = killed_at(node, number, &["delete", "pod", "half", "--now"]).await?;
+        runs(&loment, "half").await
+    };
+    let after = async |_| {
         let again = loment.run(&["delete", "pod", "half", "--now"], "").await?;
         ensure!(again.code == 0 || again.stderr.contains("not found"), "the second delete says {:?}", again.stderr);
-        let left = left(node).await?;
-        ensure!(left.is_empty(), "killed before effect {number}: left behind: {}", left.join(", "));
-        if matches!(end, End::Survived) {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("the command has more than {MOST} effects")
+        Ok(())
+    };
+    at_each_effect(node, &["delete", "pod", "half", "--now"], before, after).await
 }
 
 pub(crate) async fn a_pod_that_is_being_made_is_listed_by_nobody(node: &Node<'_>) -> Result<()> {
