@@ -21,6 +21,7 @@ use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
 use crate::commands::run::Run;
 use crate::commands::timeline::Timeline;
+use crate::commands::trace::Trace;
 use crate::commands::wait::Wait;
 use crate::commands::why::Why;
 
@@ -94,6 +95,8 @@ pub(crate) enum Verb {
     Explain(Explain),
     /// Draw what happened to a pod when; also to one that is gone
     Timeline(Timeline),
+    /// Draw how long each phase of the starts in a pod took
+    Trace(Trace),
     /// Set and remove annotations of pods
     Annotate(Annotate),
     /// Set and remove labels of pods

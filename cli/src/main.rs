@@ -48,6 +48,7 @@ mod resource;
 mod select;
 mod session;
 mod streams;
+mod trace;
 mod usage;
 mod why;
 
@@ -108,6 +109,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Set(args) => commands::apply::set(global, args).await,
             Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,
+            Verb::Trace(args) => commands::trace::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,
