@@ -11,20 +11,24 @@
 //! | `cpu`, `memory`, `process` | what containerd, shims and pods cost, from cgroups and procfs |
 //! | `samples`, `measured`, `histogram`, `statistics` | measured durations and what may be said of them |
 //! | `report`, `machine` | the outcome as data; what it was measured on |
-//! | `table` | the outcome as text |
+//! | `limit/` | what the kernel itself charges for a pod: one made by hand |
+//! | `table`, `charts/`, `page` | the outcome as text, as pictures, as a page |
 //! | `interrupt`, `leftovers`, `progress` | signals; what a run must not leave; a bar on the terminal |
 //! | `chain` | a chain of init containers, beside podman |
 
 mod chain;
+mod charts;
 mod cpu;
 mod cycle;
 mod handlers;
 mod histogram;
 mod interrupt;
 mod leftovers;
+mod limit;
 mod machine;
 mod measured;
 mod memory;
+mod page;
 mod pod;
 mod process;
 mod progress;
@@ -36,7 +40,10 @@ mod statistics;
 mod table;
 
 pub use chain::{Chain, ChainReport, run as run_chain};
+pub use charts::{Chart, charts};
 pub use interrupt::{Interrupted, Stop, attend};
+pub use limit::serve as serve_limit;
+pub use page::page;
 pub use report::Report;
 pub use run::run;
 pub use settings::{Network, Operation, Seccomp, Settings, any_seed};

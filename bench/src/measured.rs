@@ -12,7 +12,8 @@ use crate::{
 /// Samples by phase.
 pub(crate) type ByPhase = BTreeMap<Phase, Samples>;
 
-/// All samples. Each list has one entry for each handler, in the order of the settings.
+/// All samples. Each list has one entry for each handler, in the order of the settings; those of phases and cpu time have
+/// one more, for the pods that were made by hand.
 #[derive(Debug)]
 pub(crate) struct Measured {
     /// One pod after the other.
@@ -60,8 +61,8 @@ impl Measured {
         let bursts = Bursts { wall: samples(), pods: samples(), removal: samples() };
         let present = Present { phases: vec![ByPhase::new(); handlers] };
         Self {
-            phases: vec![ByPhase::new(); handlers],
-            cpu: samples(),
+            phases: vec![ByPhase::new(); handlers + 1],
+            cpu: vec![Samples::default(); handlers + 1],
             at_once: vec![bursts; settings.parallel.len()],
             present: vec![present; settings.present.len()],
             memory: vec![Vec::new(); handlers],

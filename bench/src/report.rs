@@ -7,6 +7,7 @@ use crate::{
     cycle::Phase,
     handlers::Handler,
     histogram::{Bucket, Durations, Figures, in_micros},
+    limit,
     machine::{Machine, Tool, now},
     measured::Measured,
     memory::Idle,
@@ -33,6 +34,18 @@ pub struct Report {
     pub(crate) present: Vec<Present>,
     pub(crate) cpu: Cpu,
     pub(crate) memory: Vec<Memory>,
+    pub(crate) limit: Limit,
+}
+
+/// The pods that were made by hand: the last measurement of each phase and of cpu time is theirs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Limit {
+    pub(crate) name: &'static str,
+    pub(crate) includes: &'static str,
+    /// Whether some were made.
+    pub(crate) measured: bool,
+    /// Why not, where they were asked for.
+    pub(crate) missing: Option<String>,
 }
 
 /// One thing that was timed, under each handler.
@@ -104,9 +117,11 @@ impl Report {
         handlers: &[Handler],
         containerd: String,
         cpu_source: Option<String>,
+        no_limit: Option<String>,
         measured: &Measured,
     ) -> Result<Self> {
         let compare = |samples: &[Samples]| compare(settings, samples);
+        let by_hand = measured.phases.last().is_some_and(|phases| !phases.is_empty());
         let at_once = settings.parallel.iter().zip(&measured.at_once).map(|(pods, bursts)| {
             Ok(AtOnce {
                 pods: *pods,
@@ -127,7 +142,14 @@ impl Report {
             present: present(settings, measured)?,
             cpu: Cpu { source: cpu_source, by_handler: compare(&measured.cpu)? },
             memory: memory(settings, measured),
+            limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: no_limit },
         })
+    }
+
+    /// Whose phases are there: handlers, and what was made by hand.
+    pub(crate) fn subjects(&self) -> Vec<String> {
+        let handlers = self.handlers.iter().map(|handler| handler.name.clone());
+        handlers.chain(self.limit.measured.then(|| limit::NAME.to_owned())).collect()
     }
 
     /// The baseline's place among the handlers.
@@ -161,7 +183,13 @@ fn compare(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>>
             samples_us: own.iter().map(in_micros).collect(),
         })
     };
-    settings.handlers.iter().zip(samples).enumerate().map(measurement).collect()
+    // What was made by hand comes last, and is left out where there is none.
+    let by_hand = limit::NAME.to_owned();
+    let subjects = settings.handlers.iter().chain([&by_hand]).zip(samples).enumerate();
+    subjects
+        .filter(|(number, (_, samples))| *number < settings.handlers.len() || samples.iter().next().is_some())
+        .map(measurement)
+        .collect()
 }
 
 fn present(settings: &Settings, measured: &Measured) -> Result<Vec<Present>> {

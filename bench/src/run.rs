@@ -13,6 +13,7 @@ use crate::{
     handlers::{self, Handler},
     interrupt::Stop,
     leftovers,
+    limit::Limit,
     measured::{AtOnce, Measured},
     memory,
     pod::{Maker, Pod},
@@ -47,16 +48,24 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
         maker: &maker,
         handlers: &handlers,
         meter,
+        limit: None,
+        no_limit: None,
     };
     let done = run.measure().await;
-    let Run { measured, meter, progress, .. } = run;
+    let Run { measured, meter, progress, limit, no_limit, .. } = run;
     progress.phase("removing what is left");
+    // It removes its own before it ends.
+    let ended = match limit {
+        Some(limit) => limit.end().await,
+        None => Ok(()),
+    };
     let removed = leftovers::remove(&maker).await;
     drop(progress);
     done?;
+    ended?;
     removed?;
     let cpu_source = meter.map(|meter| meter.description());
-    Report::new(settings, &handlers, containerd.runtime_version, cpu_source, &measured)
+    Report::new(settings, &handlers, containerd.runtime_version, cpu_source, no_limit, &measured)
 }
 
 struct Run<'a> {
@@ -66,10 +75,14 @@ struct Run<'a> {
     meter: Option<Meter>,
     measured: Measured,
     progress: Progress,
+    limit: Option<Limit>,
+    /// Why there is none.
+    no_limit: Option<String>,
 }
 
 impl Run<'_> {
     async fn measure(&mut self) -> Result<()> {
+        self.prepare_limit().await?;
         self.rounds().await?;
         for place in 0..self.maker.settings.parallel.len() {
             self.at_once(place).await?;
@@ -78,13 +91,31 @@ impl Run<'_> {
         self.idle().await
     }
 
+    /// Looks at a pod of the baseline to see what one that is made by hand has to be made of.
+    async fn prepare_limit(&mut self) -> Result<()> {
+        if !self.maker.settings.limit {
+            return Ok(());
+        }
+        let handler = &self.handlers[self.maker.settings.baseline_index()];
+        let (pod, _) = self.maker.make(handler).await?;
+        match Limit::start(self.maker, &pod).await {
+            Ok(limit) => self.limit = Some(limit),
+            Err(error) => self.no_limit = Some(format!("{error:#}")),
+        }
+        self.maker.remove(&pod.sandbox).await.map(drop)
+    }
+
     /// One pod of each handler after the other, in each round in another order.
     async fn rounds(&mut self) -> Result<()> {
         let settings = self.maker.settings;
         for round in 0..settings.warmup + settings.rounds {
             self.progress.phase(if round < settings.warmup { "warming up" } else { "one pod at a time" });
-            for number in self.turns() {
-                let cycle = self.cycle(number).await?;
+            for number in self.turns(self.handlers.len() + usize::from(self.limit.is_some())) {
+                self.maker.stop.check()?;
+                let cycle = match &mut self.limit {
+                    Some(limit) if number == self.handlers.len() => limit.cycle().await?,
+                    _ => self.cycle(number).await?,
+                };
                 if round >= settings.warmup {
                     self.measured.add(number, cycle);
                 }
@@ -100,9 +131,9 @@ impl Run<'_> {
         cycle.with_context(|| format!("a pod under runtime handler {}", handler.name))
     }
 
-    /// The order of the handlers in one round.
-    fn turns(&mut self) -> Vec<usize> {
-        let mut turns: Vec<usize> = (0..self.handlers.len()).collect();
+    /// The order of so many in one round.
+    fn turns(&mut self, count: usize) -> Vec<usize> {
+        let mut turns: Vec<usize> = (0..count).collect();
         self.order.shuffle(&mut turns);
         turns
     }
@@ -113,7 +144,7 @@ impl Run<'_> {
         let pods = settings.parallel[place];
         self.progress.phase(format!("{pods} pods at once"));
         for _ in 0..settings.rounds {
-            for number in self.turns() {
+            for number in self.turns(self.handlers.len()) {
                 let found = self.burst(&self.handlers[number], pods).await?;
                 self.measured.at_once[place].add(number, found);
             }
@@ -139,7 +170,7 @@ impl Run<'_> {
         if steps == 0 {
             return Ok(());
         }
-        for number in self.turns() {
+        for number in self.turns(self.handlers.len()) {
             let mut crowd: Vec<Pod> = Vec::new();
             for (half, place) in (0..steps).map(|place| (0, place)).chain((0..steps).rev().map(|place| (1, place))) {
                 let wanted = self.maker.settings.present[place] as usize;
@@ -175,7 +206,7 @@ impl Run<'_> {
 
     /// Several idle pods of a handler, and what each of them keeps.
     async fn idle(&mut self) -> Result<()> {
-        for number in self.turns() {
+        for number in self.turns(self.handlers.len()) {
             let mut crowd = Vec::new();
             self.resize(number, &mut crowd, self.maker.settings.idle as usize).await?;
             for pod in &crowd {

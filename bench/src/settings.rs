@@ -69,6 +69,8 @@ pub struct Settings {
     pub seccomp: Seccomp,
     /// What is timed.
     pub operations: BTreeSet<Operation>,
+    /// Whether a pod made by hand takes its turn.
+    pub limit: bool,
     /// Draws the order of the handlers in each round.
     pub seed: u64,
 }
@@ -124,6 +126,7 @@ pub(crate) mod tests {
             network: Network::Host,
             seccomp: Seccomp::Default,
             operations: BTreeSet::from([Operation::Start, Operation::Exec, Operation::Stop]),
+            limit: false,
             seed: 1,
         }
     }

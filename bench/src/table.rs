@@ -15,22 +15,28 @@ const GAP: usize = 3;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.header())?;
-        write!(f, "\n{}", render(&self.latencies()))?;
-        if self.phases.iter().any(|row| row.by_handler.iter().any(|one| one.figures.is_some())) {
-            write!(f, "\nthe same in figures\n{}", render(&self.percentiles()))?;
-        }
-        if !self.present.is_empty() {
-            write!(f, "\npod + container, beside pods that are present\n{}", render(&self.crowds()))?;
-        }
-        if !self.memory.is_empty() {
-            write!(f, "\nan idle pod, of {} that stand; KiB\n{}", self.settings.idle, render(&self.idle()))?;
-        }
-        Ok(())
+        write!(f, "{}\n{}", self.header(), self.tables())
     }
 }
 
 impl Report {
+    /// All figures.
+    pub(crate) fn tables(&self) -> String {
+        let mut text = render(&self.latencies());
+        text.push_str(&format!("\nthe same in figures\n{}", render(&self.percentiles())));
+        if !self.present.is_empty() {
+            text.push_str(&format!("\npod + container, beside pods that are present\n{}", render(&self.crowds())));
+        }
+        if !self.memory.is_empty() {
+            text.push_str(&format!(
+                "\nan idle pod, of {} that stand; KiB\n{}",
+                self.settings.idle,
+                render(&self.idle())
+            ));
+        }
+        text
+    }
+
     /// What was run on what.
     pub(crate) fn header(&self) -> String {
         let settings = &self.settings;
@@ -63,6 +69,11 @@ impl Report {
             let version = handler.version.as_deref().unwrap_or("of unknown version");
             text.push_str(&format!("{}: {}, {version}\n", handler.name, handler.runtime_type));
         }
+        match &self.limit.missing {
+            None if self.limit.measured => text.push_str(&format!("{}: {}\n", self.limit.name, self.limit.includes)),
+            Some(reason) => text.push_str(&format!("{}: not measured: {reason}\n", self.limit.name)),
+            None => {}
+        }
         if let Some(source) = &self.cpu.source {
             text.push_str(&format!("cpu time {source}\n"));
         }
@@ -75,9 +86,9 @@ impl Report {
 
     /// Medians side by side, with the ratios to the baseline.
     fn latencies(&self) -> Vec<Vec<String>> {
-        let names = self.handlers.iter().map(|handler| handler.name.clone());
-        let others = || self.handlers.iter().filter(|handler| handler.name != self.settings.baseline);
-        let ratios = others().map(|handler| format!("{} / {}", handler.name, self.settings.baseline));
+        let names = self.subjects();
+        let ratios = names.iter().filter(|name| **name != self.settings.baseline);
+        let ratios = ratios.map(|name| format!("{name} / {}", self.settings.baseline)).collect::<Vec<_>>();
         let mut rows = vec![std::iter::once(String::new()).chain(names).chain(ratios).collect()];
         rows.extend(self.phases.iter().map(|row| self.line(row.phase, &row.by_handler)));
         for at_once in &self.at_once {
@@ -91,9 +102,14 @@ impl Report {
     }
 
     fn line(&self, name: &str, measurements: &[Measurement]) -> Vec<String> {
-        let figures = measurements.iter().map(|one| one.figures.map_or_else(nothing, |figures| short(&figures)));
-        let others = measurements.iter().filter(|one| one.handler != self.settings.baseline);
-        let ratios = others.map(|one| one.ratio.map_or_else(nothing, |ratio| with_interval(&ratio)));
+        // Handlers do more than what is made by hand.
+        let subjects = self.subjects();
+        let found = |subject: &String| measurements.iter().find(|one| one.handler == *subject);
+        let figures = |one: &Measurement| one.figures.map(|figures| short(&figures));
+        let figures = subjects.iter().map(|subject| found(subject).and_then(figures).unwrap_or_else(nothing));
+        let others = subjects.iter().filter(|subject| **subject != self.settings.baseline);
+        let ratio = |one: &Measurement| one.ratio.map(|ratio| with_interval(&ratio));
+        let ratios = others.map(|subject| found(subject).and_then(ratio).unwrap_or_else(nothing));
         std::iter::once(name.to_owned()).chain(figures).chain(ratios).collect()
     }
 

@@ -111,6 +111,12 @@ pub(crate) enum Verb {
     Completion(Completion),
     /// Time the phases of a pod's life under several runtime handlers, side by side
     Bench(Bench),
+    /// Make pods by hand, for `loment bench`, which starts this
+    #[command(
+        hide = true,
+        after_help = "Examples:\n  # Not to be run by hand: loment bench-limit reads what to make from its input"
+    )]
+    BenchLimit,
 }
 
 #[derive(Debug, Args)]

@@ -2,11 +2,13 @@
 //! long a chain of init containers takes beside podman.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use loment_bench::{Chain, Interrupted, Settings, Stop};
+use loment_bench::{Chain, Interrupted, Report, Settings, Stop};
 use serde::Serialize;
 
 use super::{note, print};
@@ -29,6 +31,9 @@ Examples:
 
   # Starts alone, with networks, for a program
   loment bench --handlers loment,runc --ops start --network cni -o json
+
+  # A page with charts
+  loment bench --rounds 50 --html bench.html
 
   # Ten init containers, beside podman kube play
   loment bench --init-chain 10 --rounds 10")]
@@ -70,15 +75,24 @@ pub(crate) struct Bench {
     /// What to time
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["start", "exec", "stop"], value_name = "OPERATION,...")]
     ops: Vec<OperationChoice>,
+    /// Leave out the pod that is made by hand, which shows what the kernel itself charges
+    #[arg(long)]
+    no_limit: bool,
     /// Draws the order of the handlers in each round [default: another one each time, which is printed]
     #[arg(long)]
     seed: Option<u64>,
     /// How to print the figures
     #[arg(short, long)]
     output: Option<BenchOutput>,
+    /// Write a page with charts, complete in itself, to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write the charts as SVG files to this directory
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
     /// Instead: time a pod with so many init containers that end at once, beside `podman kube play`
     #[arg(long, value_name = "LENGTH",
-          conflicts_with_all = ["handlers", "baseline", "parallel", "present", "idle", "containers", "network", "seccomp", "ops", "seed"],
+          conflicts_with_all = ["handlers", "baseline", "parallel", "present", "idle", "containers", "network", "seccomp", "ops", "seed", "no_limit", "html", "svg"],
           value_parser = clap::value_parser!(u32).range(1..=100))]
     init_chain: Option<u32>,
     /// podman, with its flags
@@ -124,7 +138,10 @@ pub(crate) async fn run(global: &Global, args: &Bench) -> anyhow::Result<()> {
         None => {
             let settings = args.settings();
             let work = loment_bench::run(&session.client, &session.address, &settings, &stop);
-            loment_bench::attend(&stop, notice, work).await.and_then(|report| show(&report, args.output))
+            loment_bench::attend(&stop, notice, work).await.and_then(|report| {
+                args.draw(&report)?;
+                show(&report, args.output)
+            })
         }
     };
     done.map_err(|error| match error.downcast_ref::<Interrupted>() {
@@ -158,8 +175,23 @@ impl Bench {
                 SeccompChoice::Unconfined => loment_bench::Seccomp::Unconfined,
             },
             operations: self.ops.iter().map(|operation| operation.lowered()).collect::<BTreeSet<_>>(),
+            limit: !self.no_limit,
             seed: self.seed.unwrap_or_else(loment_bench::any_seed),
         }
+    }
+
+    /// Writes the page and the charts that were asked for.
+    fn draw(&self, report: &Report) -> anyhow::Result<()> {
+        if let Some(file) = &self.html {
+            fs::write(file, loment_bench::page(report)?).with_context(|| format!("write {}", file.display()))?;
+        }
+        let Some(directory) = &self.svg else { return Ok(()) };
+        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        for chart in loment_bench::charts(report)? {
+            let file = directory.join(format!("{}.svg", chart.name));
+            fs::write(&file, chart.svg).with_context(|| format!("write {}", file.display()))?;
+        }
+        Ok(())
     }
 
     fn chain(&self, length: u32, session: &Session) -> anyhow::Result<Chain> {
