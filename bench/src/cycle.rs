@@ -11,7 +11,9 @@ use crate::{
     handlers::Handler,
     memory,
     pod::{Maker, Pod},
+    process,
     settings::{Operation, Settings},
+    traces::{self, Step},
 };
 
 /// How long a shim may take to end when its pod is gone, before the next cycle begins all the same: one that serves
@@ -83,6 +85,8 @@ pub(crate) struct Cycle {
     pub(crate) phases: Vec<(Phase, Duration)>,
     /// What containerd and the shim have used of the cpus; absent where it cannot be seen.
     pub(crate) cpu: Option<Duration>,
+    /// What the shim has noted of the starts; empty from one that notes nothing.
+    pub(crate) trace: Vec<Step>,
 }
 
 /// One pod from nothing to nothing.
@@ -93,38 +97,49 @@ pub(crate) async fn run(maker: &Maker<'_>, handler: &Handler, meter: &mut Option
     let mut phases = vec![(Phase::RunPod, started.run), (Phase::PodAndContainers, started.total())];
     phases.extend(started.creates.iter().map(|took| (Phase::CreateContainer, *took)));
     phases.extend(started.starts.iter().map(|took| (Phase::StartContainer, *took)));
+    phases.extend(exec(maker, &pod).await?);
 
     // To ask for the shim costs cpu time that is no part of a pod's life.
     let asked = read(meter)?;
-    let shim = memory::processes(maker.client, &pod.sandbox).await.ok().and_then(|found| found.shim);
-    let end = shim.and_then(End::of);
-    if let (Some(shim), Some(meter)) = (shim, meter.as_mut()) {
-        // Who reaps it is a part of what is read: the first reading of it is now.
-        if let Ok(parent) = crate::process::parent(shim) {
-            meter.reaped_by(parent);
-        }
-    }
+    let (end, trace) = look(maker, &pod, meter).await;
     let answered = read(meter)?;
 
-    phases.extend(live(maker, &pod).await?);
+    phases.extend(stop(maker, &pod).await?);
     if let Some(end) = end {
         // An error only means that its end is not seen.
         let _ = tokio::time::timeout(SHIM_LEAVES, end.wait()).await;
     }
     let done = read(meter)?;
-    let cpu = || Some((asked?.saturating_sub(begun?)) + done?.saturating_sub(answered?));
+    let cpu = || Some(asked?.saturating_sub(begun?) + done?.saturating_sub(answered?));
     phases.retain(|(phase, _)| maker.settings.times(phase.operation()));
-    Ok(Cycle { phases, cpu: cpu() })
+    Ok(Cycle { phases, cpu: cpu(), trace })
 }
 
-/// The life of a pod that has started.
-async fn live(maker: &Maker<'_>, pod: &Pod) -> Result<Vec<(Phase, Duration)>> {
+/// Finds the shim of a pod that runs, to see its end, and what it has noted of the pod's starts.
+async fn look(maker: &Maker<'_>, pod: &Pod, meter: &mut Option<Meter>) -> (Option<End>, Vec<Step>) {
+    let shim = memory::processes(maker.client, &pod.sandbox).await.ok().and_then(|found| found.shim);
+    if let (Some(shim), Some(meter)) = (shim, meter.as_mut())
+        && let Ok(parent) = process::parent(shim)
+    {
+        // Who reaps it is a part of what is read: the first reading of it is the next one.
+        meter.reaped_by(parent);
+    }
+    (shim.and_then(End::of), traces::read(maker.socket, &pod.sandbox).await.unwrap_or_default())
+}
+
+async fn exec(maker: &Maker<'_>, pod: &Pod) -> Result<Vec<(Phase, Duration)>> {
     let mut phases = Vec::new();
     if maker.settings.times(Operation::Exec) {
         for container in &pod.containers {
             phases.push((Phase::Exec, maker.exec(container).await?));
         }
     }
+    Ok(phases)
+}
+
+/// The end of a pod. Where it is not timed, the pod is removed with all that is in it.
+async fn stop(maker: &Maker<'_>, pod: &Pod) -> Result<Vec<(Phase, Duration)>> {
+    let mut phases = Vec::new();
     if maker.settings.times(Operation::Stop) {
         for container in &pod.containers {
             phases.push((Phase::KillContainer, maker.kill(container).await?));

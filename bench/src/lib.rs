@@ -8,6 +8,7 @@
 //! | `settings`, `handlers` | what to run; which runtime handlers containerd has |
 //! | `run` | the story of a run: rounds, pods at once, pods present, memory, the end |
 //! | `cycle`, `pod` | one pod's life, timed phase by phase; its requests |
+//! | `traces` | what a shim notes of the starts in its pod |
 //! | `cpu`, `memory`, `process` | what containerd, shims and pods cost, from cgroups and procfs |
 //! | `samples`, `measured`, `histogram`, `statistics` | measured durations and what may be said of them |
 //! | `report`, `machine` | the outcome as data; what it was measured on |
@@ -38,6 +39,7 @@ mod samples;
 mod settings;
 mod statistics;
 mod table;
+mod traces;
 
 pub use chain::{Chain, ChainReport, run as run_chain};
 pub use charts::{Chart, charts};

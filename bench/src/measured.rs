@@ -7,6 +7,7 @@ use crate::{
     memory::Idle,
     samples::Samples,
     settings::Settings,
+    traces::Steps,
 };
 
 /// Samples by phase.
@@ -20,6 +21,8 @@ pub(crate) struct Measured {
     pub(crate) phases: Vec<ByPhase>,
     /// Cpu time of one pod's life.
     pub(crate) cpu: Vec<Samples>,
+    /// What shims have noted themselves.
+    pub(crate) traces: Vec<Steps>,
     /// One for each number of pods at once.
     pub(crate) at_once: Vec<Bursts>,
     /// One for each number of pods present.
@@ -63,6 +66,7 @@ impl Measured {
         Self {
             phases: vec![ByPhase::new(); handlers + 1],
             cpu: vec![Samples::default(); handlers + 1],
+            traces: vec![Steps::default(); handlers],
             at_once: vec![bursts; settings.parallel.len()],
             present: vec![present; settings.present.len()],
             memory: vec![Vec::new(); handlers],
@@ -73,6 +77,7 @@ impl Measured {
     pub(crate) fn add(&mut self, handler: usize, cycle: Cycle) {
         add(&mut self.phases[handler], &cycle);
         self.cpu[handler].extend(cycle.cpu);
+        cycle.trace.into_iter().for_each(|step| self.traces[handler].add(step));
     }
 }
 

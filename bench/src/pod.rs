@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::HashMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) client: &'a Client,
     pub(crate) settings: &'a Settings,
     pub(crate) stop: &'a Stop,
+    /// containerd's socket.
+    pub(crate) socket: &'a Path,
     /// Of the run, in labels and names.
     id: String,
     made: Cell<u64>,
@@ -59,9 +62,9 @@ impl Started {
 }
 
 impl<'a> Maker<'a> {
-    pub(crate) fn new(client: &'a Client, settings: &'a Settings, stop: &'a Stop) -> Self {
+    pub(crate) fn new(client: &'a Client, socket: &'a Path, settings: &'a Settings, stop: &'a Stop) -> Self {
         let id = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
-        Self { client, settings, stop, id, made: Cell::new(0) }
+        Self { client, settings, stop, socket, id, made: Cell::new(0) }
     }
 
     /// The cgroup that all pods of this run are below, for handlers that make their own cgroups.

@@ -34,6 +34,8 @@ pub struct Report {
     pub(crate) present: Vec<Present>,
     pub(crate) cpu: Cpu,
     pub(crate) memory: Vec<Memory>,
+    /// What shims have noted of the starts in their pods, in the order in which it was done.
+    pub(crate) traces: Vec<Step>,
     pub(crate) limit: Limit,
 }
 
@@ -86,6 +88,22 @@ pub(crate) struct Present {
     pub(crate) phases: Vec<Row>,
     /// Median time of a pod with its containers, by that beside the smallest number of pods; one for each handler.
     pub(crate) growth: Vec<Option<f64>>,
+}
+
+/// One thing that a shim has noted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) handler: String,
+    /// What was started, and the request from which time counts: `container, called`.
+    pub(crate) part: String,
+    /// Who did it: `shim`, or `child`, the process that was being made.
+    pub(crate) lane: String,
+    pub(crate) phase: String,
+    /// Median time since the request came.
+    pub(crate) from_us: f64,
+    /// How long it took.
+    pub(crate) figures: Option<Figures>,
+    pub(crate) samples_us: Vec<f64>,
 }
 
 /// Cpu time of one pod's life.
@@ -142,6 +160,7 @@ impl Report {
             present: present(settings, measured)?,
             cpu: Cpu { source: cpu_source, by_handler: compare(&measured.cpu)? },
             memory: memory(settings, measured),
+            traces: traces(settings, measured)?,
             limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: no_limit },
         })
     }
@@ -207,6 +226,24 @@ fn present(settings: &Settings, measured: &Measured) -> Result<Vec<Present>> {
         })
     };
     settings.present.iter().zip(&measured.present).enumerate().map(step).collect()
+}
+
+fn traces(settings: &Settings, measured: &Measured) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (handler, noted) in settings.handlers.iter().zip(&measured.traces) {
+        for (key, from, took) in &noted.0 {
+            steps.push(Step {
+                handler: handler.clone(),
+                part: key.part.clone(),
+                lane: key.lane.clone(),
+                phase: key.phase.clone(),
+                from_us: statistics::median(from.iter().map(in_micros).collect()).unwrap_or_default(),
+                figures: Durations::of(took)?.figures(),
+                samples_us: took.iter().map(in_micros).collect(),
+            });
+        }
+    }
+    Ok(steps)
 }
 
 fn memory(settings: &Settings, measured: &Measured) -> Vec<Memory> {

@@ -39,7 +39,7 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
         "image {} is not on this machine: pull or import it first, or name another one with --image",
         settings.image
     );
-    let maker = Maker::new(client, settings, stop);
+    let maker = Maker::new(client, socket, settings, stop);
     let meter = Meter::find(socket, &maker.cgroup());
     let mut run = Run {
         order: Rng::with_seed(settings.seed),

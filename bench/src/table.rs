@@ -34,6 +34,9 @@ impl Report {
                 render(&self.idle())
             ));
         }
+        if !self.traces.is_empty() {
+            text.push_str(&format!("\nthe phases of starts, as shims note them\n{}", render(&self.steps())));
+        }
         text
     }
 
@@ -152,6 +155,22 @@ impl Report {
                 row.push(growth.map_or_else(nothing, |growth| format!("{growth:.2}")));
             }
             rows.push(row);
+        }
+        rows
+    }
+
+    /// What shims have noted, each behind the request that it is a part of.
+    fn steps(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![["", "", "by", "from", "p50", "p90"].map(str::to_owned).to_vec()];
+        let mut part = (String::new(), String::new());
+        for step in &self.traces {
+            let own = (step.handler.clone(), step.part.clone());
+            let name = if own == part { String::new() } else { format!("{}: {}", own.0, own.1) };
+            part = own;
+            let at =
+                |figure: fn(&Figures) -> f64| step.figures.map_or_else(nothing, |figures| millis(figure(&figures)));
+            let (p50, p90) = (at(|figures| figures.p50_us), at(|figures| figures.p90_us));
+            rows.push(vec![name, step.phase.clone(), step.lane.clone(), millis(step.from_us), p50, p90]);
         }
         rows
     }

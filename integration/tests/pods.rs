@@ -9,6 +9,7 @@ mod pods {
     pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
+    pub(crate) mod bench;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
     pub(crate) mod command_attach;
@@ -54,7 +55,7 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
+    acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
     command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
     logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
     supervised, users, volumes, whole,
@@ -67,6 +68,7 @@ const HUNG: Duration = Duration::from_secs(90);
 const BY_THE_SHIM: &[&str] = &[
     "acceptance",
     "accounting",
+    "bench",
     "command",
     "command_attach",
     "command_cp",
@@ -113,6 +115,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         acceptance::a5_an_image_says_by_which_signal_its_containers_are_stopped,
         acceptance::a_sidecar_that_has_not_started_does_not_hold_up_the_end,
         acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
+        bench::interrupted_in_a_round_it_leaves_nothing,
+        bench::interrupted_among_many_pods_it_leaves_nothing,
+        bench::a_handler_that_is_not_there_is_refused_with_those_that_are,
+        bench::every_figure_that_is_asked_for_is_there_for_every_handler,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,

@@ -74,7 +74,8 @@ fn steps(measurement: &Measurement, longest: f64) -> Vec<(f64, f64)> {
     for (number, millis) in samples.iter().enumerate().take_while(|(_, millis)| **millis <= longest) {
         points.extend([(*millis, share(number)), (*millis, share(number + 1))]);
     }
-    if let Some((_, last)) = points.last().copied() {
+    // A line that goes on has more samples beyond the edge.
+    if let Some((_, last)) = points.last().copied().filter(|(_, last)| *last < 100.0) {
         points.push((longest, last));
     }
     points

@@ -4,6 +4,7 @@ mod bars;
 mod canvas;
 mod distributions;
 mod lines;
+mod waterfall;
 
 use anyhow::Result;
 
@@ -35,5 +36,7 @@ pub fn charts(report: &Report) -> Result<Vec<Chart>> {
         lines::present(report)?,
         bars::memory(report)?,
     ];
-    Ok(all.into_iter().flatten().collect())
+    let traced = report.handlers.iter().map(|handler| waterfall::draw(report, &handler.name));
+    let traced = traced.collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().chain(traced).flatten().collect())
 }

@@ -115,6 +115,6 @@ impl From<Answer> for Cycle {
         phases.extend(many(Phase::Exec, &answer.execs));
         phases.extend(many(Phase::KillContainer, &answer.kills));
         phases.push((Phase::RemovePod, nanos(answer.remove)));
-        Self { phases, cpu: Some(nanos(answer.cpu)) }
+        Self { phases, cpu: Some(nanos(answer.cpu)), ..Self::default() }
     }
 }
