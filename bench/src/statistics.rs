@@ -122,7 +122,7 @@ mod tests {
             if let Some(interval) = found.interval {
                 prop_assert!(interval.low <= found.median && found.median <= interval.high);
             }
-            let inside = |bound: f64| ratios.iter().any(|ratio| *ratio == bound);
+            let inside = |bound: f64| ratios.contains(&bound);
             prop_assert!(found.interval.is_none_or(|interval| inside(interval.low) && inside(interval.high)));
         }
 

@@ -10,6 +10,9 @@ use crate::{
     statistics::Ratio,
 };
 
+/// A figure of an idle pod, with its name.
+type Field = (&'static str, fn(&Idle) -> u64);
+
 /// Blanks between two columns.
 const GAP: usize = 3;
 
@@ -22,20 +25,20 @@ impl fmt::Display for Report {
 impl Report {
     /// All figures.
     pub(crate) fn tables(&self) -> String {
-        let mut text = render(&self.latencies());
-        text.push_str(&format!("\nthe same in figures\n{}", render(&self.percentiles())));
+        let mut text = render(&self.latencies(), 1);
+        text.push_str(&format!("\nthe same in figures\n{}", render(&self.percentiles(), 2)));
         if !self.present.is_empty() {
-            text.push_str(&format!("\npod + container, beside pods that are present\n{}", render(&self.crowds())));
+            text.push_str(&format!("\npod + container, beside pods that are present\n{}", render(&self.crowds(), 1)));
         }
         if !self.memory.is_empty() {
             text.push_str(&format!(
                 "\nan idle pod, of {} that stand; KiB\n{}",
                 self.settings.idle,
-                render(&self.idle())
+                render(&self.idle(), 1)
             ));
         }
         if !self.traces.is_empty() {
-            text.push_str(&format!("\nthe phases of starts, as shims note them\n{}", render(&self.steps())));
+            text.push_str(&format!("\nthe phases of starts, as shims note them\n{}", render(&self.steps(), 3)));
         }
         text
     }
@@ -95,7 +98,7 @@ impl Report {
         let mut rows = vec![std::iter::once(String::new()).chain(names).chain(ratios).collect()];
         rows.extend(self.phases.iter().map(|row| self.line(row.phase, &row.by_handler)));
         for at_once in &self.at_once {
-            rows.push(self.line(&format!("{} pods at once", at_once.pods), &at_once.wall));
+            rows.push(self.line(&started(at_once.pods), &at_once.wall));
             rows.push(self.line(&format!("removal of {}", at_once.pods), &at_once.removal));
         }
         if self.cpu.source.is_some() {
@@ -120,7 +123,7 @@ impl Report {
     fn percentiles(&self) -> Vec<Vec<String>> {
         let heads = ["", "", "min", "p50", "p90", "p99", "max", "samples"];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
-        let at_once = self.at_once.iter().map(|at_once| (format!("{} pods at once", at_once.pods), &at_once.wall));
+        let at_once = self.at_once.iter().map(|at_once| (started(at_once.pods), &at_once.wall));
         let phases = self.phases.iter().map(|row| (row.phase.to_owned(), &row.by_handler));
         let cpu = (!self.cpu.by_handler.is_empty()).then(|| ("cpu of one pod cycle".to_owned(), &self.cpu.by_handler));
         for (name, measurements) in phases.chain(at_once).chain(cpu) {
@@ -180,7 +183,7 @@ impl Report {
         let others = || self.memory.iter().filter(|memory| memory.handler != self.settings.baseline);
         let ratios = others().map(|memory| format!("{} / {}", memory.handler, self.settings.baseline));
         let mut rows = vec![std::iter::once(String::new()).chain(names).chain(ratios).collect::<Vec<_>>()];
-        let fields: [(&str, fn(&Idle) -> u64); 6] = [
+        let fields: [Field; 6] = [
             ("PSS, shim + sandbox", Idle::pss_kib),
             ("private, shim + sandbox", Idle::uss_kib),
             ("PSS of the shim", |idle| idle.shim_pss_kib),
@@ -204,6 +207,10 @@ impl Report {
         );
         rows
     }
+}
+
+fn started(pods: u32) -> String {
+    format!("{pods} {} at once", if pods == 1 { "pod" } else { "pods" })
 }
 
 fn nothing() -> String {
@@ -231,8 +238,8 @@ pub(crate) fn millis(micros: f64) -> String {
     }
 }
 
-/// Columns, each as wide as its widest cell: the first to the left, figures to the right.
-fn render(rows: &[Vec<String>]) -> String {
+/// Columns, each as wide as its widest cell: so many names to the left, figures to the right.
+fn render(rows: &[Vec<String>], names: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     // A line of one cell is a sentence and no column.
     let cells = |column: usize| rows.iter().filter(|row| row.len() > 1).filter_map(move |row| row.get(column));
@@ -242,6 +249,7 @@ fn render(rows: &[Vec<String>]) -> String {
     for row in rows {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
             0 => format!("{cell:<width$}"),
+            _ if column < names => format!("{:GAP$}{cell:<width$}", ""),
             _ => format!("{:GAP$}{cell:>width$}", ""),
         });
         text.push_str(cells.collect::<String>().trim_end());
@@ -262,6 +270,6 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "100".to_owned()]];
-        assert_eq!(render(&rows), "a        1\nlong   100\n");
+        assert_eq!(render(&rows, 1), "a        1\nlong   100\n");
     }
 }

@@ -12,6 +12,9 @@ use crate::samples::Samples;
 /// The namespace of everything that CRI makes.
 const NAMESPACE: &str = "k8s.io";
 
+/// When a shim was asked to do something.
+const MOMENTS: [&str; 3] = ["invoked", "asked", "called"];
+
 /// One thing that was done in the course of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -58,8 +61,7 @@ fn steps(trace: &TraceResponse) -> Vec<Step> {
     trace.starts.iter().flat_map(of_start).collect()
 }
 
-/// The steps of one start. A span that ends where it begins is the moment at which something was asked for: what follows
-/// it is counted from there.
+/// The steps of one start. What follows one of the [`MOMENTS`] is counted from there.
 fn of_start(start: &TracedStart) -> Vec<Step> {
     let kind = match start.kind.enum_value() {
         Ok(Kind::SHIM) => "shim",
@@ -68,7 +70,7 @@ fn of_start(start: &TracedStart) -> Vec<Step> {
         Ok(Kind::EXEC) => "exec",
         Err(_) => return Vec::new(),
     };
-    let is_moment = |span: &&TracedSpan| span.from_nanos == span.to_nanos;
+    let is_moment = |span: &&TracedSpan| MOMENTS.contains(&span.phase.as_str());
     let mut moments: Vec<&TracedSpan> = start.spans.iter().filter(is_moment).collect();
     moments.sort_by_key(|moment| moment.from_nanos);
     let step = |span: &TracedSpan| {
@@ -102,6 +104,8 @@ mod tests {
             span("be born", "child", 110, 150),
             span("called", "shim", 900, 900),
             span("open gate", "shim", 900, 905),
+            // It may take no time at all.
+            span("pass gate", "child", 905, 905),
         ];
         let start = TracedStart { kind: Kind::CONTAINER.into(), spans, ..TracedStart::default() };
         let found = steps(&TraceResponse { starts: vec![start.clone(), start], ..TraceResponse::default() });
@@ -111,11 +115,12 @@ mod tests {
             ("container, asked", "plan", 0),
             ("container, asked", "be born", 10),
             ("container, called", "open gate", 0),
+            ("container, called", "pass gate", 5),
         ];
         assert_eq!(shown, [once, once].concat());
         let mut steps = Steps::default();
         found.into_iter().for_each(|step| steps.add(step));
-        assert_eq!(steps.0.len(), 3);
+        assert_eq!(steps.0.len(), 4);
         assert_eq!(steps.0[1].2.iter().map(|took| took.as_nanos()).collect::<Vec<_>>(), [40, 40]);
     }
 }

@@ -55,10 +55,10 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
-    logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
-    supervised, users, volumes, whole,
+    acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
+    command_forward, command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle,
+    lifecycle_hooks, logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing,
+    streams, supervised, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.

@@ -55,7 +55,8 @@ async fn interrupted(node: &Node<'_>, words: &[&str], until: (usize, usize), sig
     ensure!(left.is_empty(), "left behind: {left:?}");
     let files = fs::read_dir(std::env::temp_dir()).context("read the directory of temporary files")?;
     let mine = files.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mine: Vec<_> = mine.filter(|name| name.starts_with("loment-bench") && name.contains(&pid.to_string())).collect();
+    let mine: Vec<_> =
+        mine.filter(|name| name.starts_with("loment-bench") && name.contains(&pid.to_string())).collect();
     ensure!(mine.is_empty(), "temporary files are left: {mine:?}");
     Ok(())
 }
@@ -85,17 +86,23 @@ pub(crate) async fn every_figure_that_is_asked_for_is_there_for_every_handler(no
     let before = node.lab.census();
     let directory = node.lab.directory("volumes", "bench")?;
     let (page, charts) = (directory.join("bench.html"), directory.join("charts"));
-    let words = ["bench", "--rounds", "2", "--warmup", "1", "--containers", "2", "--seed", "7", "--seccomp", "-o", "json"];
+    let words =
+        ["bench", "--rounds", "2", "--warmup", "1", "--containers", "2", "--seed", "7", "--seccomp", "-o", "json"];
     let more = ["--parallel", "1,2", "--present", "0,2", "--idle", "2"];
     let files = ["--html", &page.display().to_string(), "--svg", &charts.display().to_string()];
     let text = Loment::new(node.lab).ok(&[&words[..], &more, &files].concat()).await?;
     let report: Value = serde_json::from_str(&text).context("parse the report")?;
-    ensure!(report["settings"]["seed"] == 7 && report["settings"]["baseline"] == config::RUNC, "{}", report["settings"]);
+    ensure!(
+        report["settings"]["seed"] == 7 && report["settings"]["baseline"] == config::RUNC,
+        "{}",
+        report["settings"]
+    );
     check_phases(&report)?;
     for place in ["/at_once/0/wall", "/at_once/1/pod", "/present/1/phases/0/by_handler", "/cpu/by_handler"] {
         let found = report.pointer(place).and_then(Value::as_array).with_context(|| format!("find {place}"))?;
         for name in [config::HANDLER, config::RUNC] {
-            let one = found.iter().find(|one| one["handler"] == name).with_context(|| format!("find {name} in {place}"))?;
+            let one =
+                found.iter().find(|one| one["handler"] == name).with_context(|| format!("find {name} in {place}"))?;
             ensure!(one["figures"]["p50_us"].as_f64().is_some_and(|took| took > 0.0), "{place}: {one}");
         }
     }
@@ -122,7 +129,12 @@ fn check_phases(report: &Value) -> Result<()> {
     for phase in phases {
         let by_handler = phase["by_handler"].as_array().context("by_handler")?;
         let names: Vec<_> = by_handler.iter().filter_map(|one| one["handler"].as_str()).collect();
-        ensure!(names == [config::HANDLER, config::RUNC, "limit"], "{}: {names:?}: {}", phase["phase"], report["limit"]);
+        ensure!(
+            names == [config::HANDLER, config::RUNC, "limit"],
+            "{}: {names:?}: {}",
+            phase["phase"],
+            report["limit"]
+        );
         let name = phase["phase"].as_str().unwrap_or_default();
         let each = ["CreateContainer", "StartContainer", "ExecSync true", "StopContainer by kill"].contains(&name);
         for one in by_handler {
