@@ -24,12 +24,29 @@ const V2: &str = "cpu.stat";
 pub(crate) enum Meter {
     /// From cgroups: containerd's, in which shims are born, and the one that the run's pods are in.
     Cgroups(Vec<PathBuf>),
-    /// From procfs: containerd's own time and that of the children that it and `reaper` have reaped.
-    Processes {
-        containerd: i32,
-        /// Who reaps a shim when containerd does not: known when a pod has been seen.
-        reaper: Option<i32>,
-    },
+    /// From procfs.
+    Processes(Processes),
+}
+
+/// containerd and the shims that it has started. The time of a shim is its own, with that of the runtimes that it has
+/// reaped, until it is reaped itself: then it is a part of the time of who has reaped it.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    containerd: i32,
+    /// Who reaps a shim when containerd does not: known when a pod has been seen.
+    reaper: Option<i32>,
+    /// Those that are not reaped yet, as far as is known.
+    shims: Vec<i32>,
+}
+
+/// The times of a meter in the course of a pod's life.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Readings {
+    pub(crate) begun: Duration,
+    /// Before and after a look at the pod, which is no part of its life.
+    pub(crate) before_look: Duration,
+    pub(crate) after_look: Duration,
+    pub(crate) done: Duration,
 }
 
 impl Meter {
@@ -37,28 +54,34 @@ impl Meter {
     /// here, behind a pid namespace for example.
     pub(crate) fn find(socket: &Path, pods: &str) -> Option<Self> {
         let containerd = listener(socket).ok().filter(|pid| *pid > 0)?;
-        Some(cgroups(containerd, pods).unwrap_or(Self::Processes { containerd, reaper: None }))
+        let processes = Processes { containerd, reaper: None, shims: Vec::new() };
+        Some(cgroups(containerd, pods).unwrap_or(Self::Processes(processes)))
     }
 
     /// The time until now. Only differences mean something.
-    pub(crate) fn read(&self) -> Result<Duration> {
+    pub(crate) fn read(&mut self) -> Result<Duration> {
         match self {
             Self::Cgroups(files) => files.iter().map(|file| usage(file)).sum(),
-            Self::Processes { containerd, reaper } => {
-                let times = process::times(*containerd)?;
-                let other = reaper
-                    .map_or(Ok(Duration::ZERO), |reaper| Ok::<_, anyhow::Error>(process::times(reaper)?.reaped))?;
-                Ok(times.own + times.reaped + other)
-            }
+            Self::Processes(processes) => processes.read(),
         }
     }
 
-    /// Tells the meter who reaps a shim.
-    pub(crate) fn reaped_by(&mut self, parent: i32) {
-        if let Self::Processes { containerd, reaper } = self
-            && parent != *containerd
-        {
-            *reaper = Some(parent);
+    /// Tells the meter of a pod's shim and its parent. Answers whether readings before and after can be compared: not those
+    /// around the first shim that somebody else than containerd will reap.
+    pub(crate) fn sees(&mut self, shim: i32, parent: i32) -> bool {
+        match self {
+            Self::Cgroups(_) => true,
+            Self::Processes(processes) => processes.sees(shim, parent),
+        }
+    }
+
+    /// What a pod's life has cost.
+    pub(crate) fn spent(&self, readings: Readings) -> Duration {
+        let Readings { begun, before_look, after_look, done } = readings;
+        match self {
+            Self::Cgroups(_) => before_look.saturating_sub(begun) + done.saturating_sub(after_look),
+            // The shim is not seen before the look, which itself takes less than a tick.
+            Self::Processes(_) => done.saturating_sub(begun),
         }
     }
 
@@ -69,14 +92,43 @@ impl Meter {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
                 format!("from the cgroups of containerd with its shims and of the pods: {}", files.join(", "))
             }
-            Self::Processes { containerd, reaper } => {
-                let reaper = reaper.map_or_else(String::new, |reaper| format!(" and {reaper}"));
+            Self::Processes(Processes { containerd, reaper, .. }) => {
+                let reaper = reaper.map_or_else(String::new, |reaper| format!(" and by {reaper}"));
                 format!(
-                    "from procfs, in steps of a clock tick: containerd ({containerd}) and what it{reaper} has reaped, for \
-                     containerd has no cgroup of its own here"
+                    "from procfs, in steps of a clock tick, for containerd has no cgroup of its own here: containerd \
+                     ({containerd}), shims, and what was reaped by it{reaper}"
                 )
             }
         }
+    }
+}
+
+impl Processes {
+    fn read(&mut self) -> Result<Duration> {
+        let containerd = process::times(self.containerd)?;
+        let mut total = containerd.own + containerd.reaped;
+        if let Some(reaper) = self.reaper {
+            total += process::times(reaper)?.reaped;
+        }
+        self.shims.retain(|shim| match process::times(*shim) {
+            Ok(times) => {
+                total += times.own + times.reaped;
+                true
+            }
+            // It has been reaped, and is in what its reaper has.
+            Err(_) => false,
+        });
+        Ok(total)
+    }
+
+    fn sees(&mut self, shim: i32, parent: i32) -> bool {
+        if !self.shims.contains(&shim) {
+            self.shims.push(shim);
+        }
+        let reaper = (parent != self.containerd).then_some(parent);
+        let is_known = reaper == self.reaper;
+        self.reaper = reaper;
+        is_known
     }
 }
 
@@ -140,6 +192,8 @@ fn parse_usage(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     #[test]
@@ -164,6 +218,34 @@ mod tests {
         assert_eq!(parse_usage("1234567\n"), Some(Duration::from_nanos(1_234_567)));
         assert_eq!(parse_usage("usage_usec 1500\nuser_usec 1000\n"), Some(Duration::from_micros(1500)));
         assert_eq!(parse_usage("nothing"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_shim_counts_once_whether_it_is_reaped_or_not() {
+        use std::process::Command;
+        let number = |pid: u32| i32::try_from(pid).unwrap();
+        // One that does nothing stands for containerd, and this process for who reaps shims.
+        let mut containerd = Command::new("sleep").arg("60").spawn().unwrap();
+        let work = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        let mut shim = Command::new("sh").args(["-c", work]).spawn().unwrap();
+        let pid = number(shim.id());
+        let mut processes = Processes { containerd: number(containerd.id()), reaper: None, shims: Vec::new() };
+        let own = number(std::process::id());
+        assert!(!processes.sees(pid, own), "readings around a new reaper cannot be compared");
+        assert!(processes.sees(pid, own));
+        // When its pidfd says so it has ended, and is not reaped.
+        let process = loment_sys::pidfd::open(pid).unwrap();
+        let mut ended = [nix::poll::PollFd::new(process.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut ended, nix::poll::PollTimeout::NONE).unwrap();
+        let used = process::times(pid).unwrap().own;
+        let dead = processes.read().unwrap();
+        shim.wait().unwrap();
+        let reaped = processes.read().unwrap();
+        containerd.kill().unwrap();
+        containerd.wait().unwrap();
+        // Each of several numbers may be rounded by a tick.
+        assert!(used > Duration::from_millis(50) && dead >= used, "{used:?} {dead:?}");
+        assert!(reaped.abs_diff(dead) <= Duration::from_millis(40), "{used:?} {dead:?} {reaped:?}");
     }
 
     #[test]

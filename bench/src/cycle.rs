@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
-    cpu::Meter,
+    cpu::{Meter, Readings},
     handlers::Handler,
     memory,
     pod::{Maker, Pod},
@@ -91,7 +91,7 @@ pub(crate) struct Cycle {
 
 /// One pod from nothing to nothing.
 pub(crate) async fn run(maker: &Maker<'_>, handler: &Handler, meter: &mut Option<Meter>) -> Result<Cycle> {
-    let read = |meter: &Option<Meter>| meter.as_ref().map(Meter::read).transpose();
+    let read = |meter: &mut Option<Meter>| meter.as_mut().map_or(Ok(Duration::ZERO), Meter::read);
     let begun = read(meter)?;
     let (pod, started) = maker.make(handler).await?;
     let mut phases = vec![(Phase::RunPod, started.run), (Phase::PodAndContainers, started.total())];
@@ -99,32 +99,40 @@ pub(crate) async fn run(maker: &Maker<'_>, handler: &Handler, meter: &mut Option
     phases.extend(started.starts.iter().map(|took| (Phase::StartContainer, *took)));
     phases.extend(exec(maker, &pod).await?);
 
-    // To ask for the shim costs cpu time that is no part of a pod's life.
-    let asked = read(meter)?;
-    let (end, trace) = look(maker, &pod, meter).await;
-    let answered = read(meter)?;
+    let before_look = read(meter)?;
+    let look = look(maker, &pod, meter).await;
+    let after_look = read(meter)?;
 
     phases.extend(stop(maker, &pod).await?);
-    if let Some(end) = end {
+    if let Some(end) = look.end {
         // An error only means that its end is not seen.
         let _ = tokio::time::timeout(SHIM_LEAVES, end.wait()).await;
     }
-    let done = read(meter)?;
-    let cpu = || Some(asked?.saturating_sub(begun?) + done?.saturating_sub(answered?));
+    let readings = Readings { begun, before_look, after_look, done: read(meter)? };
+    let cpu = meter.as_ref().filter(|_| look.is_comparable).map(|meter| meter.spent(readings));
     phases.retain(|(phase, _)| maker.settings.times(phase.operation()));
-    Ok(Cycle { phases, cpu: cpu(), trace })
+    Ok(Cycle { phases, cpu, trace: look.trace })
 }
 
-/// Finds the shim of a pod that runs, to see its end, and what it has noted of the pod's starts.
-async fn look(maker: &Maker<'_>, pod: &Pod, meter: &mut Option<Meter>) -> (Option<End>, Vec<Step>) {
+/// What is seen of a pod that runs.
+struct Look {
+    /// Of its shim.
+    end: Option<End>,
+    /// What the shim has noted of the pod's starts.
+    trace: Vec<Step>,
+    /// Whether cpu times before and after it can be compared.
+    is_comparable: bool,
+}
+
+async fn look(maker: &Maker<'_>, pod: &Pod, meter: &mut Option<Meter>) -> Look {
     let shim = memory::processes(maker.client, &pod.sandbox).await.ok().and_then(|found| found.shim);
-    if let (Some(shim), Some(meter)) = (shim, meter.as_mut())
-        && let Ok(parent) = process::parent(shim)
-    {
-        // Who reaps it is a part of what is read: the first reading of it is the next one.
-        meter.reaped_by(parent);
-    }
-    (shim.and_then(End::of), traces::read(maker.socket, &pod.sandbox).await.unwrap_or_default())
+    let parent = shim.and_then(|shim| process::parent(shim).ok());
+    let is_comparable = match (meter, shim, parent) {
+        (Some(meter), Some(shim), Some(parent)) => meter.sees(shim, parent),
+        _ => true,
+    };
+    let trace = traces::read(maker.socket, &pod.sandbox).await.unwrap_or_default();
+    Look { end: shim.and_then(End::of), trace, is_comparable }
 }
 
 async fn exec(maker: &Maker<'_>, pod: &Pod) -> Result<Vec<(Phase, Duration)>> {
