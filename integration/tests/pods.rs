@@ -44,6 +44,7 @@ mod pods {
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
+    pub(crate) mod traces;
     pub(crate) mod users;
     pub(crate) mod volumes;
     pub(crate) mod whole;
@@ -58,7 +59,7 @@ use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle,
     lifecycle_hooks, logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing,
-    streams, supervised, users, volumes, whole,
+    streams, supervised, traces, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -86,6 +87,7 @@ const BY_THE_SHIM: &[&str] = &[
     "sandboxes",
     "seed",
     "supervised",
+    "traces",
     "volumes",
     "whole",
 ];
@@ -350,6 +352,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::without_the_annotation_nothing_is_retried,
         supervised::an_init_container_may_provide_the_program_of_the_app,
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
+        traces::a_trace_has_every_phase_of_any_clients_pod,
+        traces::each_attempt_of_a_container_has_its_trace,
+        traces::a_trace_is_drawn_and_told_to_opentelemetry,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
         volumes::v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_size,
