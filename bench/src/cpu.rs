@@ -90,7 +90,7 @@ impl Meter {
         match self {
             Self::Cgroups(files) => {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-                format!("from the cgroups of containerd with its shims and of the pods: {}", files.join(", "))
+                format!("from the cgroups of containerd, with its shims, and of the pods: {}", files.join(", "))
             }
             Self::Processes(Processes { containerd, reaper, .. }) => {
                 let reaper = reaper.map_or_else(String::new, |reaper| format!(" and by {reaper}"));

@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::future::join_all;
 use loment_cgroups::Layout;
 
-use crate::pod::Maker;
+use crate::pod::{CROWD, Maker};
 
 /// How long the cgroups of removed pods may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,10 +22,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Errors: some pod cannot be removed, and all others were tried; a cgroup is still in use after a while.
 pub(crate) async fn remove(maker: &Maker<'_>) -> Result<()> {
     let mut failed = None;
-    for sandbox in maker.all().await? {
-        if let Err(error) = maker.remove(&sandbox).await {
-            failed = Some(error.context(format!("remove pod sandbox {sandbox}")));
-        }
+    for some in maker.all().await?.chunks(CROWD) {
+        let removed = join_all(some.iter().map(|sandbox| maker.remove(sandbox))).await;
+        let errors = some.iter().zip(removed).filter_map(|(sandbox, removed)| {
+            removed.err().map(|error| error.context(format!("remove pod sandbox {sandbox}")))
+        });
+        failed = errors.last().or(failed);
     }
     failed.map_or(Ok(()), Err)?;
     let deadline = Instant::now() + PATIENCE;

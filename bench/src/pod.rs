@@ -16,6 +16,8 @@ use crate::{
     settings::{Network, Seccomp, Settings},
 };
 
+/// How many of the pods whose start or end is not timed are made or removed at once.
+pub(crate) const CROWD: usize = 8;
 /// Label of all pods that a run has made; its value is the run's id.
 const LABEL: &str = "io.loment.bench";
 /// Where all runs have their cgroups.

@@ -16,14 +16,11 @@ use crate::{
     limit::Limit,
     measured::{AtOnce, Measured},
     memory,
-    pod::{Maker, Pod},
+    pod::{CROWD, Maker, Pod},
     progress::Progress,
     report::Report,
     settings::Settings,
 };
-
-/// How many of the pods that are only to be present are made or removed at once.
-const CROWD: usize = 8;
 
 /// Measures all that the settings ask for, through the containerd that listens at `socket`, and removes all pods and
 /// cgroups that were made, whatever happens.

@@ -76,7 +76,9 @@ impl Report {
             text.push_str(&format!("{}: {}, {version}\n", handler.name, handler.runtime_type));
         }
         match &self.limit.missing {
-            None if self.limit.measured => text.push_str(&format!("{}: {}\n", self.limit.name, self.limit.includes)),
+            None if self.limit.measured => {
+                text.push_str(&format!("{}: the same made by hand, without containerd and shim\n", self.limit.name));
+            }
             Some(reason) => text.push_str(&format!("{}: not measured: {reason}\n", self.limit.name)),
             None => {}
         }

@@ -15,7 +15,7 @@ use crate::{cycle::Phase, report::Report, table::millis};
 const BAR: u32 = 38;
 /// Room for names before the bars and for totals behind them.
 const NAMES: i32 = 110;
-const TOTALS: i32 = 90;
+const TOTALS: i32 = 100;
 
 /// A bar: its name, its parts, and what stands behind it.
 struct Bar {
@@ -36,7 +36,8 @@ pub(super) fn phases(report: &Report) -> Result<Option<Chart>> {
     };
     let bars: Vec<Bar> = report.subjects().into_iter().enumerate().map(bar).collect();
     let parts = rows.iter().map(|row| row.phase.to_owned()).collect();
-    let description = "Median of each phase of a pod's life with one container, one behind the other, in milliseconds.";
+    let description =
+        "Median of each phase of the life of a pod and one of its containers, one behind the other, in milliseconds.";
     stacked("phases", "The phases of a pod's life", description, "milliseconds", parts, &bars)
 }
 
@@ -66,7 +67,7 @@ fn stacked(
     if longest <= 0.0 {
         return Ok(None);
     }
-    let height = 100 + BAR * u32::try_from(bars.len())?;
+    let height = 108 + BAR * u32::try_from(bars.len())?;
     canvas::draw(name, title, description, height, |area| {
         let entries: Vec<_> = parts.into_iter().enumerate().map(|(n, part)| (part, colour(n))).collect();
         let top = canvas::legend(area, &entries)?;
@@ -80,7 +81,7 @@ fn plot(area: &Area<'_>, unit: &str, bars: &[Bar], longest: f64) -> Result<()> {
         .margin_top(6)
         .margin_right(TOTALS)
         .margin_left(NAMES)
-        .x_label_area_size(38)
+        .x_label_area_size(46)
         .build_cartesian_2d(0.0..longest, 0.0..f64::from(rows))?;
     chart
         .configure_mesh()

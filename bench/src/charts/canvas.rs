@@ -37,9 +37,9 @@ pub(super) fn colour(number: usize) -> RGBColor {
     COLOURS[number % COLOURS.len()]
 }
 
-/// Sizes of text.
-pub(super) const SMALL: u32 = 12;
-pub(super) const LARGE: u32 = 14;
+/// Sizes of text, in the backend's measure: it writes four fifths of it as pixels.
+pub(super) const SMALL: u32 = 15;
+pub(super) const LARGE: u32 = 17;
 
 /// Text of a size at a place of which it is the given corner.
 pub(super) fn text(size: u32, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
@@ -52,7 +52,7 @@ pub(super) fn legend(area: &Area<'_>, entries: &[(String, RGBColor)]) -> Result<
     let (mut left, mut top) = (16, 6);
     for (name, colour) in entries {
         // No font is known here; its letters are about this wide.
-        let width = 44 + i32::try_from(name.chars().count()).unwrap_or(0) * 7;
+        let width = 44 + i32::try_from(name.chars().count()).unwrap_or(0) * 8;
         if left > 16 && left + width > WIDTH as i32 - 16 {
             (left, top) = (16, top + ROW);
         }

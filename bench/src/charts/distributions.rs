@@ -13,7 +13,7 @@ use super::{
 use crate::report::{Measurement, Report, Row};
 
 const COLUMNS: usize = 2;
-const ROW_HEIGHT: u32 = 240;
+const ROW_HEIGHT: u32 = 250;
 
 /// One panel for each phase: the share of pods for which it took no longer than so many milliseconds.
 pub(super) fn draw(report: &Report) -> Result<Option<Chart>> {
@@ -43,8 +43,8 @@ fn panel(area: &Area<'_>, row: &Row) -> Result<()> {
         .margin(8)
         .margin_right(20)
         .caption(row.phase, canvas::text(LARGE, HPos::Left, VPos::Top))
-        .x_label_area_size(36)
-        .y_label_area_size(42)
+        .x_label_area_size(44)
+        .y_label_area_size(54)
         .build_cartesian_2d(0.0..longest * 1.02, 0.0..100.0)?;
     chart
         .configure_mesh()

@@ -81,8 +81,8 @@ fn plot(area: &Area<'_>, along: &str, series: &[Points]) -> Result<()> {
     let mut chart = ChartBuilder::on(area)
         .margin(8)
         .margin_right(24)
-        .x_label_area_size(38)
-        .y_label_area_size(64)
+        .x_label_area_size(46)
+        .y_label_area_size(74)
         .build_cartesian_2d(0.0..most * 1.02, 0.0..longest * 1.05)?;
     chart
         .configure_mesh()

@@ -15,12 +15,12 @@ use crate::{
     table::millis,
 };
 
-const ROW: i32 = 20;
+const ROW: i32 = 21;
 const HEAD: i32 = 30;
 /// Room for names before the bars.
-const NAMES: i32 = 210;
+const NAMES: i32 = 240;
 /// Room for durations behind them.
-const RIGHT: i32 = WIDTH as i32 - 90;
+const RIGHT: i32 = WIDTH as i32 - 100;
 
 /// For a handler whose shim notes them.
 pub(super) fn draw(report: &Report, handler: &str) -> Result<Option<Chart>> {
