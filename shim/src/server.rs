@@ -74,6 +74,8 @@ async fn serve(start: &Start, listener: UnixListener) -> Result<(Arc<Shim>, Serv
             sweeper.pids.sweep();
         }
     });
+    let idle = Arc::clone(&shim);
+    tokio::spawn(async move { idle.quiet.keep().await });
     let mut server = Server::new().add_listener(accept(listener)?).register_service(rpc::services(&shim));
     server.start().await.map_err(|error| Failure::unknown(format!("serve: {error}")))?;
     loop {
