@@ -29,6 +29,8 @@ use crate::{
     task::ready::readable,
 };
 
+/// How many descriptors the kernel may name at once as ready. Space for them is kept; more are named the next time.
+const READY: usize = 32;
 /// How long the last events may take to be sent before the shim leaves.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Until accepting is tried again after it has failed.
@@ -42,6 +44,7 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Resul
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_io_events_per_tick(READY)
         .build()
         .map_err(|error| Failure::io("make", "the event loop", &error))?;
     runtime.block_on(async {
