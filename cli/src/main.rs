@@ -48,6 +48,7 @@ mod resource;
 mod select;
 mod session;
 mod streams;
+mod trace;
 mod usage;
 mod why;
 
@@ -94,6 +95,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Completion(args) => commands::completion::run(args),
             Verb::Cp(args) => commands::cp::run(global, args).await,
             Verb::PortForward(args) => commands::port_forward::run(global, args).await,
+            Verb::BenchLimit => loment_bench::serve_limit(),
             Verb::Bench(args) => commands::bench::run(global, args).await,
             Verb::Resume(args) => commands::resume::run(global, args).await,
             Verb::Top(args) => commands::top::run(global, args).await,
@@ -108,6 +110,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Set(args) => commands::apply::set(global, args).await,
             Verb::Explain(args) => commands::explain::run(global, args),
             Verb::Timeline(args) => commands::timeline::run(global, args).await,
+            Verb::Trace(args) => commands::trace::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,

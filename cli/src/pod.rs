@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use loment_shim::client::TaskShim;
 use loment_shim::pod::{
-    api::{Entry, StatsResponse},
+    api::{Entry, StatsResponse, TraceResponse},
     client::PodShim,
 };
 use serde_json::Value;
@@ -98,6 +98,12 @@ fn not_connected(pod: &str, sandbox: &str, cause: &str) -> anyhow::Error {
 pub(crate) async fn stats(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<StatsResponse> {
     let answer = connect_to(session, pod, sandbox).await?.stats().await;
     answer.with_context(|| format!("ask the shim of pod {pod:?} what it uses"))
+}
+
+/// When each phase of the last starts in the pod with this sandbox came; the pod may be any client's.
+pub(crate) async fn trace(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<TraceResponse> {
+    let answer = connect_to(session, pod, sandbox).await?.trace().await;
+    answer.with_context(|| format!("ask the shim of pod {pod:?} for its starts"))
 }
 
 /// `status` of the pod, in the API's field names.

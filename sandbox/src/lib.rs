@@ -23,6 +23,7 @@ pub mod record;
 mod rootfs;
 pub mod seccomp;
 mod state;
+pub mod trace;
 mod user_namespace;
 
 pub use error::{Error, Result};

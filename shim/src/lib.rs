@@ -9,6 +9,7 @@
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
 //! | `quiet` | memory that is given back when nothing has changed for a while |
+//! | `traces` | when each phase of the last starts came |
 //! | [`pod`] | a pod that the shim runs itself |
 //! | [`client`] | the shim asked by another program |
 //! | `delete`, `info` | the other two ways in which containerd runs this program |
@@ -35,6 +36,7 @@ mod start;
 mod stdio;
 mod task;
 mod time;
+mod traces;
 
 pub use failure::Failure;
 
@@ -44,6 +46,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// Errors: what the caller should print before it exits with status 1.
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
+    let invoked = loment_sandbox::trace::now();
     let flags = args::parse(arguments)?;
     if flags.version {
         return info::version();
@@ -52,7 +55,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         return info::print();
     }
     match flags.action.as_str() {
-        "start" => start::run(&flags),
+        "start" => start::run(&flags, invoked),
         "delete" => delete::run(&flags),
         "" => Err(Failure::invalid(
             "this is a containerd shim, run by containerd (runtime_type = \"io.containerd.loment.v2\"); by hand: -v, -info",

@@ -27,6 +27,7 @@ use crate::{
     rpc,
     shim::Shim,
     task::ready::readable,
+    traces::{Began, Traces},
 };
 
 /// How many descriptors the kernel may name at once as ready. Space for them is kept; more are named the next time.
@@ -39,7 +40,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(20);
 
 /// Serves until the shim is no longer wanted.
-pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Result<()> {
+pub(crate) fn run(start: &Start, listener: UnixListener, address: &str, began: Began) -> Result<()> {
     // Nothing that this runtime does spawns a thread: the process may fork at any moment.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -48,7 +49,7 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Resul
         .build()
         .map_err(|error| Failure::io("make", "the event loop", &error))?;
     runtime.block_on(async {
-        let served = serve(start, listener).await;
+        let served = serve(start, listener, began).await;
         // First the name, then the process: a new shim of the same group must not find a socket that is not answered
         // for much longer.
         let removed = address::remove(address::path(address));
@@ -65,9 +66,10 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str) -> Resul
 }
 
 /// Serves until the shim is to leave. As long as the server is kept, open connections are answered.
-async fn serve(start: &Start, listener: UnixListener) -> Result<(Arc<Shim>, Server)> {
+async fn serve(start: &Start, listener: UnixListener, began: Began) -> Result<(Arc<Shim>, Server)> {
     let signals = signals()?;
-    let shim = Arc::new(Shim::new(Events::new(&start.namespace, &start.ttrpc_address), Layout::detect()?));
+    let shim =
+        Arc::new(Shim::new(Events::new(&start.namespace, &start.ttrpc_address), Layout::detect()?, Traces::new(began)));
     let sender = Arc::clone(&shim);
     tokio::spawn(async move { sender.events.run().await });
     let sweeper = Arc::clone(&shim);

@@ -21,6 +21,7 @@ use crate::{
     quiet::Quiet,
     slice::Slice,
     task::{Task, usage::Measured},
+    traces::Traces,
 };
 
 /// Everything that one shim serves: the containers of one pod.
@@ -39,6 +40,8 @@ pub(crate) struct Shim {
     pub(crate) host: OnceLock<Arc<Host>>,
     /// Where its containers are in scopes of systemd's on cgroup v2: the slice around them.
     pub(crate) slice: Mutex<Option<Slice>>,
+    /// When each phase of its last starts came.
+    pub(crate) traces: Traces,
     tasks: Mutex<HashMap<String, Slot>>,
     /// What the pod uses as a whole.
     pod: Mutex<Pod>,
@@ -61,7 +64,7 @@ enum Slot {
 
 impl Shim {
     /// A shim without tasks.
-    pub(crate) fn new(events: Events, layout: Layout) -> Self {
+    pub(crate) fn new(events: Events, layout: Layout, traces: Traces) -> Self {
         Self {
             events,
             layout,
@@ -70,6 +73,7 @@ impl Shim {
             loggers: Ending::default(),
             host: OnceLock::new(),
             slice: Mutex::default(),
+            traces,
             tasks: Mutex::default(),
             pod: Mutex::default(),
             made: Notify::new(),
@@ -239,9 +243,11 @@ mod tests {
     use std::{future::Future, pin::pin, task::Context, task::Waker};
 
     use super::*;
+    use crate::traces::Began;
 
     fn shim() -> Arc<Shim> {
-        Arc::new(Shim::new(Events::new("test", "/nowhere"), Layout::detect().unwrap()))
+        let began = Began { invoked: 1, understood: 2, bound: 3, forked: 4 };
+        Arc::new(Shim::new(Events::new("test", "/nowhere"), Layout::detect().unwrap(), Traces::new(began)))
     }
 
     /// What a future says the next time it is asked; `None` while it waits.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use containerd_shim::Flags;
+use loment_sandbox::trace;
 use loment_sys::fork::{Fork, fork};
 use nix::{
     sys::prctl,
@@ -21,19 +22,25 @@ use crate::{
     bootstrap::{self, Environment, MAX_INPUT, Start},
     failure::{Failure, Result},
     logger, server,
+    traces::Began,
 };
 
-/// Runs the action.
-pub(crate) fn run(flags: &Flags) -> Result<()> {
+/// Runs the action of a program that has begun at `invoked` (by [`trace::now`]).
+pub(crate) fn run(flags: &Flags, invoked: u64) -> Result<()> {
     let start = bootstrap::read(flags, &input()?, &Environment::current())?;
+    let understood = trace::now();
     let bundle = bundle(flags)?;
     let address = address::of_group(&start, &address::group(&bundle, &start.id));
     // Before there is a shim: what fails from here on must not leave one behind that nobody knows of.
     address::record(&bundle, &address)?;
     server::keep_signals()?;
     if let Listening::Here(listener) = address::listen(&address)? {
+        let bound = trace::now();
         match fork() {
-            Ok(Fork::Child) => serve(&start, listener, &address),
+            Ok(Fork::Child) => {
+                let began = Began { invoked, understood, bound, forked: trace::now() };
+                serve(&start, listener, &address, began)
+            }
             Ok(Fork::Parent(_)) => drop(listener),
             Err(errno) => {
                 let _gone = address::remove(address::path(&address));
@@ -66,10 +73,10 @@ fn input() -> Result<Vec<u8>> {
 }
 
 /// The fork: becomes the shim and never returns.
-fn serve(start: &Start, listener: UnixListener, address: &str) -> ! {
+fn serve(start: &Start, listener: UnixListener, address: &str, began: Began) -> ! {
     logger::init(start.debug);
     log_panics();
-    let outcome = detach().and_then(|()| server::run(start, listener, address));
+    let outcome = detach().and_then(|()| server::run(start, listener, address, began));
     if let Err(failure) = &outcome {
         log::error!("{failure}");
     }

@@ -14,6 +14,12 @@ pub(crate) fn timestamp(at: SystemTime) -> Timestamp {
     stamp
 }
 
+/// This moment, in nanoseconds since 1970.
+pub(crate) fn unix_nanos() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// This moment.
 pub(crate) fn now() -> Timestamp {
     timestamp(SystemTime::now())

@@ -1,9 +1,9 @@
-//! Memory that several processes see: mmap(2), `MAP_SHARED`, of a file without a name, memfd_create(2).
+//! Memory that several processes see: mmap(2), `MAP_SHARED`, of a file without a name, memfd_create(2), or of nothing.
 
 use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use nix::{
@@ -77,6 +77,25 @@ impl Drop for Word {
     }
 }
 
+/// As many numbers, all 0, which this process shares with every child made after it until that executes a program. They
+/// stay for as long as the process lives, and take memory page by page when they are changed first.
+pub fn numbers(count: usize) -> Result<&'static [AtomicU64]> {
+    let length = count.checked_mul(size_of::<AtomicU64>()).ok_or(Errno::ENOMEM)?;
+    // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
+    let pages = unsafe {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0)
+    };
+    match NonNull::new(pages) {
+        // SAFETY: the mapping is page-aligned, of this length, zeroed, and nobody ever takes it away; other processes
+        // change it atomically only.
+        Some(pages) if pages.as_ptr() != libc::MAP_FAILED => unsafe {
+            Ok(std::slice::from_raw_parts(pages.as_ptr().cast(), count))
+        },
+        _ => Err(Errno::last()),
+    }
+}
+
 /// Ends this process by a fault, for where a system call is not to be had. No handler may be set for it.
 pub fn trap() -> ! {
     loop {
@@ -104,5 +123,14 @@ mod tests {
         let other = Word::of(word.file().try_clone_to_owned().unwrap()).unwrap();
         other.set(7);
         assert_eq!(word.get(), 7);
+    }
+
+    #[test]
+    fn numbers_begin_as_zero_and_keep_what_is_stored() {
+        let numbers = numbers(3).unwrap();
+        numbers[2].store(7, Ordering::Release);
+        let seen: Vec<u64> = numbers.iter().map(|number| number.load(Ordering::Acquire)).collect();
+        assert_eq!(seen, [0, 0, 7]);
+        assert_eq!(super::numbers(usize::MAX).err(), Some(Errno::ENOMEM));
     }
 }

@@ -21,6 +21,7 @@ pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod timeline;
 pub(crate) mod top;
+pub(crate) mod trace;
 pub(crate) mod wait;
 pub(crate) mod why;
 

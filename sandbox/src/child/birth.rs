@@ -29,6 +29,7 @@ use crate::{
     gate::{self, Starter},
     listener::Place,
     plan::{Plan, ids::IdMaps},
+    trace::Phase,
 };
 
 /// What every child needs.
@@ -70,8 +71,11 @@ impl Birth {
     /// Says that this process is ready, and waits until the gate is opened; false when nobody is left who could.
     pub(super) fn wait_at_gate(&self, terminal: Option<BorrowedFd<'_>>) -> Result<bool> {
         let Some(listener) = &self.extras.gate else {
+            self.reached(Phase::Ready);
             self.channel.ready(terminal)?;
-            return Ok(self.channel.wait_at_gate());
+            let opened = self.channel.wait_at_gate();
+            self.reached(Phase::GatePassed);
+            return Ok(opened);
         };
         let waiting = gate::Waiting::prepare()?;
         self.channel.ready(terminal)?;
@@ -91,10 +95,18 @@ impl Birth {
 
     /// First of all in a process that comes to be in the container: see [`Birth::shed`]; and it enters the cgroups.
     pub(super) fn begin(&self, more: &[BorrowedFd<'_>]) -> Result<()> {
+        self.reached(Phase::Born);
         let keep = more.iter().copied().chain(self.entry.tasks().iter().map(|file| file.fd.as_fd()));
         self.shed(&keep.collect::<Vec<_>>())?;
         ambient::forget()?;
-        enter_cgroups(&self.entry)
+        enter_cgroups(&self.entry)?;
+        self.reached(Phase::CgroupEntered);
+        Ok(())
+    }
+
+    /// Notes that a phase of the start is reached.
+    pub(super) fn reached(&self, phase: Phase) {
+        self.extras.trace.reached(phase);
     }
 
     /// Nothing of the parent is kept but what this child was given. Its copies of other containers' gates and pipes

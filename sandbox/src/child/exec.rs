@@ -25,6 +25,7 @@ use crate::{
     error::Context,
     plan::{namespaces::NEWTIME, process::ProcessPlan},
     seccomp::Filter,
+    trace::Phase,
     user_namespace,
 };
 
@@ -65,6 +66,7 @@ pub(crate) fn exec(
     if let Some(maps) = &inhabited.maps {
         user_namespace::become_root(maps)?;
     }
+    birth.reached(Phase::NamespacesJoined);
     let root = own_root()?;
     let console = match birth.io {
         Io::Terminal => Some(Console::open(&root, process.console_size)?),

@@ -23,6 +23,7 @@ use crate::{
     hooks::ContainerHooks,
     plan::{mounts::MountPlan, process::ProcessPlan},
     seccomp::Filter,
+    trace::Phase,
 };
 
 /// Where a program is about to run.
@@ -84,7 +85,10 @@ pub(super) fn become_program(
     match setting.gate {
         true if birth.wait_at_gate(terminal)? => {}
         true => loment_sys::clone::exit_now(1),
-        false => birth.channel.ready(terminal)?,
+        false => {
+            birth.reached(Phase::Ready);
+            birth.channel.ready(terminal)?;
+        }
     }
     if let Some(container) = setting.hooks {
         hooks::start(container, birth, process, setting, late)?;
@@ -93,6 +97,8 @@ pub(super) fn become_program(
     let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
     fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
     identity::limit_descriptors(process)?;
+    // The last: a look at the clock may be a system call, which the filter may forbid.
+    birth.reached(Phase::Prepared);
     if let Some(filter) = setting.filter {
         let listener = filter.load().at("load", "the seccomp filter")?;
         if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {

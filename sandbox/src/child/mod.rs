@@ -60,6 +60,7 @@ use crate::{
         namespaces::{NEWTIME, Namespaces},
     },
     seccomp::Filter,
+    trace::Phase,
     user_namespace::UserNamespaces,
 };
 
@@ -96,11 +97,15 @@ pub(crate) fn init(
     filter: Option<&Filter>,
 ) -> Result<Infallible> {
     let proc = settle(birth, plan, joins, users)?;
+    birth.reached(Phase::NamespacesJoined);
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
+    birth.reached(Phase::MountsGathered);
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
     let root = view::enter(&plan.view, parts, &plan.process.cwd, None, hooks)?;
+    birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;
     view::seal(&root, &plan.view)?;
+    birth.reached(Phase::RootSealed);
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
     let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
@@ -111,6 +116,7 @@ pub(crate) fn init(
 pub(crate) fn init_in_user_namespace(birth: &Birth, plan: &Plan, filter: Option<&Filter>) -> Result<Infallible> {
     let mounts = take_over(birth)?;
     setns(&mounts, CloneFlags::CLONE_NEWNS).at("join", "the mount namespace that was built")?;
+    birth.reached(Phase::RootEntered);
     let proc = ProcFs::given(take(birth));
     let root = own_root()?;
     let console = init_console(birth, plan, &root)?;
@@ -150,6 +156,7 @@ fn init_console(birth: &Birth, plan: &Plan, root: &Root) -> Result<Option<Consol
 /// A holder of namespaces.
 pub(crate) fn hold(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infallible> {
     settle(birth, plan, joins, &UserNamespaces::default())?;
+    birth.reached(Phase::NamespacesJoined);
     hold_on(birth, plan)
 }
 
@@ -162,6 +169,7 @@ pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infal
 fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.connect(None, plan.process.uid)?;
     view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
+    birth.reached(Phase::RootEntered);
     identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
@@ -170,10 +178,12 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
     prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
     holder::prepare()?;
+    birth.reached(Phase::Ready);
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
     }
+    birth.reached(Phase::GatePassed);
     // Nothing is executed, so the end of the channel has to be closed by hand.
     fd::close_all_except(&[]).at("close", "everything")?;
     holder::hold()

@@ -31,6 +31,7 @@ use crate::{
     record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
+    trace::Phase,
     user_namespace::UserNamespaces,
 };
 
@@ -127,7 +128,9 @@ impl Creating {
             Role::Holder => None,
         };
         let Request { id, bundle, spec, io, role, rootfs } = request;
+        extras.trace.reached(Phase::Planned);
         let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
+        extras.trace.reached(Phase::CgroupMade);
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
         let inhabited = Inhabited::of(&plan.namespaces, &users);

@@ -23,6 +23,7 @@ use crate::{
         user,
     },
     process::Process,
+    trace::Phase,
 };
 
 /// An exec under way: readable when there is news of it. Dropping it kills the process.
@@ -50,11 +51,14 @@ impl Executing {
         let warning = capabilities::leave_out_what_is_missing(&mut plan, inhabited.maps.is_some())?;
         let init = container.init.try_clone_pidfd()?;
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
+        let trace = extras.trace;
+        trace.reached(Phase::Planned);
         let (channel, mut birth) = birth::prepare(&container.cgroup, io, extras)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))
         })?;
+        trace.reached(Phase::Cloned);
         container.remember(child.other());
         let listener = match (call, agent) {
             (Some(call), Some(agent)) => {

@@ -36,6 +36,7 @@ use crate::{
     record,
     rootfs::VisibleRoot,
     seccomp::Filter,
+    trace::Trace,
 };
 
 /// What Create is asked for.
@@ -68,6 +69,8 @@ pub struct Extras {
     pub keep_keyring: bool,
     /// Where the record of the container is kept, instead of in the bundle. Of no meaning for an exec.
     pub record: Option<PathBuf>,
+    /// Where to note the phases of its start.
+    pub trace: Trace,
 }
 
 /// One of containerd's mounts (`types.Mount`).
@@ -198,7 +201,12 @@ impl Container {
     /// limits, `noNewPrivileges`, `oomScoreAdj`) is as for the container's init; the container's seccomp profile
     /// applies.
     pub fn exec(&self, process: &oci_spec::runtime::Process, io: Io) -> Result<Executing> {
-        Executing::begin(self, process, io, Extras::default())
+        self.exec_with(process, io, Extras::default())
+    }
+
+    /// [`Container::exec`] with more than a specification can say.
+    pub fn exec_with(&self, process: &oci_spec::runtime::Process, io: Io, extras: Extras) -> Result<Executing> {
+        Executing::begin(self, process, io, extras)
     }
 
     /// Stops every process of the container.

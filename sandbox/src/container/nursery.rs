@@ -17,6 +17,7 @@ use crate::{
     plan::{Plan, namespaces::NEWTIME},
     record::{self, Record},
     seccomp::Filter,
+    trace::Phase,
     user_namespace::UserNamespaces,
 };
 
@@ -39,11 +40,13 @@ impl Unborn {
     /// Clones it; on disk before its gate can open, because it is busy meanwhile.
     pub(super) fn bear(self, cgroup: &FreshCgroup) -> Result<Nascent> {
         let Self { id, role, io, plan, joins, pids, users, filter, listener, extras } = self;
+        let trace = extras.trace;
         let (channel, mut birth) = birth::prepare(cgroup.get()?, io, extras)?;
         birth.listener = listener;
         let nursery = Nursery { plan: &plan, joins: &joins, pids: pids.as_ref().map(AsFd::as_fd), users: &users, role };
         let child = nursery.bear(birth, channel, filter.as_deref())?;
         record::write(cgroup.bundle(), &Record::of(id, child.pid(), cgroup.get()?.path())?)?;
+        trace.reached(Phase::Cloned);
         Ok(child)
     }
 }

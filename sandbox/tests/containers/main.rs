@@ -18,6 +18,7 @@ mod network;
 mod notify;
 mod secrecy;
 mod systemd;
+mod traces;
 mod users;
 
 fn main() {
@@ -38,6 +39,7 @@ fn main() {
         network::TESTS,
         notify::TESTS,
         secrecy::TESTS,
+        traces::TESTS,
         users::TESTS,
     ];
     let tests = tests.concat();

@@ -7,7 +7,7 @@ use ttrpc::{r#async::Client, context};
 use super::{
     api::{
         StartRequest, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest,
-        TimelineResponse, UpdateRequest,
+        TimelineResponse, TraceRequest, TraceResponse, UpdateRequest,
     },
     rpc::PodClient,
 };
@@ -64,6 +64,11 @@ impl PodShim {
     /// What the pod and its containers use. Answered by every shim of this project, whoever runs its pod.
     pub async fn stats(&self) -> ttrpc::Result<StatsResponse> {
         self.client.stats(context::with_duration(SLACK), &StatsRequest::default()).await
+    }
+
+    /// When each phase of the last starts came. Answered by every shim of this project, whoever runs its pod.
+    pub async fn trace(&self) -> ttrpc::Result<TraceResponse> {
+        self.client.trace(context::with_duration(SLACK), &TraceRequest::default()).await
     }
 
     /// Stops the pod within `grace` (what the pod says, if `None`) and returns when every container has ended.

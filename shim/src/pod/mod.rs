@@ -46,7 +46,7 @@ pub mod api {
     pub use super::generated::pod::{
         ContainerUsage, Device, Entry, Member, Pressure, StartRequest, StartResponse, StatsRequest, StatsResponse,
         StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse,
-        UpdateRequest, UpdateResponse, Usage,
+        TraceRequest, TraceResponse, TracedSpan, TracedStart, UpdateRequest, UpdateResponse, Usage, traced_start,
     };
 }
 

@@ -8,7 +8,8 @@ use ttrpc::r#async::{Service, TtrpcContext};
 use super::{
     api::{
         StartRequest, StartResponse, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest,
-        TerminateResponse, TimelineRequest, TimelineResponse, UpdateRequest, UpdateResponse,
+        TerminateResponse, TimelineRequest, TimelineResponse, TraceRequest, TraceResponse, UpdateRequest,
+        UpdateResponse,
     },
     host::Host,
     rpc::{Pod, create_pod},
@@ -76,5 +77,9 @@ impl Pod for PodService {
 
     async fn stats(&self, _: &TtrpcContext, _: StatsRequest) -> ttrpc::Result<StatsResponse> {
         Ok(stats::read(&self.shim)?)
+    }
+
+    async fn trace(&self, _: &TtrpcContext, _: TraceRequest) -> ttrpc::Result<TraceResponse> {
+        Ok(self.shim.traces.read())
     }
 }

@@ -9,7 +9,10 @@ use containerd_shim_protos::{
     api::{CreateTaskRequest, Mount},
     events::task::{TaskCreate, TaskIO},
 };
-use loment_sandbox::container::{self, Role, RootfsMount};
+use loment_sandbox::{
+    container::{self, Role, RootfsMount},
+    trace::{self, Phase},
+};
 use oci_spec::runtime::Spec;
 use protobuf::MessageField;
 
@@ -31,12 +34,14 @@ const POD_UID: &str = "io.kubernetes.cri.sandbox-uid";
 
 /// Creates a container and answers the pid of its init, which waits at its gate.
 pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Result<i32> {
+    let asked = trace::now();
     check(&request)?;
     let reservation = shim.reserve(&request.id)?;
     let bundle = PathBuf::from(&request.bundle);
     let mut spec = spec::read(&bundle)?;
     shim.lead_to_holder(&mut spec);
     let spec = Arc::new(spec);
+    let spec_read = trace::now();
     let is_sandbox = is_sandbox(&spec);
     let host = if is_sandbox { Host::from_annotations(&spec)? } else { None };
     let member = shim.host.get().filter(|_| !is_sandbox).and_then(|host| host.member(&spec));
@@ -62,10 +67,14 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         member,
         bundle,
     };
+    let trace = plan.trace_in(&shim, 0);
+    trace.reached_at(Phase::Asked, asked);
+    trace.reached_at(Phase::SpecRead, spec_read);
+    trace.reached(Phase::StreamsOpened);
     let uid = spec::annotation(&spec, POD_UID).filter(|_| is_sandbox).map(str::to_owned);
     let task = match request.checkpoint.as_str() {
         "" => {
-            let made = Task::create(Arc::clone(&shim), plan, spec, &reservation.unwanted).await;
+            let made = Task::create(Arc::clone(&shim), plan, spec, trace, &reservation.unwanted).await;
             made.inspect_err(|_| shim.write_off_kills())?
         }
         images => Task::create_restorable(Arc::clone(&shim), plan, spec, images.into(), &reservation.unwanted).await?,

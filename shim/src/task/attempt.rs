@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use loment_sandbox::container::{Container, Creating, Extras, Request};
+use loment_sandbox::{
+    container::{Container, Creating, Extras, Request},
+    trace::{Phase, Trace},
+};
 use oci_spec::runtime::Spec;
 use tokio::sync::Notify;
 
 use super::{Plan, characters, ready::readable};
 use crate::{failure::Result, relay::Relay, shim::Shim, stdio::Stdio};
 
-/// Makes one attempt: a container with its init at the gate, and the copying for its terminal.
+/// Makes one attempt: a container with its init at the gate, and the copying for its terminal. What is done for it is
+/// noted in `trace`.
 pub(super) async fn make(
     shim: &Shim,
     plan: &Plan,
     spec: Arc<Spec>,
+    trace: Trace,
     unwanted: &Notify,
 ) -> Result<(Container, Option<Arc<Relay>>)> {
     let size = spec.process().as_ref().and_then(oci_spec::runtime::Process::console_size);
@@ -33,7 +38,7 @@ pub(super) async fn make(
         }
         None => None,
     };
-    let mut creating = Creating::begin_in(request, Extras::default(), &shim.layout, occupant)?;
+    let mut creating = Creating::begin_in(request, Extras { trace, ..Extras::default() }, &shim.layout, occupant)?;
     for warning in creating.take_warnings() {
         log::warn!("create container {}: {warning}", plan.id);
     }
@@ -45,7 +50,10 @@ pub(super) async fn make(
         Err(failure) => Err(failure),
     };
     match &made {
-        Ok(_) => stdio.handed_over(),
+        Ok(_) => {
+            stdio.handed_over();
+            trace.reached(Phase::Created);
+        }
         Err(_) => shim.pids.remove(pid),
     }
     made

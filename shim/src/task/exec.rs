@@ -7,8 +7,9 @@ use std::{
 
 use containerd_shim_protos::events::task::{TaskExecStarted, TaskExit};
 use loment_sandbox::{
-    container::Executing,
+    container::{Executing, Extras},
     process::{Exit, Process},
+    trace::{self, Phase, Trace},
 };
 use protobuf::MessageField;
 use tokio::sync::Mutex as Turn;
@@ -22,9 +23,11 @@ use super::{
 use crate::{
     events::Event,
     failure::{Failure, Result},
+    pod::api::traced_start::Kind,
     relay::Relay,
     stdio::Stdio,
     time::timestamp,
+    traces::Subject,
 };
 
 /// What containerd calls an exec.
@@ -91,9 +94,12 @@ impl Exec {
 
     /// Starts the process in `task`'s container.
     pub(crate) async fn start(self: Arc<Self>, task: Arc<Task>) -> Result<i32> {
+        let asked = trace::now();
         let _turn = self.turn.lock().await;
         let next = self.stage().take(Step::Start, &format!("exec {}", self.id))?;
-        let started = self.execute(&task).await;
+        let trace = self.trace_in(&task);
+        trace.reached_at(Phase::Asked, asked);
+        let started = self.execute(&task, trace).await;
         let (process, relay) = match started {
             Ok(started) => started,
             Err(failure) => {
@@ -112,19 +118,27 @@ impl Exec {
             pid: pid.unsigned_abs(),
             ..TaskExecStarted::default()
         }));
+        trace.reached(Phase::Started);
         tokio::spawn(Arc::clone(&self).watch(Arc::clone(&task)));
         Ok(pid)
     }
 
-    async fn execute(&self, task: &Task) -> Result<(Process, Option<Arc<Relay>>)> {
+    fn trace_in(&self, task: &Task) -> Trace {
+        let subject = Subject { kind: Kind::EXEC, id: task.id(), exec: &self.id, name: task.name(), attempt: 0 };
+        task.shim().traces.begin(subject)
+    }
+
+    async fn execute(&self, task: &Task, trace: Trace) -> Result<(Process, Option<Arc<Relay>>)> {
         let io = self.stdio.for_process()?;
-        let mut executing = task.with_container(|container| Ok(container.exec(&self.spec, io)?))?;
+        let extras = Extras { trace, ..Extras::default() };
+        let mut executing = task.with_container(|container| Ok(container.exec_with(&self.spec, io, extras)?))?;
         for warning in executing.take_warnings() {
             log::warn!("exec {} in container {}: {warning}", self.id, task.id());
         }
         let pid = executing.pid();
         task.shim().pids.add(pid);
         let executed = self.become_program(executing).await;
+        trace.reached(Phase::Executed);
         match &executed {
             Ok(_) => self.stdio.handed_over(),
             Err(_) => task.shim().pids.remove(pid),

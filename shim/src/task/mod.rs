@@ -25,6 +25,7 @@ use loment_sandbox::{
     checkpoint::Restorable,
     container::{Container, Role, RootfsMount},
     process::Exit,
+    trace::{Phase, Trace},
 };
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use tokio::{
@@ -42,10 +43,11 @@ use self::{
 use crate::{
     events::Event,
     failure::{Failure, Result},
-    pod::member::Member,
+    pod::{api::traced_start::Kind, member::Member},
     relay::Relay,
     shim::Shim,
     stdio::Stdio,
+    traces::Subject,
 };
 
 /// A task.
@@ -81,6 +83,10 @@ struct Live {
     untold: Option<Exit>,
     /// Whether a client has sent it a signal: its end is then no surprise.
     signalled: bool,
+    /// How many attempts there have been before the present one.
+    attempt: u32,
+    /// That of the present attempt.
+    trace: Trace,
 }
 
 /// The container of a task, in whatever state of being.
@@ -97,7 +103,22 @@ impl Live {
     fn new(container: Vessel, relay: Option<Arc<Relay>>, kills: Kills) -> Self {
         let (stage, execs, memory_watch, last_usage) = (Stage::Created, BTreeMap::new(), None, None);
         let (opened, reaped, untold, signalled) = (false, false, None, false);
-        Self { stage, container, relay, execs, kills, memory_watch, last_usage, opened, reaped, untold, signalled }
+        let (attempt, trace) = (0, Trace::default());
+        Self {
+            stage,
+            container,
+            relay,
+            execs,
+            kills,
+            memory_watch,
+            last_usage,
+            opened,
+            reaped,
+            untold,
+            signalled,
+            attempt,
+            trace,
+        }
     }
 
     fn container(&self) -> Option<&Container> {
@@ -133,13 +154,27 @@ pub(crate) struct Plan {
     pub(crate) member: Option<Member>,
 }
 
+impl Plan {
+    /// Where to note the phases of an attempt, which `number` others came before.
+    pub(crate) fn trace_in(&self, shim: &Shim, number: u32) -> Trace {
+        let kind = if self.role == Role::Holder { Kind::SANDBOX } else { Kind::CONTAINER };
+        shim.traces.begin(Subject { kind, id: &self.id, exec: "", name: &self.name, attempt: number })
+    }
+}
+
 impl Task {
     /// Creates the container; its init waits at the gate. `unwanted` says that it is to be deleted already.
-    pub(crate) async fn create(shim: Arc<Shim>, plan: Plan, spec: Arc<Spec>, unwanted: &Notify) -> Result<Arc<Self>> {
+    pub(crate) async fn create(
+        shim: Arc<Shim>,
+        plan: Plan,
+        spec: Arc<Spec>,
+        trace: Trace,
+        unwanted: &Notify,
+    ) -> Result<Arc<Self>> {
         let private_pids = has_private_pids(&spec);
-        let (container, relay) = attempt::make(&shim, &plan, spec, unwanted).await?;
+        let (container, relay) = attempt::make(&shim, &plan, spec, trace, unwanted).await?;
         let kills = Kills::before(&container);
-        let live = Live::new(Vessel::Here(container), relay, kills);
+        let live = Live { trace, ..Live::new(Vessel::Here(container), relay, kills) };
         let (turn, killed, live, exit) = (Turn::new(()), Notify::new(), Mutex::new(live), ExitCell::new());
         let task = Arc::new(Self { plan, private_pids, shim, turn, killed, live, exit });
         task.watch_all();
@@ -232,7 +267,7 @@ impl Task {
         }
         let mut live = crate::lock(&self.live);
         live.stage = next;
-        let pid = live.pid();
+        let (pid, trace) = (live.pid(), live.trace);
         drop(live);
         self.shim.events.send(&Event::Start(TaskStart {
             container_id: self.plan.id.clone(),
@@ -241,6 +276,8 @@ impl Task {
         }));
         if let Some(member) = &self.plan.member {
             member.armed(&self.plan.id);
+        } else {
+            trace.reached(Phase::Started);
         }
         self.tell_end();
         Ok(pid)
@@ -248,8 +285,12 @@ impl Task {
 
     /// Opens the gate and waits until the program has been executed.
     async fn open(&self) -> Result<()> {
+        let trace = crate::lock(&self.live).trace;
+        trace.reached(Phase::Called);
         let starting = self.with_container(|container| Ok(container.start()?))?;
+        trace.reached(Phase::GateOpened);
         self.started(starting).await?;
+        trace.reached(Phase::Executed);
         crate::lock(&self.live).opened = true;
         Ok(())
     }

@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use loment_sandbox::{container::Container, layer, process::Exit};
+use loment_sandbox::{
+    container::Container,
+    layer,
+    process::Exit,
+    trace::{self, Phase},
+};
 
 use super::{Task, Vessel, attempt, memory::Kills, stage::Stage};
 use crate::{
@@ -54,15 +59,20 @@ impl Task {
         if let Some(member) = &self.plan.member {
             member.renewed();
         }
+        let (asked, number) = (trace::now(), crate::lock(&self.live).attempt + 1);
         let mut spec = spec::read(&self.plan.bundle)?;
         self.shim.lead_to_holder(&mut spec);
         let spec = Arc::new(spec);
-        let (container, relay) = attempt::make(&self.shim, &self.plan, spec, &self.killed).await?;
+        let trace = self.plan.trace_in(&self.shim, number);
+        trace.reached_at(Phase::Asked, asked);
+        trace.reached(Phase::SpecRead);
+        let (container, relay) = attempt::make(&self.shim, &self.plan, spec, trace, &self.killed).await?;
         self.shim.close_account(self);
         let mut live = crate::lock(&self.live);
         live.kills = Kills::before(&container);
         live.container = Vessel::Here(container);
         (live.relay, live.opened, live.reaped) = (relay, false, false);
+        (live.attempt, live.trace) = (number, trace);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
         self.watch_all();
