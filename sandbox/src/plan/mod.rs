@@ -3,6 +3,7 @@
 //! Nothing here touches the system. Whatever cannot be honoured is refused here, by the name of its field, so that
 //! nothing half made is left behind by bad input.
 
+mod capability;
 pub(crate) mod devices;
 pub(crate) mod hooks;
 pub(crate) mod ids;

@@ -5,11 +5,12 @@ use std::{ffi::CString, os::unix::ffi::OsStrExt, path::PathBuf};
 use loment_sys::{credentials::CapabilitySets, sched};
 use nix::sys::resource::Resource;
 use oci_spec::runtime::{
-    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    PosixRlimit, PosixRlimitType, Process, Scheduler,
+    IOPriorityClass, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit,
+    PosixRlimitType, Process, Scheduler,
 };
 
 use super::{
+    capability::mask,
     memory::MemoryPolicy,
     mounts::{below_root, c_string},
 };
@@ -158,12 +159,6 @@ fn capabilities(sets: &LinuxCapabilities) -> CapabilityPlan {
         bounding: mask(sets.bounding()),
         ambient: mask(sets.ambient()) & permitted & inheritable,
     }
-}
-
-/// Names were checked when the spec was parsed; the numbers are the kernel's, as `caps` knows them.
-fn mask(set: &Option<Capabilities>) -> u64 {
-    let names = set.iter().flatten().map(|capability| format!("CAP_{capability}").replace("CAP_CAP_", "CAP_"));
-    names.filter_map(|name| name.parse::<caps::Capability>().ok()).fold(0, |mask, known| mask | known.bitmask())
 }
 
 fn rlimits(limits: &[PosixRlimit]) -> Result<Vec<Rlimit>> {
