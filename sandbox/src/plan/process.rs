@@ -62,6 +62,12 @@ pub(crate) struct CapabilityPlan {
 }
 
 impl CapabilityPlan {
+    /// What is in any of the sets.
+    pub(crate) fn all(&self) -> u64 {
+        let CapabilitySets { effective, permitted, inheritable } = self.sets;
+        effective | permitted | inheritable | self.bounding | self.ambient
+    }
+
     /// Leaves out of every set what is not in `grantable`; answers with what that is.
     pub(crate) fn limit(&mut self, grantable: u64) -> u64 {
         let CapabilitySets { effective, permitted, inheritable } = &mut self.sets;
