@@ -110,7 +110,7 @@ pub(crate) fn process(process: &Process) -> Result<ProcessPlan> {
     Ok(ProcessPlan {
         args: arguments(process)?,
         env: strings("process.env", process.env().as_deref().unwrap_or_default())?,
-        cwd: below_root("process.cwd", process.cwd())?,
+        cwd: below_root(&"process.cwd", process.cwd())?,
         console_size: process.console_size().map(|size| (cells(size.width()), cells(size.height()))),
         uid: user.uid(),
         gid: user.gid(),
@@ -137,8 +137,8 @@ fn arguments(process: &Process) -> Result<Vec<CString>> {
     }
 }
 
-fn strings(field: &str, strings: &[String]) -> Result<Vec<CString>> {
-    strings.iter().map(|string| c_string(field, std::ffi::OsStr::new(string).as_bytes())).collect()
+fn strings(field: &'static str, strings: &[String]) -> Result<Vec<CString>> {
+    strings.iter().map(|string| c_string(&field, std::ffi::OsStr::new(string).as_bytes())).collect()
 }
 
 fn cells(count: u64) -> u16 {
