@@ -12,7 +12,13 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::sample::Samples;
+use crate::{
+    histogram::{Durations, Figures},
+    interrupt::Stop,
+    samples::Samples,
+    statistics::{self, Ratio},
+    table::{millis, with_interval},
+};
 
 /// How long one pod may take. Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -39,38 +45,34 @@ pub struct Chain {
 pub struct ChainReport {
     init_containers: u32,
     rounds: u32,
-    loment_p50_us: u128,
-    loment_p90_us: u128,
-    podman_p50_us: u128,
-    podman_p90_us: u128,
-    /// Median of loment's time by podman's, round by round.
-    ratio: Option<f64>,
+    loment: Option<Figures>,
+    podman: Option<Figures>,
+    /// Loment's time by podman's, round by round.
+    ratio: Option<Ratio>,
 }
 
 /// Times the chain, in turns. `until_runs` returns when the app of loment's pod of this name runs; podman's command
-/// returns when its app does.
+/// returns when its app does. `stop` ends it between two pods.
 ///
 /// Errors: one of the commands fails. The pod of that round is removed.
-pub async fn run(chain: &Chain, until_runs: impl AsyncFn(&str) -> Result<()>) -> Result<ChainReport> {
+pub async fn run(chain: &Chain, stop: &Stop, until_runs: impl AsyncFn(&str) -> Result<()>) -> Result<ChainReport> {
     let file = std::env::temp_dir().join(format!("loment-bench-chain-{}.json", std::process::id()));
-    let done = rounds(chain, &file, until_runs).await;
+    let done = rounds(chain, stop, &file, until_runs).await;
     // A manifest without secrets: one that stays harms nobody.
     let _ = fs::remove_file(&file);
     let (loment, podman) = done?;
-    let at = |samples: &Samples, percent| samples.percentile(percent).unwrap_or_default().as_micros();
     Ok(ChainReport {
         init_containers: chain.length,
         rounds: chain.rounds,
-        loment_p50_us: at(&loment, 50),
-        loment_p90_us: at(&loment, 90),
-        podman_p50_us: at(&podman, 50),
-        podman_p90_us: at(&podman, 90),
-        ratio: loment.ratio_to(&podman),
+        loment: Durations::of(&loment)?.figures(),
+        podman: Durations::of(&podman)?.figures(),
+        ratio: statistics::ratio(loment.ratios_to(&podman)),
     })
 }
 
 async fn rounds(
     chain: &Chain,
+    stop: &Stop,
     file: &PathBuf,
     until_runs: impl AsyncFn(&str) -> Result<()>,
 ) -> Result<(Samples, Samples)> {
@@ -81,6 +83,7 @@ async fn rounds(
         let mut took = [Duration::ZERO; 2];
         // Each round begins with the other one.
         for turn in 0..2 {
+            stop.check()?;
             if (turn + round) % 2 == 0 {
                 took[0] = by_loment(chain, file, &name, &until_runs).await?;
             } else {
@@ -125,7 +128,8 @@ async fn by_podman(chain: &Chain, file: &Path) -> Result<Duration> {
 async fn call(program: &[String], words: &[&str]) -> Result<()> {
     let (first, flags) = program.split_first().context("a command without a program")?;
     let what = || format!("{first} {}", words.join(" "));
-    let output = Command::new(first).args(flags).args(words).kill_on_drop(true).output();
+    // In a group of its own: an interrupt at the terminal is for this program, which then removes the pod.
+    let output = Command::new(first).args(flags).args(words).process_group(0).kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, output).await;
     let output = output.with_context(|| format!("{}: no end", what()))?.with_context(|| format!("run {}", what()))?;
     if !output.status.success() {
@@ -157,26 +161,19 @@ fn manifest(chain: &Chain, name: &str) -> String {
 
 impl fmt::Display for ChainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = |micros: u128| format!("{}.{}", micros / 1000, micros % 1000 / 100);
         writeln!(
             f,
             "{} init containers that end at once, then the app: from the command to the app that runs\n{} rounds in turns; \
              milliseconds, p50 (p90)\n",
             self.init_containers, self.rounds
         )?;
-        writeln!(
-            f,
-            "{:<20}{:>20}",
-            "loment create",
-            format!("{} ({})", millis(self.loment_p50_us), millis(self.loment_p90_us))
-        )?;
-        writeln!(
-            f,
-            "{:<20}{:>20}",
-            "podman kube play",
-            format!("{} ({})", millis(self.podman_p50_us), millis(self.podman_p90_us))
-        )?;
-        writeln!(f, "{:<20}{:>20}", "ratio", self.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}")))
+        let figures = |figures: Option<Figures>| {
+            figures.map_or_else(|| "-".to_owned(), |all| format!("{} ({})", millis(all.p50_us), millis(all.p90_us)))
+        };
+        writeln!(f, "{:<20}{:>20}", "loment create", figures(self.loment))?;
+        writeln!(f, "{:<20}{:>20}", "podman kube play", figures(self.podman))?;
+        let ratio = self.ratio.map_or_else(|| "-".to_owned(), |ratio| with_interval(&ratio));
+        writeln!(f, "{:<20}{ratio:>20}", "ratio")
     }
 }
 

@@ -1,109 +1,266 @@
-//! What was measured, for people and for machines.
+//! The outcome of a run, as data.
 
-use std::fmt;
-
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    cycle::{Phase, Settings, Table},
-    sample::Samples,
+    cycle::Phase,
+    handlers::Handler,
+    histogram::{Bucket, Durations, Figures, in_micros},
+    limit,
+    machine::{Machine, Tool, now},
+    measured::Measured,
+    memory::Idle,
+    samples::Samples,
+    settings::Settings,
+    statistics::{self, Ratio},
 };
 
-/// The outcome of a run. Displays as a table; serialises as JSON with durations in microseconds.
+/// The outcome of a run. Displays as tables; serialises as JSON, with durations in microseconds and memory in KiB.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Seconds since 1970 at the end of the run.
+    pub(crate) finished: u64,
+    pub(crate) tool: Tool,
+    pub(crate) machine: Machine,
     /// Version that containerd gives of itself.
-    containerd: String,
-    /// Release of the kernel.
-    kernel: String,
-    /// Rounds that count.
-    rounds: u32,
-    /// Whether pods share the host's network.
-    host_network: bool,
-    /// Whether the container has the runtime's default seccomp profile.
-    seccomp: bool,
-    /// Runtime handlers; ratios are to the last.
-    handlers: Vec<String>,
-    /// One for each phase.
-    phases: Vec<Row>,
+    pub(crate) containerd: String,
+    /// In the order of the settings; all lists below have this order.
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) settings: Settings,
+    pub(crate) phases: Vec<Row>,
+    /// From the first request of several pods at once until all of their containers run.
+    pub(crate) at_once: Vec<AtOnce>,
+    pub(crate) present: Vec<Present>,
+    pub(crate) cpu: Cpu,
+    pub(crate) memory: Vec<Memory>,
+    /// What shims have noted of the starts in their pods, in the order in which it was done.
+    pub(crate) traces: Vec<Step>,
+    pub(crate) limit: Limit,
 }
 
+/// The pods that were made by hand: the last measurement of each phase and of cpu time is theirs.
 #[derive(Debug, Serialize)]
-struct Row {
-    phase: &'static str,
-    by_handler: Vec<Cell>,
+pub(crate) struct Limit {
+    pub(crate) name: &'static str,
+    pub(crate) includes: &'static str,
+    /// Whether some were made.
+    pub(crate) measured: bool,
+    /// Why not, where they were asked for.
+    pub(crate) missing: Option<String>,
 }
 
+/// One thing that was timed, under each handler.
 #[derive(Debug, Serialize)]
-struct Cell {
-    p50_us: u128,
-    p90_us: u128,
-    max_us: u128,
-    /// Median of the ratios to the last handler, round by round.
-    ratio: Option<f64>,
+pub(crate) struct Row {
+    pub(crate) phase: &'static str,
+    pub(crate) by_handler: Vec<Measurement>,
+}
+
+/// What was measured of one thing under one handler.
+#[derive(Debug, Serialize)]
+pub(crate) struct Measurement {
+    pub(crate) handler: String,
+    /// Absent when there are no samples.
+    pub(crate) figures: Option<Figures>,
+    /// To the baseline; absent for the baseline itself.
+    pub(crate) ratio: Option<Ratio>,
+    pub(crate) histogram: Vec<Bucket>,
+    /// In the order of the rounds.
+    pub(crate) samples_us: Vec<f64>,
+}
+
+/// Pods that were started at once.
+#[derive(Debug, Serialize)]
+pub(crate) struct AtOnce {
+    pub(crate) pods: u32,
+    pub(crate) wall: Vec<Measurement>,
+    /// Of each single pod: all of its requests.
+    pub(crate) pod: Vec<Measurement>,
+    /// From the first request to stop until the last pod is removed.
+    pub(crate) removal: Vec<Measurement>,
+}
+
+/// One pod more beside a number of others.
+#[derive(Debug, Serialize)]
+pub(crate) struct Present {
+    pub(crate) pods: u32,
+    pub(crate) phases: Vec<Row>,
+    /// Median time of a pod with its containers, by that beside the smallest number of pods; one for each handler.
+    pub(crate) growth: Vec<Option<f64>>,
+}
+
+/// One thing that a shim has noted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    pub(crate) handler: String,
+    /// What was started, and the request from which time counts: `container, called`.
+    pub(crate) part: String,
+    /// Who did it: `shim`, or `child`, the process that was being made.
+    pub(crate) lane: String,
+    pub(crate) phase: String,
+    /// Median time since the request came.
+    pub(crate) from_us: f64,
+    /// How long it took.
+    pub(crate) figures: Option<Figures>,
+    pub(crate) samples_us: Vec<f64>,
+}
+
+/// Cpu time of one pod's life.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cpu {
+    /// Where it was read; absent when it could not be.
+    pub(crate) source: Option<String>,
+    pub(crate) by_handler: Vec<Measurement>,
+}
+
+/// What an idle pod keeps.
+#[derive(Debug, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) handler: String,
+    /// How many pods stood idle.
+    pub(crate) pods: usize,
+    /// The median pod, field by field.
+    pub(crate) median: Option<Idle>,
+    /// Median of shim and sandbox process together, by that of the baseline.
+    pub(crate) ratio: Option<f64>,
+    /// Why there are no figures.
+    pub(crate) missing: Option<String>,
+    pub(crate) each: Vec<Idle>,
 }
 
 impl Report {
-    pub(crate) fn new(settings: &Settings, containerd: String, table: Table) -> Self {
-        let none = Samples::default();
-        let of = |handler: usize, phase| table.get(&(handler, phase)).unwrap_or(&none);
-        let last = settings.handlers.len().saturating_sub(1);
-        let row = |phase: Phase| Row {
-            phase: phase.name(),
-            by_handler: (0..=last).map(|handler| Cell::new(of(handler, phase), of(last, phase))).collect(),
-        };
-        Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        handlers: &[Handler],
+        containerd: String,
+        cpu_source: Option<String>,
+        no_limit: Option<String>,
+        measured: &Measured,
+    ) -> Result<Self> {
+        let compare = |samples: &[Samples]| compare(settings, samples);
+        let by_hand = measured.phases.last().is_some_and(|phases| !phases.is_empty());
+        let at_once = settings.parallel.iter().zip(&measured.at_once).map(|(pods, bursts)| {
+            Ok(AtOnce {
+                pods: *pods,
+                wall: compare(&bursts.wall)?,
+                pod: compare(&bursts.pods)?,
+                removal: compare(&bursts.removal)?,
+            })
+        });
+        Ok(Self {
+            finished: now(),
+            tool: Tool::this(),
+            machine: Machine::read(),
             containerd,
-            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-            rounds: settings.rounds,
-            host_network: settings.host_network,
-            seccomp: settings.seccomp,
-            handlers: settings.handlers.clone(),
-            phases: Phase::ALL.map(row).into(),
-        }
+            handlers: handlers.to_vec(),
+            settings: settings.clone(),
+            phases: rows(settings, &measured.phases)?,
+            at_once: at_once.collect::<Result<_>>()?,
+            present: present(settings, measured)?,
+            cpu: Cpu { source: cpu_source, by_handler: compare(&measured.cpu)? },
+            memory: memory(settings, measured),
+            traces: traces(settings, measured)?,
+            limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: no_limit },
+        })
+    }
+
+    /// Whose phases are there: handlers, and what was made by hand.
+    pub(crate) fn subjects(&self) -> Vec<String> {
+        let handlers = self.handlers.iter().map(|handler| handler.name.clone());
+        handlers.chain(self.limit.measured.then(|| limit::NAME.to_owned())).collect()
+    }
+
+    /// The baseline's place among the handlers.
+    pub(crate) fn baseline(&self) -> usize {
+        self.settings.baseline_index()
     }
 }
 
-impl Cell {
-    fn new(own: &Samples, other: &Samples) -> Self {
-        let at = |percent| own.percentile(percent).unwrap_or_default().as_micros();
-        Self { p50_us: at(50), p90_us: at(90), max_us: at(100), ratio: own.ratio_to(other) }
-    }
+type ByPhase = std::collections::BTreeMap<Phase, Samples>;
+
+fn rows(settings: &Settings, phases: &[ByPhase]) -> Result<Vec<Row>> {
+    let row = |phase: Phase| {
+        let samples: Vec<Samples> = phases.iter().map(|by| by.get(&phase).cloned().unwrap_or_default()).collect();
+        Ok(Row { phase: phase.name(), by_handler: compare(settings, &samples)? })
+    };
+    Phase::timed(settings).map(row).collect()
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let network = if self.host_network { "host network" } else { "pod network by CNI" };
-        let seccomp = if self.seccomp { "default seccomp profile" } else { "no seccomp profile" };
-        writeln!(
-            f,
-            "{} rounds, interleaved; containerd {}, Linux {}, {network}, {seccomp}",
-            self.rounds, self.containerd, self.kernel
-        )?;
-        writeln!(f, "milliseconds, p50 (p90); the ratio is the median of the rounds' ratios\n")?;
-        write!(f, "{:<26}", "")?;
-        for handler in &self.handlers {
-            write!(f, "{handler:>20}")?;
-        }
-        let base = self.handlers.last().map_or("", String::as_str);
-        for handler in self.handlers.iter().rev().skip(1).rev() {
-            write!(f, "{:>20}", format!("{handler} / {base}"))?;
-        }
-        writeln!(f)?;
-        for row in &self.phases {
-            write!(f, "{:<26}", row.phase)?;
-            for cell in &row.by_handler {
-                write!(f, "{:>20}", format!("{} ({})", millis(cell.p50_us), millis(cell.p90_us)))?;
-            }
-            for cell in row.by_handler.iter().rev().skip(1).rev() {
-                write!(f, "{:>20}", cell.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")))?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
+/// One measurement for each handler, beside the baseline's.
+fn compare(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>> {
+    let baseline = settings.baseline_index();
+    let none = Samples::default();
+    let base = samples.get(baseline).unwrap_or(&none);
+    let measurement = |(number, (handler, own)): (usize, (&String, &Samples))| {
+        let durations = Durations::of(own)?;
+        Ok(Measurement {
+            handler: handler.clone(),
+            figures: durations.figures(),
+            ratio: if number == baseline { None } else { statistics::ratio(own.ratios_to(base)) },
+            histogram: durations.buckets(),
+            samples_us: own.iter().map(in_micros).collect(),
+        })
+    };
+    // What was made by hand comes last, and is left out where there is none.
+    let by_hand = limit::NAME.to_owned();
+    let subjects = settings.handlers.iter().chain([&by_hand]).zip(samples).enumerate();
+    subjects
+        .filter(|(number, (_, samples))| *number < settings.handlers.len() || samples.iter().next().is_some())
+        .map(measurement)
+        .collect()
 }
 
-fn millis(micros: u128) -> String {
-    format!("{}.{}", micros / 1000, micros % 1000 / 100)
+fn present(settings: &Settings, measured: &Measured) -> Result<Vec<Present>> {
+    let median = |place: usize, handler: usize| {
+        let samples = measured.present.get(place)?.phases.get(handler)?.get(&Phase::PodAndContainers)?;
+        statistics::median(samples.iter().map(|took| took.as_secs_f64()).collect())
+    };
+    let fewest = (0..settings.present.len()).min_by_key(|place| settings.present.get(*place));
+    let growth = |place, handler| Some(median(place, handler)? / median(fewest?, handler)?);
+    let step = |(place, (pods, found)): (usize, (&u32, &crate::measured::Present))| {
+        Ok(Present {
+            pods: *pods,
+            phases: rows(settings, &found.phases)?,
+            growth: (0..settings.handlers.len()).map(|handler| growth(place, handler)).collect(),
+        })
+    };
+    settings.present.iter().zip(&measured.present).enumerate().map(step).collect()
+}
+
+fn traces(settings: &Settings, measured: &Measured) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (handler, noted) in settings.handlers.iter().zip(&measured.traces) {
+        for (key, from, took) in &noted.0 {
+            steps.push(Step {
+                handler: handler.clone(),
+                part: key.part.clone(),
+                lane: key.lane.clone(),
+                phase: key.phase.clone(),
+                from_us: statistics::median(from.iter().map(in_micros).collect()).unwrap_or_default(),
+                figures: Durations::of(took)?.figures(),
+                samples_us: took.iter().map(in_micros).collect(),
+            });
+        }
+    }
+    Ok(steps)
+}
+
+fn memory(settings: &Settings, measured: &Measured) -> Vec<Memory> {
+    let medians: Vec<Option<Idle>> = measured.memory.iter().map(|pods| Idle::median(pods)).collect();
+    let baseline = settings.baseline_index();
+    let base = medians.get(baseline).copied().flatten();
+    let memory = |(number, handler): (usize, &String)| {
+        let median = medians.get(number).copied().flatten();
+        let ratio = || Some(median?.pss_kib() as f64 / base?.pss_kib() as f64);
+        Memory {
+            handler: handler.clone(),
+            pods: measured.memory.get(number).map_or(0, Vec::len),
+            median,
+            ratio: if number == baseline { None } else { ratio() },
+            missing: measured.no_memory.get(number).cloned().flatten(),
+            each: measured.memory.get(number).cloned().unwrap_or_default(),
+        }
+    };
+    if settings.idle == 0 { Vec::new() } else { settings.handlers.iter().enumerate().map(memory).collect() }
 }

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::apply::{Apply, Replace, Set};
 use crate::commands::attach::Attach;
+use crate::commands::bench::Bench;
 use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
@@ -110,6 +111,12 @@ pub(crate) enum Verb {
     Completion(Completion),
     /// Time the phases of a pod's life under several runtime handlers, side by side
     Bench(Bench),
+    /// Make pods by hand, for `loment bench`, which starts this
+    #[command(
+        hide = true,
+        after_help = "Examples:\n  # Not to be run by hand: loment bench-limit reads what to make from its input"
+    )]
+    BenchLimit,
 }
 
 #[derive(Debug, Args)]
@@ -173,50 +180,6 @@ pub(crate) struct Stats {
     /// Serve it at http://ADDRESS:PORT/metrics until interrupted; only on a loopback address: anybody may read it
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<std::net::SocketAddr>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # loment beside runc, with the default seccomp profile
-  loment bench --handlers loment,runc --rounds 30 --seccomp
-
-  # Ten init containers, beside podman kube play
-  loment bench --init-chain 10 --rounds 10")]
-pub(crate) struct Bench {
-    /// Runtime handlers; the others are compared to the last one
-    #[arg(long, value_delimiter = ',', default_values = ["loment", "runc"], value_name = "HANDLER,...")]
-    pub(crate) handlers: Vec<String>,
-    /// Rounds that count; each runs every handler once
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) rounds: u32,
-    /// Rounds before them
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1_000))]
-    pub(crate) warmup: u32,
-    /// An image with `sleep` and `true` that is on this machine
-    #[arg(long, default_value = "busybox")]
-    pub(crate) image: String,
-    /// Instead: time a pod with so many init containers that end at once, beside `podman kube play`
-    #[arg(long, value_name = "LENGTH", conflicts_with_all = ["handlers", "pod_network", "seccomp"],
-          value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) init_chain: Option<u32>,
-    /// podman, with its flags
-    #[arg(long, default_value = "podman", value_delimiter = ' ', requires = "init_chain", value_name = "COMMAND")]
-    pub(crate) podman: Vec<String>,
-    /// Pods with a network of their own: the CNI plugins are in the figures
-    #[arg(long)]
-    pub(crate) pod_network: bool,
-    /// Containers with the runtime's default seccomp profile
-    #[arg(long)]
-    pub(crate) seccomp: bool,
-    /// How to print the figures
-    #[arg(short, long)]
-    pub(crate) output: Option<BenchOutput>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchOutput {
-    Json,
 }
 
 /// The manifests that a verb makes or changes pods of.

@@ -95,6 +95,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Completion(args) => commands::completion::run(args),
             Verb::Cp(args) => commands::cp::run(global, args).await,
             Verb::PortForward(args) => commands::port_forward::run(global, args).await,
+            Verb::BenchLimit => loment_bench::serve_limit(),
             Verb::Bench(args) => commands::bench::run(global, args).await,
             Verb::Resume(args) => commands::resume::run(global, args).await,
             Verb::Top(args) => commands::top::run(global, args).await,

@@ -10,6 +10,9 @@ pub const HANDLER: &str = "loment";
 /// Name of the runtime class with the distribution's own shim and runc, to compare with.
 pub const RUNC: &str = "runc";
 
+/// Name of the runtime class with crun under the distribution's shim, where there is a crun.
+pub const CRUN: &str = "crun";
+
 /// Plugins that no pod needs here and that probe the machine or write outside the lab's directories.
 const DISABLED: [&str; 8] = [
     "io.containerd.snapshotter.v1.aufs",
@@ -35,6 +38,10 @@ pub struct Settings<'a> {
     pub may_lower_oom_score: bool,
     /// Whether containerd logs all that it does.
     pub debug: bool,
+    /// The runc of its class, where it is not the one that the shim finds.
+    pub runc: Option<&'a Path>,
+    /// crun, if there is one.
+    pub crun: Option<&'a Path>,
 }
 
 /// containerd's configuration, version 2, which containerd 1.6 to 2.x read.
@@ -48,7 +55,11 @@ pub fn containerd(settings: &Settings<'_>) -> String {
     let classes = [(HANDLER, "io.containerd.loment.v2"), (RUNC, "io.containerd.runc.v2")];
     let runtimes: String = classes
         .iter()
-        .flat_map(|(name, kind)| [runtime(name, kind, None), runtime(&hooks::class(name), kind, Some(&base))])
+        .flat_map(|(name, kind)| {
+            let binary = settings.runc.filter(|_| *name == RUNC);
+            [runtime(name, kind, None, binary), runtime(&hooks::class(name), kind, Some(&base), binary)]
+        })
+        .chain(settings.crun.map(|crun| runtime(CRUN, "io.containerd.runc.v2", None, Some(crun))))
         .collect();
     format!(
         r#"version = 2
@@ -81,15 +92,18 @@ disabled_plugins = [
 }
 
 /// One runtime class. Annotations of the project reach the shim; others stay with the pod.
-fn runtime(name: &str, kind: &str, base_spec: Option<&Path>) -> String {
+fn runtime(name: &str, kind: &str, base_spec: Option<&Path>, binary: Option<&Path>) -> String {
+    let section = format!("[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{name}");
+    let binary =
+        binary.map(|path| format!("\n{section}.options]\n  BinaryName = \"{}\"\n", path.display())).unwrap_or_default();
     let base_spec = base_spec.map(|path| format!("  base_runtime_spec = \"{}\"\n", path.display())).unwrap_or_default();
     format!(
         r#"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]
+{section}]
   runtime_type = "{kind}"
   pod_annotations = ["io.loment.*"]
   container_annotations = ["io.loment.*"]
-{base_spec}"#
+{base_spec}{binary}"#
     )
 }
 
@@ -126,9 +140,13 @@ mod tests {
             pause_image: "example/pause:1",
             may_lower_oom_score: false,
             debug: false,
+            runc: None,
+            crun: Some(Path::new("/opt/crun")),
         };
         let text = containerd(&settings);
-        assert_eq!(text.matches("pod_annotations = [\"io.loment.*\"]").count(), 4);
+        assert!(text.contains("runtimes.crun.options]\n  BinaryName = \"/opt/crun\""));
+        assert!(!text.contains("runtimes.runc.options]"));
+        assert_eq!(text.matches("pod_annotations = [\"io.loment.*\"]").count(), 5);
         assert!(text.contains("restrict_oom_score_adj = true"));
         assert!(text.contains("runtime_type = \"io.containerd.loment.v2\""));
     }

@@ -26,6 +26,9 @@ const LAB: &str = "loment-lab-";
 /// Name of the leaf where the lab's own processes live: on v2 only leaves may hold processes.
 const LEAF: &str = "lab";
 
+/// Name of the leaf where the lab's containerd lives with its shims: what they use can be read there.
+const CONTAINERD: &str = "containerd";
+
 /// One mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -200,6 +203,31 @@ pub fn create_everywhere(path: &str) -> Result<()> {
                 enable_controllers(&directory)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Moves the lab's containerd, which has no children yet, to a cgroup of its own in the hierarchy that counts cpu time.
+pub fn set_containerd_apart(pid: u32) -> Result<()> {
+    let mounted = mounted()?;
+    let v1 = mounted.iter().find(|one| one.options.split(',').any(|name| name == "cpuacct"));
+    let Some(hierarchy) = v1.or_else(|| mounted.iter().find(|one| one.v2)) else { return Ok(()) };
+    let directory = hierarchy.mountpoint.join(CONTAINERD);
+    fs::create_dir_all(&directory).with_context(|| format!("create cgroup {}", directory.display()))?;
+    let procs = directory.join("cgroup.procs");
+    fs::write(&procs, pid.to_string()).with_context(|| format!("move containerd through {}", procs.display()))
+}
+
+/// Takes the v2 hierarchy out of the lab's sight where controllers are in v1: some runtimes run on machines that have
+/// only one of the two.
+pub fn hide_v2() -> Result<()> {
+    let mounted = mounted()?;
+    if mounted.iter().all(|one| one.v2) {
+        return Ok(());
+    }
+    for hierarchy in mounted.iter().filter(|one| one.v2) {
+        let target = &hierarchy.mountpoint;
+        umount2(target, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", target.display()))?;
     }
     Ok(())
 }

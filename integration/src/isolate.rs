@@ -18,7 +18,11 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::{hierarchy::LabCgroups, requirements, slices};
+use crate::{
+    hierarchy::{self, LabCgroups},
+    lab::Options,
+    requirements, slices,
+};
 
 /// Everything that the lab itself makes is below this directory, on the lab's own tmpfs.
 pub const LAB_DIR: &str = "/run/loment-lab";
@@ -31,7 +35,7 @@ const SYSTEMD: &str = "/run/systemd";
 /// Enters the lab's namespaces. The calling process must have one thread.
 ///
 /// Where pods are put into systemd's slices (see [`crate::slices`]), the lab sees the machine's cgroups, as systemd does.
-pub fn enter(id: &str) -> Result<()> {
+pub fn enter(id: &str, options: Options) -> Result<()> {
     let cgroups = LabCgroups::locate(id)?;
     cgroups.enter()?;
     if slices::are_used() {
@@ -53,6 +57,9 @@ pub fn enter(id: &str) -> Result<()> {
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).context("make every mount shared")?;
     if !slices::are_used() {
         cgroups.remount()?;
+    }
+    if options.legacy_cgroups {
+        hierarchy::hide_v2()?;
     }
     tmpfs("/run", "mode=755")?;
     tmpfs("/dev/shm", "mode=1777")?;

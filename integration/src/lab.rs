@@ -26,6 +26,7 @@ use crate::{
     isolate::LAB_DIR,
     patience,
     requirements::{self, Machine},
+    slices,
 };
 
 /// The containerd namespace of everything that CRI makes.
@@ -45,6 +46,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// containerd logs all that it does.
     pub debug: bool,
+    /// On a machine with both versions of cgroups, only v1 is seen in the lab.
+    pub legacy_cgroups: bool,
 }
 
 /// A running containerd with images, a network and two runtime classes.
@@ -70,6 +73,8 @@ impl Lab {
             pause_image: images::PAUSE,
             may_lower_oom_score: requirements::may_lower_oom_score(),
             debug: options.debug,
+            runc: machine.runc.as_deref(),
+            crun: machine.crun.as_deref(),
         };
         hooks::write_base_spec(&machine.ctr, directory)?;
         write(&directory.join("config.toml"), &config::containerd(&settings))?;
@@ -314,7 +319,7 @@ fn start(machine: &Machine, path: &OsStr) -> Result<Child> {
     let file = File::options().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("open {}", log.display()))?;
     let errors = file.try_clone().with_context(|| format!("open {}", log.display()))?;
-    Command::new(&machine.containerd)
+    let child = Command::new(&machine.containerd)
         .arg("--config")
         .arg(Path::new(LAB_DIR).join("config.toml"))
         .env("PATH", path)
@@ -324,7 +329,11 @@ fn start(machine: &Machine, path: &OsStr) -> Result<Child> {
         // Its own group: an interrupt at the terminal is for the lab, which then ends containerd in its turn.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("start {}", machine.containerd.display()))
+        .with_context(|| format!("start {}", machine.containerd.display()))?;
+    if !slices::are_used() {
+        hierarchy::set_containerd_apart(child.id())?;
+    }
+    Ok(child)
 }
 
 fn stop(containerd: &mut Child) -> Result<()> {

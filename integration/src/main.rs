@@ -16,6 +16,9 @@ struct Arguments {
     /// containerd logs all that it does, to /run/loment-lab/containerd.log inside the lab
     #[arg(long)]
     debug: bool,
+    /// Where a machine has both versions of cgroups, the lab sees v1 alone: crun runs on no machine with both
+    #[arg(long)]
+    legacy_cgroups: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -35,7 +38,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options { debug: arguments.debug };
+    let options = Options { debug: arguments.debug, legacy_cgroups: arguments.legacy_cgroups };
     match arguments.verb {
         Verb::Run { command } => in_lab(options, |lab| run(lab, &command)),
     }

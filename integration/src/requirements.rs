@@ -28,6 +28,10 @@ pub struct Machine {
     pub ctr: PathBuf,
     /// Directory of the CNI reference plugins.
     pub cni: PathBuf,
+    /// runc, where `LOMENT_LAB_RUNC` names another one than containerd's shim finds.
+    pub runc: Option<PathBuf>,
+    /// crun, where there is one; `LOMENT_LAB_CRUN` names another one.
+    pub crun: Option<PathBuf>,
 }
 
 /// Looks for everything a lab needs. The error lists all that is missing at once, one sentence each.
@@ -40,8 +44,7 @@ pub fn check() -> Result<Machine, Vec<String>> {
     if let Some(complaint) = kernel_complaint(&release) {
         missing.push(complaint);
     }
-    let containerd = env::var_os("LOMENT_LAB_CONTAINERD").map(PathBuf::from).filter(|path| path.is_file());
-    let containerd = containerd.or_else(|| find("containerd"));
+    let containerd = named("LOMENT_LAB_CONTAINERD").or_else(|| find("containerd"));
     // Released containerds come with their ctr in the same directory.
     let beside = containerd.as_ref().and_then(|path| Some(path.parent()?.join("ctr"))).filter(|path| path.is_file());
     let ctr = beside.or_else(|| find("ctr"));
@@ -63,7 +66,8 @@ pub fn check() -> Result<Machine, Vec<String>> {
     }
     match (containerd, ctr, cni) {
         (Some(containerd), Some(ctr), Some(cni)) if missing.is_empty() => {
-            Ok(Machine { containerd, ctr, cni: cni.to_path_buf() })
+            let (runc, crun) = (named("LOMENT_LAB_RUNC"), named("LOMENT_LAB_CRUN").or_else(|| find("crun")));
+            Ok(Machine { containerd, ctr, cni: cni.to_path_buf(), runc, crun })
         }
         _ => Err(missing),
     }
@@ -80,6 +84,11 @@ fn kernel_complaint(release: &str) -> Option<String> {
              (Debian 12 and Ubuntu 22.04 are new enough)"
         )
     })
+}
+
+/// The program that a variable of the environment names, which may be a script that starts one.
+fn named(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file())
 }
 
 /// An executable of this name in `PATH`, or where administrators' programs are.

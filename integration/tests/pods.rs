@@ -9,6 +9,7 @@ mod pods {
     pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
+    pub(crate) mod bench;
     pub(crate) mod checkpoint;
     pub(crate) mod command;
     pub(crate) mod command_attach;
@@ -43,6 +44,7 @@ mod pods {
     pub(crate) mod sharing;
     pub(crate) mod streams;
     pub(crate) mod supervised;
+    pub(crate) mod traces;
     pub(crate) mod users;
     pub(crate) mod volumes;
     pub(crate) mod whole;
@@ -54,10 +56,10 @@ use anyhow::{Context as _, Result, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
-    acceptance, accounting, attacks, checkpoint, command, command_attach, command_cp, command_exec, command_forward,
-    command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle, lifecycle_hooks,
-    logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing, streams,
-    supervised, users, volumes, whole,
+    acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
+    command_forward, command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle,
+    lifecycle_hooks, logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing,
+    streams, supervised, traces, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -67,6 +69,7 @@ const HUNG: Duration = Duration::from_secs(90);
 const BY_THE_SHIM: &[&str] = &[
     "acceptance",
     "accounting",
+    "bench",
     "command",
     "command_attach",
     "command_cp",
@@ -84,6 +87,7 @@ const BY_THE_SHIM: &[&str] = &[
     "sandboxes",
     "seed",
     "supervised",
+    "traces",
     "volumes",
     "whole",
 ];
@@ -113,6 +117,10 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         acceptance::a5_an_image_says_by_which_signal_its_containers_are_stopped,
         acceptance::a_sidecar_that_has_not_started_does_not_hold_up_the_end,
         acceptance::a_pod_with_an_image_that_does_not_exist_is_not_made,
+        bench::interrupted_in_a_round_it_leaves_nothing,
+        bench::interrupted_among_many_pods_it_leaves_nothing,
+        bench::a_handler_that_is_not_there_is_refused_with_those_that_are,
+        bench::every_figure_that_is_asked_for_is_there_for_every_handler,
         accounting::a_known_load_is_reported_within_five_per_cent,
         accounting::a_pods_total_has_what_its_init_container_has_used,
         accounting::a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containers_with_the_dead,
@@ -344,6 +352,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         supervised::without_the_annotation_nothing_is_retried,
         supervised::an_init_container_may_provide_the_program_of_the_app,
         supervised::a_program_that_is_missing_when_its_turn_comes_fails_the_pod_with_the_reason,
+        traces::a_trace_has_every_phase_of_any_clients_pod,
+        traces::each_attempt_of_a_container_has_its_trace,
+        traces::a_trace_is_drawn_and_told_to_opentelemetry,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
         volumes::v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_size,

@@ -8,6 +8,7 @@ use loment_sandbox::{
     container::{Container, Creating, Extras, Request, Role},
     gate,
     lifecycle::rfc3339::Timestamp,
+    trace::Trace,
 };
 use oci_spec::runtime::Spec;
 
@@ -65,6 +66,8 @@ pub(crate) fn create(
             preserve: preserved.count,
             keep_keyring: making.no_new_keyring,
             record: Some(place.directory.clone()),
+            // Nobody could be asked for it.
+            trace: Trace::default(),
         };
         let io = streams::io(terminal)?;
         let request = Request {

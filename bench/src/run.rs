@@ -1,0 +1,235 @@
+//! The story of a run.
+
+use std::{future::Future, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+use fastrand::Rng;
+use futures_util::future::join_all;
+use loment_cri::Client;
+
+use crate::{
+    cpu::Meter,
+    cycle::{self, Cycle},
+    handlers::{self, Handler},
+    interrupt::Stop,
+    leftovers,
+    limit::Limit,
+    measured::{AtOnce, Measured},
+    memory,
+    pod::{CROWD, Maker, Pod},
+    progress::Progress,
+    report::Report,
+    settings::Settings,
+};
+
+/// Measures all that the settings ask for, through the containerd that listens at `socket`, and removes all pods and
+/// cgroups that were made, whatever happens.
+///
+/// Errors: containerd refuses a request or lacks a handler or the image; what was made cannot be removed; `stop` has
+/// asked for the end.
+pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Stop) -> Result<Report> {
+    settings.check()?;
+    let containerd = client.version().await?;
+    let handlers = handlers::find(client, &settings.handlers).await?;
+    ensure!(
+        client.image_status(&settings.image).await?.is_some(),
+        "image {} is not on this machine: pull or import it first, or name another one with --image",
+        settings.image
+    );
+    let maker = Maker::new(client, socket, settings, stop);
+    let meter = Meter::find(socket, &maker.cgroup());
+    let mut run = Run {
+        order: Rng::with_seed(settings.seed),
+        progress: Progress::new(pods(settings)),
+        measured: Measured::new(handlers.len(), settings),
+        maker: &maker,
+        handlers: &handlers,
+        meter,
+        limit: None,
+        no_limit: None,
+    };
+    let done = run.measure().await;
+    let Run { measured, meter, progress, limit, no_limit, .. } = run;
+    progress.phase("removing what is left");
+    // It removes its own before it ends.
+    let ended = match limit {
+        Some(limit) => limit.end().await,
+        None => Ok(()),
+    };
+    let removed = leftovers::remove(&maker).await;
+    drop(progress);
+    done?;
+    ended?;
+    removed?;
+    let cpu_source = meter.map(|meter| meter.description());
+    Report::new(settings, &handlers, containerd.runtime_version, cpu_source, no_limit, &measured)
+}
+
+struct Run<'a> {
+    maker: &'a Maker<'a>,
+    handlers: &'a [Handler],
+    order: Rng,
+    meter: Option<Meter>,
+    measured: Measured,
+    progress: Progress,
+    limit: Option<Limit>,
+    /// Why there is none.
+    no_limit: Option<String>,
+}
+
+impl Run<'_> {
+    async fn measure(&mut self) -> Result<()> {
+        self.prepare_limit().await?;
+        self.rounds().await?;
+        for place in 0..self.maker.settings.parallel.len() {
+            self.at_once(place).await?;
+        }
+        self.crowded().await?;
+        self.idle().await
+    }
+
+    /// Looks at a pod of the baseline to see what one that is made by hand has to be made of.
+    async fn prepare_limit(&mut self) -> Result<()> {
+        if !self.maker.settings.limit {
+            return Ok(());
+        }
+        let handler = &self.handlers[self.maker.settings.baseline_index()];
+        let (pod, _) = self.maker.make(handler).await?;
+        match Limit::start(self.maker, &pod).await {
+            Ok(limit) => self.limit = Some(limit),
+            Err(error) => self.no_limit = Some(format!("{error:#}")),
+        }
+        self.maker.remove(&pod.sandbox).await.map(drop)
+    }
+
+    /// One pod of each handler after the other, in each round in another order.
+    async fn rounds(&mut self) -> Result<()> {
+        let settings = self.maker.settings;
+        for round in 0..settings.warmup + settings.rounds {
+            self.progress.phase(if round < settings.warmup { "warming up" } else { "one pod at a time" });
+            for number in self.turns(self.handlers.len() + usize::from(self.limit.is_some())) {
+                self.maker.stop.check()?;
+                let cycle = match &mut self.limit {
+                    Some(limit) if number == self.handlers.len() => limit.cycle().await?,
+                    _ => self.cycle(number).await?,
+                };
+                if round >= settings.warmup {
+                    self.measured.add(number, cycle);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn cycle(&mut self, number: usize) -> Result<Cycle> {
+        let handler = &self.handlers[number];
+        let cycle = cycle::run(self.maker, handler, &mut self.meter).await;
+        self.progress.pod();
+        cycle.with_context(|| format!("a pod under runtime handler {}", handler.name))
+    }
+
+    /// The order of so many in one round.
+    fn turns(&mut self, count: usize) -> Vec<usize> {
+        let mut turns: Vec<usize> = (0..count).collect();
+        self.order.shuffle(&mut turns);
+        turns
+    }
+
+    /// Several pods of a handler at once, in turns.
+    async fn at_once(&mut self, place: usize) -> Result<()> {
+        let settings = self.maker.settings;
+        let pods = settings.parallel[place];
+        self.progress.phase(format!("{pods} pods at once"));
+        for _ in 0..settings.rounds {
+            for number in self.turns(self.handlers.len()) {
+                let found = self.burst(&self.handlers[number], pods).await?;
+                self.measured.at_once[place].add(number, found);
+            }
+        }
+        Ok(())
+    }
+
+    async fn burst(&self, handler: &Handler, pods: u32) -> Result<AtOnce> {
+        let begun = std::time::Instant::now();
+        let made = all((0..pods).map(|_| self.maker.make(handler))).await?;
+        let wall = begun.elapsed();
+        let begun = std::time::Instant::now();
+        all(made.iter().map(|(pod, _)| self.maker.remove(&pod.sandbox))).await?;
+        let removal = begun.elapsed();
+        (0..pods).for_each(|_| self.progress.pod());
+        Ok(AtOnce { wall, pods: made.iter().map(|(_, started)| started.total()).collect(), removal })
+    }
+
+    /// One pod more beside many, for each handler. Half of the rounds are done while the crowd grows and half while it
+    /// shrinks: what else changes on the machine meanwhile does not look like the work of the crowd.
+    async fn crowded(&mut self) -> Result<()> {
+        let steps = self.maker.settings.present.len();
+        if steps == 0 {
+            return Ok(());
+        }
+        for number in self.turns(self.handlers.len()) {
+            let mut crowd: Vec<Pod> = Vec::new();
+            for (half, place) in (0..steps).map(|place| (0, place)).chain((0..steps).rev().map(|place| (1, place))) {
+                let wanted = self.maker.settings.present[place] as usize;
+                self.resize(number, &mut crowd, wanted).await?;
+                let rounds = self.maker.settings.rounds;
+                for _ in 0..(rounds + half) / 2 {
+                    let cycle = self.cycle(number).await?;
+                    self.measured.present[place].add(number, &cycle);
+                }
+            }
+            self.resize(number, &mut crowd, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes or removes pods until there are as many as are wanted.
+    async fn resize(&self, number: usize, crowd: &mut Vec<Pod>, wanted: usize) -> Result<()> {
+        let handler = &self.handlers[number];
+        self.progress.phase(format!("{wanted} pods of {}", handler.name));
+        while crowd.len() < wanted {
+            let more = (wanted - crowd.len()).min(CROWD);
+            let made = all((0..more).map(|_| self.maker.make(handler))).await?;
+            crowd.extend(made.into_iter().map(|(pod, _)| pod));
+            (0..more).for_each(|_| self.progress.pod());
+        }
+        while crowd.len() > wanted {
+            self.maker.stop.check()?;
+            let less = crowd.split_off(crowd.len() - (crowd.len() - wanted).min(CROWD));
+            all(less.iter().map(|pod| self.maker.remove(&pod.sandbox))).await?;
+        }
+        Ok(())
+    }
+
+    /// Several idle pods of a handler, and what each of them keeps.
+    async fn idle(&mut self) -> Result<()> {
+        for number in self.turns(self.handlers.len()) {
+            let mut crowd = Vec::new();
+            self.resize(number, &mut crowd, self.maker.settings.idle as usize).await?;
+            for pod in &crowd {
+                match memory::read(self.maker.client, &pod.sandbox).await {
+                    Ok(idle) => self.measured.memory[number].push(idle),
+                    // A pod without a shim of its own has no such figure.
+                    Err(error) => self.measured.no_memory[number] = Some(format!("{error:#}")),
+                }
+            }
+            self.resize(number, &mut crowd, 0).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits for all, also when one of them has failed: a request that nobody awaits leaves things behind.
+async fn all<T>(futures: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    join_all(futures).await.into_iter().collect()
+}
+
+/// How many pods a run makes.
+fn pods(settings: &Settings) -> u64 {
+    let at_once: u64 = settings.parallel.iter().map(|pods| u64::from(pods * settings.rounds)).sum();
+    // The crowd grows once and shrinks once; what it grows to again after a smaller one was asked for is not foreseen.
+    let crowd: u64 = settings.present.iter().max().map_or(0, |most| u64::from(*most));
+    let beside = u64::from(settings.rounds) * settings.present.len() as u64;
+    let alone = u64::from(settings.warmup + settings.rounds);
+    settings.handlers.len() as u64 * (alone + at_once + crowd + beside + u64::from(settings.idle))
+}
