@@ -1,6 +1,6 @@
 //! The cgroup hierarchies of this machine.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use crate::{
     Error, Result,
@@ -45,7 +45,10 @@ impl Layout {
     /// Reads what is mounted now.
     pub fn detect() -> Result<Self> {
         const MOUNTINFO: &str = "/proc/self/mountinfo";
-        let text = std::fs::read(MOUNTINFO).map_err(|e| Error::new("read mounted cgroups from", MOUNTINFO, e))?;
+        // With room for most machines': the file has no size, and would be read bit by bit.
+        let mut text = Vec::with_capacity(16 << 10);
+        let read = File::open(MOUNTINFO).and_then(|mut file| file.read_to_end(&mut text));
+        read.map_err(|e| Error::new("read mounted cgroups from", MOUNTINFO, e))?;
         Self::open(mountinfo::parse(&String::from_utf8_lossy(&text)))
     }
 

@@ -1,6 +1,8 @@
 //! A process of a container, held by its pidfd.
 
 use std::{
+    fs::File,
+    io::Read,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{Arc, OnceLock, Weak},
     time::SystemTime,
@@ -183,7 +185,9 @@ pub(crate) fn wait_for_end(process: BorrowedFd<'_>) -> nix::Result<()> {
 /// Start time of any process: field 22 of `/proc/PID/stat`. proc_pid_stat(5)
 pub(crate) fn start_time(pid: i32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
-    let stat = std::fs::read(&path).at("read", &path)?;
+    // With room for all of it: the file has no size, and would be read bit by bit.
+    let mut stat = Vec::with_capacity(1024);
+    File::open(&path).and_then(|mut file| file.read_to_end(&mut stat)).at("read", &path)?;
     parse_start_time(&stat).ok_or_else(|| Error::invalid(path, "", "does not have a start time"))
 }
 

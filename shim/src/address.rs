@@ -1,6 +1,8 @@
 //! The shim's socket: its name, and listening on it at most once.
 
 use std::{
+    collections::BTreeMap,
+    fmt,
     fs::{DirBuilder, File, Permissions},
     io,
     os::{
@@ -19,6 +21,11 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
 };
 
+use serde::{
+    Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
 use crate::{
     bootstrap::Start,
     failure::{Failure, Result},
@@ -30,17 +37,36 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 /// The container whose shim serves this one: itself, or its pod's sandbox. `config.json` may be absent (containerd's
 /// shim sandboxer makes a bundle without one); then the container stands alone.
 pub(crate) fn group(bundle: &Path, id: &str) -> String {
-    #[derive(serde::Deserialize)]
-    struct Annotated {
-        annotations: Option<std::collections::HashMap<String, String>>,
+    let mut annotations = Annotations::default();
+    if let Ok(text) = std::fs::read_to_string(bundle.join("config.json")) {
+        // Where it cannot be read any further, whoever needs more of it says so.
+        let _partly = serde_json::Deserializer::from_str(&text).deserialize_map(&mut annotations);
     }
-    let annotations = std::fs::read_to_string(bundle.join("config.json"))
-        .ok()
-        .and_then(|text| serde_json::from_str::<Annotated>(&text).ok())
-        .and_then(|spec| spec.annotations);
-    annotations
-        .and_then(|annotations| GROUPS.iter().find_map(|name| annotations.get(*name).cloned()))
-        .unwrap_or_else(|| id.to_owned())
+    let Annotations(annotations) = annotations;
+    GROUPS.iter().find_map(|name| annotations.get(*name).cloned()).unwrap_or_else(|| id.to_owned())
+}
+
+/// The annotations of a specification, which is read up to them: most of it, a seccomp profile, comes after them.
+#[derive(Default)]
+struct Annotations(BTreeMap<String, String>);
+
+impl<'de> Visitor<'de> for &mut Annotations {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a specification")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut specification: A) -> std::result::Result<(), A::Error> {
+        while let Some(field) = specification.next_key::<String>()? {
+            if field == "annotations" {
+                self.0 = specification.next_value::<Option<_>>()?.unwrap_or_default();
+                break;
+            }
+            specification.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
 }
 
 /// Address of the shim that serves `group`: a pure function of who asks, so that every `start` of a group finds it.

@@ -58,7 +58,7 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -
 
 /// Asks the kernel whether this process has one thread: it unshares nothing for a process that has no other, and
 /// refuses for one that has. Unlike a look at procfs this works in a process that sees none. unshare(2)
-fn alone() -> Result<()> {
+pub(crate) fn alone() -> Result<()> {
     // SAFETY: takes a number; where it succeeds there was nothing to be changed.
     Errno::result(unsafe { libc::unshare(libc::CLONE_THREAD) }).map(drop).map_err(|_| Errno::EDEADLK)
 }

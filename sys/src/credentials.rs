@@ -42,30 +42,33 @@ pub fn capset(sets: CapabilitySets) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
 }
 
-/// What this thread may hand on: the capabilities that are both permitted and in its bounding set. capget(2),
+/// What this thread may hand on of `wanted`: the capabilities that are both permitted and in its bounding set. capget(2),
 /// PR_CAPBSET_READ(2const)
-pub fn grantable() -> Result<u64> {
+pub fn grantable(wanted: u64) -> Result<u64> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let mut data = [const { Data { effective: 0, permitted: 0, inheritable: 0 } }; 2];
     // SAFETY: version 3 reads one header and writes exactly two data records; both outlive the call.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
     let [low, high] = data.map(|half| u64::from(half.permitted));
-    let bounding = bounding_set().fold(0, |all, (capability, is_in_it)| all | u64::from(is_in_it) << capability);
-    Ok((high << 32 | low) & bounding)
+    let permitted = wanted & (high << 32 | low);
+    // The kernel is asked for each by itself.
+    let bounding =
+        (0..64).filter(|capability| permitted & 1 << capability != 0 && is_in_bounding_set(*capability) == Some(true));
+    Ok(bounding.fold(0, |all, capability| all | 1 << capability))
 }
 
 /// Every capability that this kernel knows.
 pub fn known() -> u64 {
-    bounding_set().fold(0, |all, (capability, _)| all | 1 << capability)
+    let known = (0..64).take_while(|capability| is_in_bounding_set(*capability).is_some());
+    known.fold(0, |all, capability| all | 1 << capability)
 }
 
-/// Each capability that this kernel knows, and whether it is in the bounding set: after the last one it says `EINVAL`.
-fn bounding_set() -> impl Iterator<Item = (u32, bool)> {
-    (0..64).map_while(|capability| {
-        // SAFETY: takes numbers and touches no memory.
-        let answer = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
-        Errno::result(answer).ok().map(|answer| (capability, answer == 1))
-    })
+/// Whether a capability is in the bounding set; `None` if the kernel does not know it: after its last one it says
+/// `EINVAL`.
+fn is_in_bounding_set(capability: u32) -> Option<bool> {
+    // SAFETY: takes numbers and touches no memory.
+    let answer = unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(capability), 0, 0, 0) };
+    Errno::result(answer).ok().map(|answer| answer == 1)
 }
 
 /// Takes every capability that is not in `keep` out of the bounding set, those too that are younger than this

@@ -1,9 +1,8 @@
 //! fork(2).
 
-use nix::{
-    errno::Errno,
-    unistd::{ForkResult, Pid},
-};
+use nix::unistd::{ForkResult, Pid};
+
+use crate::clone::alone;
 
 /// Which of the two processes this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +18,7 @@ pub enum Fork {
 /// Errors: EAGAIN (limit of processes), ENOMEM; EDEADLK when the process has more than one thread, because the child
 /// would inherit locks that no thread of it will ever release.
 pub fn fork() -> nix::Result<Fork> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads != 1 {
-        return Err(Errno::EDEADLK);
-    }
+    alone()?;
     // SAFETY: with a single thread no lock can be held by another one, so the child may do whatever the parent may.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => Ok(Fork::Child),

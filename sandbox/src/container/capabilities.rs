@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn leave_out_what_is_missing(process: &mut ProcessPlan, has_user_namespace: bool) -> Result<Option<Error>> {
     let grantable = match has_user_namespace {
         true => credentials::known(),
-        false => credentials::grantable().at("read", "the runtime's own capabilities")?,
+        false => credentials::grantable(process.capabilities.all()).at("read", "the runtime's own capabilities")?,
     };
     let left_out = process.capabilities.limit(grantable);
     if left_out == 0 {

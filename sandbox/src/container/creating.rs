@@ -110,10 +110,12 @@ impl Creating {
         let mut plan = plan::plan(&request)?;
         birth::check_labels(&plan.process)?;
         birth::check_mount_label(plan.view.mount_label.as_deref())?;
-        let filter = filter(&request.spec)?;
+        let filter = match request.role {
+            Role::Program => filter(&request.spec)?,
+            // It executes nothing.
+            Role::Holder => None,
+        };
         let agent = Agent::of(&request.spec, filter.as_deref(), &request.id, &request.bundle)?;
-        // A holder executes nothing and has no filter.
-        let agent = agent.filter(|_| request.role == Role::Program);
         // With a gate that somebody else opens, that one calls again: here it is seen whether the agent is there at all.
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?.filter(|_| extras.gate.is_none());
         let (joins, pids) = birth::open_namespaces(&plan.namespaces)?;
@@ -134,7 +136,7 @@ impl Creating {
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
         let inhabited = Inhabited::of(&plan.namespaces, &users);
-        let defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
+        let mut defaults = Defaults { process, personality, filter: filter.clone(), inhabited, agent };
         let root_is_visible = plan.root_is_visible;
         let listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let unrestricted = plan.view.needs_disks().then(|| Arc::clone(&spec));
@@ -149,6 +151,10 @@ impl Creating {
                 (Awaited::Errand(errand), Some(Box::new(unborn)), Some(root))
             }
         };
+        if role == Role::Holder {
+            // While it sets itself up: its pod's containers mostly have the same profile, and find it compiled.
+            defaults.filter = self::filter(&spec)?;
+        }
         let (hooked, waiting, ready, failure) = (false, None, None, None);
         Ok(Self {
             awaited,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::sys::stat::{Mode, SFlag};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::mounts::below_root;
+use super::{field::Field, mounts::below_root};
 use crate::{Error, Result};
 
 /// A node to be made.
@@ -35,7 +35,7 @@ pub(crate) fn devices(list: &[LinuxDevice]) -> Result<Vec<Device>> {
             // Engines that list a device twice mean the same.
             Some(other) if *other == one => {}
             Some(_) => {
-                let field = format!("linux.devices[{index}].path");
+                let field = Field::of("linux.devices", index, "path");
                 return Err(Error::invalid(field, one.path.display(), "is another device already"));
             }
         }
@@ -55,14 +55,14 @@ pub(crate) fn devices(list: &[LinuxDevice]) -> Result<Vec<Device>> {
 }
 
 fn device(index: usize, device: &LinuxDevice) -> Result<Device> {
-    let field = |name: &str| format!("linux.devices[{index}].{name}");
+    let field = |name| Field::of("linux.devices", index, name);
     let kind = match device.typ() {
         LinuxDeviceType::C | LinuxDeviceType::U => SFlag::S_IFCHR,
         LinuxDeviceType::B => SFlag::S_IFBLK,
         LinuxDeviceType::P => SFlag::S_IFIFO,
         LinuxDeviceType::A => return Err(Error::invalid(field("type"), "a", "is not the type of one device")),
     };
-    let number = |name: &str, number: i64| {
+    let number = |name: &'static str, number: i64| {
         // A FIFO has no numbers; engines write -1.
         let number = if kind == SFlag::S_IFIFO { 0 } else { number };
         u64::try_from(number)

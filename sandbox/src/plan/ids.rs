@@ -1,9 +1,10 @@
 //! Which users and groups of the host the ids of a user namespace stand for. user_namespaces(7)
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use oci_spec::runtime::LinuxIdMapping;
 
+use super::field::Field;
 use crate::{Error, Result};
 
 /// Most lines that the kernel takes for one map.
@@ -30,13 +31,17 @@ pub(crate) struct IdMaps {
 
 impl IdMap {
     /// Checks ranges; `field` names them in errors.
-    pub(crate) fn new(field: &str, ranges: Vec<IdRange>) -> Result<Self> {
+    pub(crate) fn new(field: &dyn fmt::Display, ranges: Vec<IdRange>) -> Result<Self> {
         let refuse = |range: &IdRange, reason: &str| {
             let shown = format!("{}:{}:{}", range.inside, range.outside, range.count);
-            Err(Error::invalid(field, shown, reason))
+            Err(Error::invalid(field.to_string(), shown, reason))
         };
         if ranges.len() > MOST {
-            return Err(Error::invalid(field, ranges.len(), format!("are more ranges than the {MOST} of the kernel")));
+            return Err(Error::invalid(
+                field.to_string(),
+                ranges.len(),
+                format!("are more ranges than the {MOST} of the kernel"),
+            ));
         }
         for (index, range) in ranges.iter().enumerate() {
             let fits = |first: u32| u64::from(first) + u64::from(range.count) <= u64::from(u32::MAX);
@@ -61,7 +66,7 @@ impl IdMap {
     }
 
     /// What the spec says.
-    pub(crate) fn of_spec(field: &str, mappings: &[LinuxIdMapping]) -> Result<Self> {
+    pub(crate) fn of_spec(field: &dyn fmt::Display, mappings: &[LinuxIdMapping]) -> Result<Self> {
         let range = |mapping: &LinuxIdMapping| IdRange {
             inside: mapping.container_id(),
             outside: mapping.host_id(),
@@ -71,14 +76,14 @@ impl IdMap {
     }
 
     /// `container:host:size`, any number of them with commas between, as containerd's `uidmap=` option has it.
-    pub(crate) fn of_option(field: &str, text: &str) -> Result<Self> {
+    pub(crate) fn of_option(field: &dyn fmt::Display, text: &str) -> Result<Self> {
         let range = |text: &str| {
             let mut numbers = text.split(':').map(|number| number.parse().ok());
             match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
                 (Some(Some(inside)), Some(Some(outside)), Some(Some(count)), None) => {
                     Ok(IdRange { inside, outside, count })
                 }
-                _ => Err(Error::invalid(field, format!("{text:?}"), "is not container:host:size")),
+                _ => Err(Error::invalid(field.to_string(), format!("{text:?}"), "is not container:host:size")),
             }
         };
         Self::new(field, text.split(',').map(range).collect::<Result<_>>()?)
@@ -117,7 +122,7 @@ impl IdMap {
 impl IdMaps {
     /// Both maps of a spec, which come together or not at all; `field` is the place that holds `uidMappings`.
     pub(crate) fn of_spec(
-        field: &dyn Fn(&str) -> String,
+        field: &dyn Fn(&'static str) -> Field,
         users: &Option<Vec<LinuxIdMapping>>,
         groups: &Option<Vec<LinuxIdMapping>>,
     ) -> Result<Option<Self>> {
@@ -127,7 +132,11 @@ impl IdMaps {
     }
 
     /// Refuses one map without the other, by the names of their fields.
-    pub(crate) fn complete(self, field: &dyn Fn(&str) -> String, names: (&str, &str)) -> Result<Option<Self>> {
+    pub(crate) fn complete(
+        self,
+        field: &dyn Fn(&'static str) -> Field,
+        names: (&'static str, &'static str),
+    ) -> Result<Option<Self>> {
         match (self.users.is_empty(), self.groups.is_empty()) {
             (true, true) => Ok(None),
             (false, false) => Ok(Some(self)),
@@ -148,7 +157,7 @@ mod tests {
 
     fn map(ranges: &[(u32, u32, u32)]) -> Result<IdMap> {
         let range = |&(inside, outside, count): &(u32, u32, u32)| IdRange { inside, outside, count };
-        IdMap::new("uidMappings", ranges.iter().map(range).collect())
+        IdMap::new(&"uidMappings", ranges.iter().map(range).collect())
     }
 
     #[test]
@@ -183,10 +192,10 @@ mod tests {
 
     #[test]
     fn an_option_holds_ranges() {
-        let ranges = IdMap::of_option("f", "0:1:2,5:6:7").unwrap();
+        let ranges = IdMap::of_option(&"f", "0:1:2,5:6:7").unwrap();
         assert_eq!((ranges.outside(1), ranges.outside(6)), (Some(2), Some(7)));
         for text in ["", "0", "0:1", "0:1:2:3", "a:b:c", "0:1:2,", "-1:0:1"] {
-            assert!(IdMap::of_option("f", text).is_err(), "{text:?}");
+            assert!(IdMap::of_option(&"f", text).is_err(), "{text:?}");
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Nothing here touches the system. Whatever cannot be honoured is refused here, by the name of its field, so that
 //! nothing half made is left behind by bad input.
 
+mod capability;
 pub(crate) mod devices;
+mod field;
 pub(crate) mod hooks;
 pub(crate) mod ids;
 pub(crate) mod memory;
@@ -253,7 +255,7 @@ fn view(request: &Request, linux: &Linux, hooks_see_the_root: bool) -> Result<Vi
         devices,
         masked: paths("linux.maskedPaths", linux.masked_paths())?,
         readonly: paths("linux.readonlyPaths", linux.readonly_paths())?,
-        mount_label: mount_label.map(|label| mounts::c_string("linux.mountLabel", label.as_bytes())).transpose()?,
+        mount_label: mount_label.map(|label| mounts::c_string(&"linux.mountLabel", label.as_bytes())).transpose()?,
     })
 }
 
@@ -290,11 +292,11 @@ pub(crate) fn rootfs(mounts: &[RootfsMount], bundle: &Path) -> Result<Vec<MountP
     }
 }
 
-fn paths(field: &str, paths: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
+fn paths(field: &'static str, paths: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
     let paths = paths.iter().flatten();
     paths
         .map(|path| {
-            let clean = mounts::below_root(field, Path::new(path))?;
+            let clean = mounts::below_root(&field, Path::new(path))?;
             match path.starts_with('/') && !clean.as_os_str().is_empty() {
                 true => Ok(clean),
                 false => Err(Error::invalid(field, format!("{path:?}"), "is not an absolute path below the root")),

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{CStr, CString},
+    fmt,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
@@ -10,6 +11,7 @@ use loment_sys::mount::Propagation;
 use oci_spec::runtime::Mount;
 
 use super::{
+    field::Field,
     ids::IdMaps,
     options::{self, Change, Datum, Image, Options, Recursion},
 };
@@ -78,7 +80,7 @@ impl MountPlan {
 
 /// Lowers one mount of the spec; `index` is its place there.
 pub(crate) fn spec_mount(index: usize, mount: &Mount, bundle: &Path) -> Result<MountPlan> {
-    let field = |name: &str| format!("mounts[{index}].{name}");
+    let field = |name| Field::of("mounts", index, name);
     let target = below_root(&field("destination"), mount.destination())?;
     if target.as_os_str().is_empty() {
         return Err(Error::invalid(field("destination"), mount.destination().display(), "would cover the root"));
@@ -93,7 +95,7 @@ pub(crate) fn spec_mount(index: usize, mount: &Mount, bundle: &Path) -> Result<M
 
 /// Lowers one of containerd's rootfs mounts.
 pub(crate) fn rootfs_mount(index: usize, mount: &RootfsMount, bundle: &Path) -> Result<MountPlan> {
-    let field = |name: &str| format!("rootfs[{index}].{name}");
+    let field = |name| Field::of("rootfs", index, name);
     let target = below_root(&field("target"), Path::new(&mount.target))?;
     let options = options::lower(&field("options"), &mount.options)?;
     if options.remount {
@@ -107,7 +109,7 @@ pub(crate) fn rootfs_mount(index: usize, mount: &RootfsMount, bundle: &Path) -> 
 
 /// `root.path` of the spec as the root itself.
 pub(crate) fn root_path(path: &Path, bundle: &Path) -> Result<MountPlan> {
-    let source = Source::Bind { path: absolute("root.path", path, bundle)?, recursion: Recursion::All };
+    let source = Source::Bind { path: absolute(&"root.path", path, bundle)?, recursion: Recursion::All };
     Ok(MountPlan {
         target: PathBuf::new(),
         source,
@@ -120,7 +122,7 @@ pub(crate) fn root_path(path: &Path, bundle: &Path) -> Result<MountPlan> {
 }
 
 fn assemble(
-    field: &dyn Fn(&str) -> String,
+    field: &dyn Fn(&'static str) -> Field,
     kind: Option<&str>,
     source: &Path,
     target: PathBuf,
@@ -177,7 +179,7 @@ fn assemble(
     Ok(MountPlan { target, source, mount, tree, propagation, copy_up, owners })
 }
 
-fn overlay(field: &dyn Fn(&str) -> String, source: &Path, data: Vec<Datum>) -> Result<Source> {
+fn overlay(field: &dyn Fn(&'static str) -> Field, source: &Path, data: Vec<Datum>) -> Result<Source> {
     let is_lower = |datum: &Datum| datum.0.as_c_str() == c"lowerdir";
     let (lower, data): (Vec<_>, Vec<_>) = data.into_iter().partition(is_lower);
     let lower: Vec<CString> = lower.iter().filter_map(|(_, value)| value.as_deref()).flat_map(split_layers).collect();
@@ -205,9 +207,9 @@ fn split_layers(layers: &CStr) -> Vec<CString> {
 
 /// A path inside the container as a path relative to its root: `..` is taken out by name, before any link is looked
 /// at, and cannot lead above the root. An older specification allowed relative destinations; they start at the root.
-pub(crate) fn below_root(field: &str, path: &Path) -> Result<PathBuf> {
+pub(crate) fn below_root(field: &dyn fmt::Display, path: &Path) -> Result<PathBuf> {
     if path.as_os_str().as_bytes().contains(&0) {
-        return Err(Error::invalid(field, format!("{path:?}"), "contains a NUL"));
+        return Err(Error::invalid(field.to_string(), format!("{path:?}"), "contains a NUL"));
     }
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -221,17 +223,18 @@ pub(crate) fn below_root(field: &str, path: &Path) -> Result<PathBuf> {
 }
 
 /// A path of the host; a relative one starts in the bundle.
-fn absolute(field: &str, path: &Path, bundle: &Path) -> Result<CString> {
+fn absolute(field: &dyn fmt::Display, path: &Path, bundle: &Path) -> Result<CString> {
     if path.as_os_str().is_empty() {
-        return Err(Error::invalid(field, "", "is missing"));
+        return Err(Error::invalid(field.to_string(), "", "is missing"));
     }
     c_string(field, bundle.join(path).as_os_str().as_bytes())
 }
 
 /// A string that the kernel can be given.
-pub(crate) fn c_string(field: &str, bytes: &[u8]) -> Result<CString> {
-    CString::new(bytes)
-        .map_err(|_| Error::invalid(field, format!("{:?}", String::from_utf8_lossy(bytes)), "contains a NUL"))
+pub(crate) fn c_string(field: &dyn fmt::Display, bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| {
+        Error::invalid(field.to_string(), format!("{:?}", String::from_utf8_lossy(bytes)), "contains a NUL")
+    })
 }
 
 #[cfg(test)]
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn a_target_never_leads_above_the_root() {
         for (path, clean) in [("/a/../../b", "b"), ("../../etc", "etc"), ("/", ""), ("//a/./b/", "a/b"), ("..", "")] {
-            assert_eq!(below_root("f", Path::new(path)).unwrap(), Path::new(clean));
+            assert_eq!(below_root(&"f", Path::new(path)).unwrap(), Path::new(clean));
         }
     }
 

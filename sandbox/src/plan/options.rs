@@ -1,6 +1,9 @@
 //! Mount options, as mount(8) and the specification write them, lowered once.
 
-use std::ffi::{CStr, CString};
+use std::{
+    ffi::{CStr, CString},
+    fmt,
+};
 
 use loment_sys::mount::{Propagation, attr};
 
@@ -133,7 +136,7 @@ pub(crate) fn propagation(name: &str) -> Option<(Propagation, Recursion)> {
 }
 
 /// Sorts `options`; `field` names them in errors.
-pub(crate) fn lower(field: &str, options: &[String]) -> Result<Options> {
+pub(crate) fn lower(field: &dyn fmt::Display, options: &[String]) -> Result<Options> {
     let mut lowered = Options::default();
     for option in options {
         let option = option.as_str();
@@ -152,8 +155,8 @@ pub(crate) fn lower(field: &str, options: &[String]) -> Result<Options> {
 }
 
 impl Options {
-    fn take_other(&mut self, field: &str, option: &str) -> Result<()> {
-        let refuse = |reason: &str| Err(Error::invalid(field, format!("{option:?}"), reason));
+    fn take_other(&mut self, field: &dyn fmt::Display, option: &str) -> Result<()> {
+        let refuse = |reason: &str| Err(Error::invalid(field.to_string(), format!("{option:?}"), reason));
         match option {
             "bind" => self.bind = Some(Recursion::One),
             "rbind" => self.bind = Some(Recursion::All),
@@ -175,7 +178,8 @@ impl Options {
                     return Ok(());
                 }
                 let text = |text: &str| {
-                    CString::new(text).map_err(|_| Error::invalid(field, format!("{option:?}"), "contains a NUL"))
+                    CString::new(text)
+                        .map_err(|_| Error::invalid(field.to_string(), format!("{option:?}"), "contains a NUL"))
                 };
                 self.data.push(match option.split_once('=') {
                     Some((key, value)) => (text(key)?, Some(text(value)?)),
@@ -192,7 +196,7 @@ mod tests {
     use super::*;
 
     fn lowered(options: &[&str]) -> Options {
-        lower("mounts[0].options", &options.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+        lower(&"mounts[0].options", &options.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
@@ -224,7 +228,7 @@ mod tests {
     #[test]
     fn options_that_cannot_be_honoured_are_named() {
         for option in ["uidmap=0:1", "gidmap=x", "X-containerd.mkfs", "a\0b"] {
-            let error = lower("mounts[0].options", &[option.to_owned()]).unwrap_err().to_string();
+            let error = lower(&"mounts[0].options", &[option.to_owned()]).unwrap_err().to_string();
             assert!(error.contains("mounts[0].options"), "{error}");
         }
     }

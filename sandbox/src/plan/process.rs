@@ -5,11 +5,12 @@ use std::{ffi::CString, os::unix::ffi::OsStrExt, path::PathBuf};
 use loment_sys::{credentials::CapabilitySets, sched};
 use nix::sys::resource::Resource;
 use oci_spec::runtime::{
-    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    PosixRlimit, PosixRlimitType, Process, Scheduler,
+    IOPriorityClass, LinuxCapabilities, LinuxIOPriority, LinuxSchedulerFlag, LinuxSchedulerPolicy, PosixRlimit,
+    PosixRlimitType, Process, Scheduler,
 };
 
 use super::{
+    capability::mask,
     memory::MemoryPolicy,
     mounts::{below_root, c_string},
 };
@@ -61,6 +62,12 @@ pub(crate) struct CapabilityPlan {
 }
 
 impl CapabilityPlan {
+    /// What is in any of the sets.
+    pub(crate) fn all(&self) -> u64 {
+        let CapabilitySets { effective, permitted, inheritable } = self.sets;
+        effective | permitted | inheritable | self.bounding | self.ambient
+    }
+
     /// Leaves out of every set what is not in `grantable`; answers with what that is.
     pub(crate) fn limit(&mut self, grantable: u64) -> u64 {
         let CapabilitySets { effective, permitted, inheritable } = &mut self.sets;
@@ -103,7 +110,7 @@ pub(crate) fn process(process: &Process) -> Result<ProcessPlan> {
     Ok(ProcessPlan {
         args: arguments(process)?,
         env: strings("process.env", process.env().as_deref().unwrap_or_default())?,
-        cwd: below_root("process.cwd", process.cwd())?,
+        cwd: below_root(&"process.cwd", process.cwd())?,
         console_size: process.console_size().map(|size| (cells(size.width()), cells(size.height()))),
         uid: user.uid(),
         gid: user.gid(),
@@ -130,8 +137,8 @@ fn arguments(process: &Process) -> Result<Vec<CString>> {
     }
 }
 
-fn strings(field: &str, strings: &[String]) -> Result<Vec<CString>> {
-    strings.iter().map(|string| c_string(field, std::ffi::OsStr::new(string).as_bytes())).collect()
+fn strings(field: &'static str, strings: &[String]) -> Result<Vec<CString>> {
+    strings.iter().map(|string| c_string(&field, std::ffi::OsStr::new(string).as_bytes())).collect()
 }
 
 fn cells(count: u64) -> u16 {
@@ -158,12 +165,6 @@ fn capabilities(sets: &LinuxCapabilities) -> CapabilityPlan {
         bounding: mask(sets.bounding()),
         ambient: mask(sets.ambient()) & permitted & inheritable,
     }
-}
-
-/// Names were checked when the spec was parsed; the numbers are the kernel's, as `caps` knows them.
-fn mask(set: &Option<Capabilities>) -> u64 {
-    let names = set.iter().flatten().map(|capability| format!("CAP_{capability}").replace("CAP_CAP_", "CAP_"));
-    names.filter_map(|name| name.parse::<caps::Capability>().ok()).fold(0, |mask, known| mask | known.bitmask())
 }
 
 fn rlimits(limits: &[PosixRlimit]) -> Result<Vec<Rlimit>> {

@@ -6,6 +6,7 @@ use nix::sched::CloneFlags;
 use oci_spec::runtime::{Linux, LinuxTimeOffset};
 
 use super::{
+    field::Field,
     ids::IdMaps,
     namespaces::{NEWTIME, Namespaces},
     process::ProcessPlan,
@@ -33,7 +34,7 @@ impl UserPlan {
 
 /// Checks `linux.uidMappings` and `linux.gidMappings` against the namespaces.
 pub(crate) fn user(linux: &Linux, namespaces: &Namespaces) -> Result<Option<UserPlan>> {
-    let field = |name: &str| format!("linux.{name}");
+    let field = |name| Field::in_section("linux", name);
     let maps = IdMaps::of_spec(&field, linux.uid_mappings(), linux.gid_mappings())?;
     let joined = namespaces.join.iter().find(|(kind, _)| *kind == CloneFlags::CLONE_NEWUSER);
     match (namespaces.new.contains(CloneFlags::CLONE_NEWUSER), joined, maps) {
