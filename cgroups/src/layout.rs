@@ -7,11 +7,12 @@ use crate::{
     controller::{Controller, Controllers},
     dir::Dir,
     mountinfo::{self, Mounts},
+    usual,
 };
 
 /// The cgroup hierarchies of this machine: v1, hybrid or v2.
 ///
-/// Reads the mount table once and holds one descriptor for each hierarchy; clones share them.
+/// Looks once, and holds one descriptor for each hierarchy; clones share them.
 #[derive(Debug, Clone)]
 pub struct Layout {
     inner: Arc<Inner>,
@@ -42,14 +43,13 @@ pub(crate) struct Hierarchy {
 }
 
 impl Layout {
-    /// Reads what is mounted now.
+    /// Finds what is mounted now.
     pub fn detect() -> Result<Self> {
-        const MOUNTINFO: &str = "/proc/self/mountinfo";
-        // With room for most machines': the file has no size, and would be read bit by bit.
-        let mut text = Vec::with_capacity(16 << 10);
-        let read = File::open(MOUNTINFO).and_then(|mut file| file.read_to_end(&mut text));
-        read.map_err(|e| Error::new("read mounted cgroups from", MOUNTINFO, e))?;
-        Self::open(mountinfo::parse(&String::from_utf8_lossy(&text)))
+        const CGROUP: &str = "/proc/self/cgroup";
+        match read(CGROUP).ok().and_then(|text| usual::find(&text)) {
+            Some(mounts) => Self::open(mounts),
+            None => Self::open(mountinfo::parse(&read("/proc/self/mountinfo")?)),
+        }
     }
 
     pub(crate) fn open(mounts: Mounts) -> Result<Self> {
@@ -75,7 +75,7 @@ impl Layout {
         }
     }
 
-    /// Where the hierarchies are mounted: those of v1 in the order of the mount table, then v2.
+    /// Where the hierarchies are mounted: those of v1, then v2.
     pub fn mount_points(&self) -> impl Iterator<Item = &Path> {
         self.inner.v1.iter().map(|h| h.root.path()).chain(self.inner.v2.iter().map(Dir::path))
     }
@@ -92,6 +92,14 @@ impl Layout {
     pub(crate) fn v1_index(&self, controller: Controller) -> Option<usize> {
         self.inner.v1.iter().position(|h| h.controllers.contains(controller))
     }
+}
+
+fn read(path: &str) -> Result<String> {
+    // With room for most machines': the file has no size, and would be read bit by bit.
+    let mut text = Vec::with_capacity(4 << 10);
+    let read = File::open(path).and_then(|mut file| file.read_to_end(&mut text));
+    read.map_err(|e| Error::new("read mounted cgroups from", path, e))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]

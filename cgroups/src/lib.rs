@@ -55,6 +55,7 @@ mod remove;
 pub mod stats;
 pub mod systemd;
 mod tree;
+mod usual;
 mod v1;
 mod v2;
 #[cfg(test)]

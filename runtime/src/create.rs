@@ -8,7 +8,6 @@ use loment_sandbox::{
     container::{Container, Creating, Extras, Request, Role},
     gate,
     lifecycle::rfc3339::Timestamp,
-    trace::Trace,
 };
 use oci_spec::runtime::Spec;
 
@@ -66,8 +65,7 @@ pub(crate) fn create(
             preserve: preserved.count,
             keep_keyring: making.no_new_keyring,
             record: Some(place.directory.clone()),
-            // Nobody could be asked for it.
-            trace: Trace::default(),
+            ..Extras::default()
         };
         let io = streams::io(terminal)?;
         let request = Request {

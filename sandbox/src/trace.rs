@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::{Result, error::Context};
 
-/// What is reached in the course of a start, in this order; no start has all of them.
+/// What is reached in the course of a start, mostly in this order; no start has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]
 pub enum Phase {
@@ -266,6 +266,9 @@ pub struct Span {
 }
 
 fn spans(reached: &[(Phase, u64)]) -> Vec<Span> {
+    let mut reached = reached.to_vec();
+    // Phases of the same moment are in the order of the table.
+    reached.sort_by_key(|(_, at)| *at);
     let last = |lane: Lane, up_to: Phase| {
         let done = reached.iter().filter(|(phase, _)| phase.lane() == lane && *phase <= up_to);
         done.map(|(_, at)| *at).max()
@@ -279,9 +282,7 @@ fn spans(reached: &[(Phase, u64)]) -> Vec<Span> {
         };
         Span { phase, from: from.unwrap_or(to).min(to), to }
     };
-    let mut spans: Vec<Span> = reached.iter().enumerate().map(span).collect();
-    spans.sort_by_key(|span| (span.to, span.from));
-    spans
+    reached.iter().enumerate().map(span).collect()
 }
 
 #[cfg(test)]

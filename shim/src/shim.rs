@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -45,6 +46,8 @@ pub(crate) struct Shim {
     tasks: Mutex<HashMap<String, Slot>>,
     /// What the pod uses as a whole.
     pod: Mutex<Pod>,
+    /// The task of the pod's sandbox.
+    sandbox: Mutex<Weak<Task>>,
     /// A Create has come to its end, good or bad.
     made: Notify,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
@@ -76,6 +79,7 @@ impl Shim {
             traces,
             tasks: Mutex::default(),
             pod: Mutex::default(),
+            sandbox: Mutex::default(),
             made: Notify::new(),
             shutdown_asked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -139,12 +143,21 @@ impl Shim {
     }
 
     /// The pod is the one of this sandbox.
-    pub(crate) fn is_around(&self, sandbox: &Task, uid: Option<&str>) {
+    pub(crate) fn is_around(&self, sandbox: &Arc<Task>, uid: Option<&str>) {
+        *crate::lock(&self.sandbox) = Arc::downgrade(sandbox);
         match sandbox.with_container(|container| Ok(Pod::around(container.cgroup(), uid)?)) {
             Ok(pod) => *crate::lock(&self.pod) = pod,
             // Its containers are added up.
             Err(failure) => log::warn!("look for the cgroup of the pod: {failure}"),
         }
+    }
+
+    /// The process of the sandbox, where containers of the pod begin: see [`Container::stub`].
+    ///
+    /// [`Container::stub`]: loment_sandbox::container::Container::stub
+    pub(crate) fn stub(&self) -> Option<OwnedFd> {
+        let sandbox = crate::lock(&self.sandbox).upgrade()?;
+        sandbox.with_container(|container| Ok(container.stub())).ok().flatten()
     }
 
     /// Whether the pod has a cgroup of its own, which counts for it.

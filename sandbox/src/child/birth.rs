@@ -116,7 +116,7 @@ impl Birth {
         prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")?;
         let mut keep = vec![self.channel.as_fd(), self.null.as_fd()];
         keep.extend(more);
-        keep.extend(self.extras.gate.as_ref().map(AsFd::as_fd));
+        keep.extend([&self.extras.gate, &self.extras.stub].into_iter().flatten().map(AsFd::as_fd));
         if let Io::Plain { stdin, stdout, stderr } = &self.io {
             keep.extend([stdin, stdout, stderr].into_iter().flatten().map(AsFd::as_fd));
         }
@@ -129,6 +129,10 @@ impl Birth {
     /// For who mounts the cgroup, or makes who does.
     pub(super) fn cgroup_directory(&self) -> Option<BorrowedFd<'_>> {
         self.entry.directory()
+    }
+
+    pub(super) fn stub(&self) -> Option<BorrowedFd<'_>> {
+        self.extras.stub.as_ref().map(AsFd::as_fd)
     }
 
     pub(super) fn taker(&self) -> Option<BorrowedFd<'_>> {

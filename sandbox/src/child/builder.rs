@@ -83,7 +83,7 @@ pub(crate) fn build(
 fn build_root(birth: &Birth, plan: &Plan, users: &UserNamespaces, init: i32) -> Result<Root> {
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), init);
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, users.maps(), hooks)?;
+    let root = view::enter(&plan.view, parts, &plan.process.cwd, users.maps(), None, hooks)?;
     if matches!(birth.io, Io::Terminal) && plan.view.devices.is_some() {
         // Where init, who may not make it in a read-only root, shows the terminal.
         root.make_file(Path::new("dev/console"), Links::Refuse)?;

@@ -101,7 +101,9 @@ pub(crate) fn init(
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     birth.reached(Phase::MountsGathered);
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, None, hooks)?;
+    // Hooks look for the host's mounts, and for the root where it stands among them.
+    let stub = birth.stub().filter(|_| plan.hooks.is_none() && plan.view.root_stands_at.is_none());
+    let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
     birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;
     view::seal(&root, &plan.view)?;
@@ -168,6 +170,14 @@ pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infal
 
 fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.connect(None, plan.process.uid)?;
+    // Before anyone can know of it.
+    holder::prepare()?;
+    // The copy of the host's mounts takes time for each of them: nobody has to wait for that but who starts it, later.
+    let is_told = plan.hooks.is_none();
+    if is_told {
+        birth.reached(Phase::Ready);
+        birth.channel.ready(None)?;
+    }
     view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
     birth.reached(Phase::RootEntered);
     identity::set_limits(&plan.process, plan.personality, None)?;
@@ -177,9 +187,10 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
     // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
     prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
-    holder::prepare()?;
-    birth.reached(Phase::Ready);
-    birth.channel.ready(None)?;
+    if !is_told {
+        birth.reached(Phase::Ready);
+        birth.channel.ready(None)?;
+    }
     if !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);
     }

@@ -10,7 +10,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     mount::{MntFlags, umount2},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, setns, unshare},
     sys::{
         stat::{Mode, SFlag, fstat},
         statfs::{PROC_SUPER_MAGIC, fstatfs},
@@ -49,15 +49,17 @@ const COVERABLE: &[&str] = &[
 /// the spec wants it read-only: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
 /// in sight; what is covered is covered after them.
 ///
-/// `maps` are those of the container's user namespace: what is made in the root belongs to its root.
+/// `maps` are those of the container's user namespace: what is made in the root belongs to its root. `stub` is a process
+/// over an empty root, where the host's mounts need not be in sight any more.
 pub(crate) fn enter(
     view: &View,
     parts: Parts,
     cwd: &Path,
     maps: Option<&IdMaps>,
+    stub: Option<BorrowedFd<'_>>,
     hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<Root> {
-    let host = leave_host()?;
+    let host = leave_host(stub)?;
     let place = view.root_stands_at.as_deref().map(stand).transpose()?;
     let root = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
     let root = match maps.and_then(|maps| maps.outside(0, 0)) {
@@ -86,7 +88,7 @@ pub(crate) fn enter(
 /// `/proc/PID/root` finds none of the host's.
 /// `hooks` are as for [`enter`].
 pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
-    let host = leave_host()?;
+    let host = leave_host(None)?;
     hooks()?;
     let root = empty(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).at("make an", "empty root")?;
     mount::attach(root.as_fd(), host.as_fd()).at("attach", "the empty root")?;
@@ -94,8 +96,13 @@ pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
 }
 
 /// A mount namespace of our own. Its copy of the host's mounts neither sends nor receives anything, and it goes away
-/// as soon as the container's root has taken its place.
-fn leave_host() -> Result<OwnedFd> {
+/// as soon as the container's root has taken its place. Making and dropping a copy takes time for each mount: a copy of a
+/// namespace with hardly any, that of `stub`, takes less.
+fn leave_host(stub: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    if let Some(stub) = stub {
+        // It may have ended, or a restricted machine may not let us: then it takes as long as it takes. setns(2)
+        let _or_else = setns(stub, CloneFlags::CLONE_NEWNS);
+    }
     unshare(CloneFlags::CLONE_NEWNS).at("make", "a mount namespace")?;
     let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/")?;
     mount::set_attributes(host.as_fd(), true, 0, 0, Some(Propagation::Private))

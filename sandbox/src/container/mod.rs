@@ -69,6 +69,8 @@ pub struct Extras {
     pub keep_keyring: bool,
     /// Where the record of the container is kept, instead of in the bundle. Of no meaning for an exec.
     pub record: Option<PathBuf>,
+    /// A process over an empty root, by its pidfd: see [`Container::stub`]. Of no meaning for an exec.
+    pub stub: Option<OwnedFd>,
     /// Where to note the phases of its start.
     pub trace: Trace,
 }
@@ -168,6 +170,13 @@ impl Container {
     /// Its init process, to be reaped.
     pub fn init_mut(&mut self) -> &mut Process {
         &mut self.init
+    }
+
+    /// Of a holder that has been started, a process over an empty root: where others may begin whose mounts are to be few.
+    /// One with a user namespace is none: what is made there would belong to that.
+    pub fn stub(&self) -> Option<OwnedFd> {
+        let is_one = self.role == Role::Holder && self.gate.is_none() && self.defaults.inhabited.maps.is_none();
+        is_one.then(|| self.init.try_clone_pidfd().ok()).flatten()
     }
 
     /// Its cgroup.
