@@ -42,3 +42,21 @@ pub fn page(report: &Report) -> Result<String> {
     let _ = write!(html, "<h2>Figures</h2>\n<pre>{}</pre>\n</body>\n</html>\n", escape(&report.tables()));
     Ok(html)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+
+    #[test]
+    fn a_page_has_every_chart_and_nothing_from_elsewhere() {
+        let page = page(&report(true)).unwrap();
+        for name in ["phases", "distributions", "at-once", "present", "memory", "trace-fast"] {
+            assert_eq!(page.matches(&format!("<title id=\"{name}-title\">")).count(), 1, "{name}");
+        }
+        for word in ["src=", "href=", "url(", "<script", "@import"] {
+            assert!(!page.contains(word), "{word}");
+        }
+        assert!(page.contains("prefers-color-scheme:dark"));
+    }
+}

@@ -1,6 +1,6 @@
 //! The story of a run.
 
-use std::{future::Future, path::Path};
+use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
@@ -21,6 +21,9 @@ use crate::{
     report::Report,
     settings::Settings,
 };
+
+/// After so long without a change a pod is idle.
+const UNTIL_IDLE: Duration = Duration::from_secs(3);
 
 /// Measures all that the settings ask for, through the containerd that listens at `socket`, and removes all pods and
 /// cgroups that were made, whatever happens.
@@ -206,6 +209,10 @@ impl Run<'_> {
         for number in self.turns(self.handlers.len()) {
             let mut crowd = Vec::new();
             self.resize(number, &mut crowd, self.maker.settings.idle as usize).await?;
+            // Idle is a pod in which nothing has happened for a while: shims may then give memory back.
+            if !crowd.is_empty() {
+                tokio::time::sleep(UNTIL_IDLE).await;
+            }
             for pod in &crowd {
                 match memory::read(self.maker.client, &pod.sandbox).await {
                     Ok(idle) => self.measured.memory[number].push(idle),

@@ -37,6 +37,11 @@ pub(crate) fn ratio(mut ratios: Vec<f64>) -> Option<Ratio> {
     Some(Ratio { median, interval, rounds: ratios.len() })
 }
 
+/// One number by another; `None` when that is nothing.
+pub(crate) fn quotient(number: u64, by: u64) -> Option<f64> {
+    (by > 0).then(|| number as f64 / by as f64)
+}
+
 /// The median of numbers; `None` without any.
 pub(crate) fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_unstable_by(f64::total_cmp);

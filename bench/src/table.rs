@@ -7,7 +7,7 @@ use crate::{
     memory::Idle,
     report::{Measurement, Report},
     settings::{Network, Seccomp},
-    statistics::Ratio,
+    statistics::{self, Ratio},
 };
 
 /// A figure of an idle pod, with its name.
@@ -197,7 +197,7 @@ impl Report {
         for (name, field) in fields {
             let values =
                 self.memory.iter().map(|memory| memory.median.map_or_else(nothing, |idle| field(&idle).to_string()));
-            let ratio = |idle: Option<Idle>| Some(field(&idle?) as f64 / field(&base?) as f64);
+            let ratio = |idle: Option<Idle>| statistics::quotient(field(&idle?), field(&base?));
             let ratios =
                 others().map(|memory| ratio(memory.median).map_or_else(nothing, |ratio| format!("{ratio:.2}")));
             rows.push(std::iter::once(name.to_owned()).chain(values).chain(ratios).collect());
@@ -233,9 +233,9 @@ pub(crate) fn with_interval(ratio: &Ratio) -> String {
 pub(crate) fn millis(micros: f64) -> String {
     let millis = micros / 1000.0;
     match millis {
-        _ if millis < 1.0 => format!("{millis:.3}"),
-        _ if millis < 10.0 => format!("{millis:.2}"),
-        _ if millis < 100.0 => format!("{millis:.1}"),
+        _ if millis < 0.9995 => format!("{millis:.3}"),
+        _ if millis < 9.995 => format!("{millis:.2}"),
+        _ if millis < 99.95 => format!("{millis:.1}"),
         _ => format!("{millis:.0}"),
     }
 }
@@ -267,6 +267,7 @@ mod tests {
     #[test]
     fn figures_have_three_digits_at_every_size() {
         assert_eq!([123.4, 4_321.0, 54_321.0, 654_321.0].map(millis), ["0.123", "4.32", "54.3", "654"]);
+        assert_eq!([999.6, 9_996.0, 99_960.0].map(millis), ["1.00", "10.0", "100"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod pods {
     pub(crate) mod errors;
     pub(crate) mod evictions;
     pub(crate) mod exec;
+    pub(crate) mod footprint;
     pub(crate) mod foreign;
     pub(crate) mod hooks;
     pub(crate) mod init;
@@ -57,9 +58,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
-    command_forward, command_logs, content, ctr, errors, evictions, exec, foreign, hooks, init, isolation, lifecycle,
-    lifecycle_hooks, logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed, sharing,
-    streams, supervised, traces, users, volumes, whole,
+    command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, hooks, init, isolation,
+    lifecycle, lifecycle_hooks, logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed,
+    sharing, streams, supervised, traces, users, volumes, whole,
 };
 
 /// A test that takes longer hangs.
@@ -78,6 +79,7 @@ const BY_THE_SHIM: &[&str] = &[
     "command_logs",
     "content",
     "evictions",
+    "footprint",
     "init",
     "lifecycle_hooks",
     "memory",
@@ -222,6 +224,9 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        footprint::an_idle_pod_has_a_tenth_of_the_memory_that_it_has_under_runc,
+        footprint::a_container_adds_little_to_an_idle_pod,
+        footprint::execs_and_restarts_leave_an_idle_pod_as_small_as_it_was,
         foreign::the_default_specification_of_runc_runs_at_a_terminal,
         foreign::the_default_specification_of_runc_runs_without_a_terminal,
         foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,

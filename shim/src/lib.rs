@@ -8,6 +8,7 @@
 //! | `slice` | memory kills in scopes that systemd has removed |
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
+//! | `quiet` | memory that is given back when nothing has changed for a while |
 //! | `traces` | when each phase of the last starts came |
 //! | [`pod`] | a pod that the shim runs itself |
 //! | [`client`] | the shim asked by another program |
@@ -24,6 +25,7 @@ mod info;
 mod logger;
 mod pids;
 pub mod pod;
+mod quiet;
 mod relay;
 mod rpc;
 mod server;

@@ -30,6 +30,8 @@ use crate::{
     traces::{Began, Traces},
 };
 
+/// How many descriptors the kernel may name at once as ready. Space for them is kept; more are named the next time.
+const READY: usize = 32;
 /// How long the last events may take to be sent before the shim leaves.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Until accepting is tried again after it has failed.
@@ -43,6 +45,7 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str, began: B
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_io_events_per_tick(READY)
         .build()
         .map_err(|error| Failure::io("make", "the event loop", &error))?;
     runtime.block_on(async {
@@ -76,6 +79,8 @@ async fn serve(start: &Start, listener: UnixListener, began: Began) -> Result<(A
             sweeper.pids.sweep();
         }
     });
+    let idle = Arc::clone(&shim);
+    tokio::spawn(async move { idle.quiet.keep().await });
     let mut server = Server::new().add_listener(accept(listener)?).register_service(rpc::services(&shim));
     server.start().await.map_err(|error| Failure::unknown(format!("serve: {error}")))?;
     loop {

@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, Result},
     pids::{Ending, Pids},
     pod::host::Host,
+    quiet::Quiet,
     slice::Slice,
     task::{Task, usage::Measured},
     traces::Traces,
@@ -31,6 +32,8 @@ pub(crate) struct Shim {
     pub(crate) layout: Layout,
     /// Children whose end somebody watches.
     pub(crate) pids: Pids,
+    /// Gives back memory when nothing changes any more.
+    pub(crate) quiet: Quiet,
     /// Loggers that are to end.
     pub(crate) loggers: Ending,
     /// Who runs the pod, when the shim does.
@@ -66,6 +69,7 @@ impl Shim {
             events,
             layout,
             pids: Pids::default(),
+            quiet: Quiet::default(),
             loggers: Ending::default(),
             host: OnceLock::new(),
             slice: Mutex::default(),

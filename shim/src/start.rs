@@ -3,6 +3,7 @@
 //! No second exec and no runtime in this process: it binds, forks, answers and leaves. What stays behind is the fork.
 
 use std::{
+    fs::File,
     io::{self, IsTerminal, Read, Write},
     os::unix::net::UnixListener,
     path::PathBuf,
@@ -62,11 +63,11 @@ fn bundle(flags: &Flags) -> Result<PathBuf> {
 
 /// What containerd says on standard input. A person at a terminal says nothing.
 fn input() -> Result<Vec<u8>> {
-    let stdin = io::stdin();
+    let failed = |error: io::Error| Failure::io("read", "standard input", &error);
+    let stdin = File::from(loment_sys::fd::standard_input().map_err(|errno| failed(errno.into()))?);
     let mut input = Vec::new();
     if !stdin.is_terminal() {
-        let read = stdin.lock().take(MAX_INPUT).read_to_end(&mut input);
-        read.map_err(|error| Failure::io("read", "standard input", &error))?;
+        stdin.take(MAX_INPUT).read_to_end(&mut input).map_err(failed)?;
     }
     Ok(input)
 }
@@ -103,7 +104,7 @@ fn detach() -> Result<()> {
     // Transparent huge pages would make 2 MiB resident for a heap of a few hundred KiB.
     prctl::set_thp_disable(true).map_err(failed("forbid huge pages for"))?;
     raise_oom_score();
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|error| Failure::io("open", "/dev/null", &error))?;
     std::env::set_current_dir("/").map_err(|error| Failure::io("enter", "/", &error))?;
     // Last: containerd reads our output until every copy of these is closed.

@@ -4,6 +4,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::{Errno, Result, check};
 
+/// A copy of standard input, close-on-exec: to be read without the buffer that the standard library would keep for it.
+pub fn standard_input() -> Result<OwnedFd> {
+    // SAFETY: takes numbers; the answer is a fresh descriptor or an error.
+    let copy = check(unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
+}
+
 /// Closes every descriptor from 3 on except `keep`. For a fresh child: what it inherited by copy keeps other
 /// containers' pipes, gates and sockets open.
 ///

@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod fd;
 pub mod fork;
 pub mod loop_device;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod net;

@@ -177,7 +177,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
     // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
     prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
-    let holder = holder::Holder::prepare()?;
+    holder::prepare()?;
     birth.reached(Phase::Ready);
     birth.channel.ready(None)?;
     if !birth.channel.wait_at_gate() {
@@ -186,7 +186,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     birth.reached(Phase::GatePassed);
     // Nothing is executed, so the end of the channel has to be closed by hand.
     fd::close_all_except(&[]).at("close", "everything")?;
-    loment_sys::clone::exit_now(holder.hold())
+    holder::hold()
 }
 
 /// What a container's init and a holder have in common: cgroups, namespaces, names, parameters.

@@ -17,7 +17,7 @@ use super::{
     status::PodStatus,
     stop::{Cause, Stop},
     time::Time,
-    timeline::{Entry, Log},
+    timeline::Log,
     told,
 };
 
@@ -312,11 +312,6 @@ impl Machine {
     /// Reason and message of the pod's eviction.
     pub(super) fn verdict(&self) -> Option<&(String, String)> {
         self.verdict.as_ref()
-    }
-
-    /// What happened, oldest first; the last thousand entries.
-    pub fn timeline(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.log.entries()
     }
 
     /// The pod's `status`. `wall` tells the wall-clock time of one of the machine's times.

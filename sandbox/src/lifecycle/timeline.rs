@@ -1,6 +1,6 @@
 //! What happened to a pod, in order.
 
-use std::{collections::VecDeque, time::SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +12,6 @@ use super::{
     spec::{ContainerId, PodSpec},
     time::Time,
 };
-
-/// How many entries a pod keeps. A crash loop at the longest delay makes about five an entry every 300 s.
-const KEPT: usize = 1000;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,18 +87,17 @@ impl Entry {
     }
 }
 
-/// What one step does, and all that was recorded so far.
+/// What one step does. What happened is among it: who hosts the machine keeps as much of that as is wanted.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     /// The time of the step.
     pub(super) now: Time,
     actions: Vec<Action>,
-    entries: VecDeque<Entry>,
 }
 
 impl Log {
     pub(super) fn new(now: Time) -> Self {
-        Self { now, actions: Vec::new(), entries: VecDeque::new() }
+        Self { now, actions: Vec::new() }
     }
 
     pub(super) fn act(&mut self, action: Action) {
@@ -109,35 +105,10 @@ impl Log {
     }
 
     pub(super) fn note(&mut self, container: Option<ContainerId>, attempt: u32, what: Moment) {
-        let entry = Entry { at: self.now, container, attempt, what };
-        if self.entries.len() == KEPT {
-            self.entries.pop_front();
-        }
-        self.entries.push_back(entry.clone());
-        self.act(Action::Record(entry));
+        self.act(Action::Record(Entry { at: self.now, container, attempt, what }));
     }
 
     pub(super) fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
-    }
-
-    pub(super) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
-        self.entries.iter()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{KEPT, Log, Moment, Time};
-
-    #[test]
-    fn the_newest_thousand_entries_are_kept() {
-        let mut log = Log::new(Time::default());
-        for attempt in 0..1500 {
-            log.note(None, attempt, Moment::Started);
-        }
-        let kept: Vec<u32> = log.entries().map(|entry| entry.attempt).collect();
-        assert_eq!(kept, (500..1500).collect::<Vec<_>>());
-        assert_eq!(kept.len(), KEPT);
     }
 }

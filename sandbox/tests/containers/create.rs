@@ -43,6 +43,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_terminal_is_the_containers_own,
     a_holder_holds_namespaces_and_ends_on_sigterm,
     a_holder_is_pid_1_and_reaps,
+    a_holder_keeps_nothing_of_its_makers_memory,
     a_container_joins_the_namespaces_of_a_holder,
     an_attempt_ends_and_the_next_has_the_same_cgroup,
     all_processes_get_a_signal,
@@ -443,6 +444,25 @@ fn a_holder_is_pid_1_and_reaps() {
     other.spec.as_object_mut().unwrap().remove("hostname");
     assert_eq!(other.output(), "pause\n", "the loop ends only when pid 1 has reaped the orphan");
     assert_eq!(running.0.cgroup().pids().unwrap(), [pid]);
+}
+
+fn a_holder_keeps_nothing_of_its_makers_memory() {
+    let bundle = holder();
+    let of_the_maker = std::hint::black_box(vec![1_u8; 8 << 20]);
+    let running = bundle.started();
+    let pid = running.0.init().pid();
+    drop(of_the_maker);
+    let anonymous = || -> u64 {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    // It does so after it was let through its gate: nobody waits for it.
+    let kept = (0..500).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        Some(anonymous()).filter(|kept| *kept <= 64)
+    });
+    assert!(kept.is_some(), "it keeps {} KiB", anonymous());
 }
 
 fn a_container_joins_the_namespaces_of_a_holder() {

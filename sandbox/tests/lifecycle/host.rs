@@ -114,7 +114,7 @@ fn time_that_runs_backwards_is_taken_as_standing_still() {
     world.exit("web", 1);
     let before = loment_sandbox::lifecycle::Time::from_nanos(0);
     world.machine.step(before, Event::Tick);
-    assert!(world.machine.timeline().zip(world.machine.timeline().skip(1)).all(|(one, next)| one.at <= next.at));
+    assert!(world.timeline().zip(world.timeline().skip(1)).all(|(one, next)| one.at <= next.at));
     assert!(world.machine.next_deadline().unwrap() > world.now);
 }
 
@@ -126,7 +126,7 @@ fn the_timeline_tells_a_pods_life_in_order() {
     world.secs(1);
     world.exit("web", 3);
     let spec = world.machine.spec().clone();
-    let told: Vec<Record> = world.machine.timeline().map(|entry| entry.record(&spec, &wall)).collect();
+    let told: Vec<Record> = world.timeline().map(|entry| entry.record(&spec, &wall)).collect();
     let lines: Vec<String> = told
         .iter()
         .map(|r| format!("{} {} {}", &r.time.to_string()[17..19], r.container.as_deref().unwrap_or("-"), r.reason))

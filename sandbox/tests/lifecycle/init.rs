@@ -216,7 +216,7 @@ fn i8_waiting_is_told_as_crash_loop_back_off_and_recorded_once() {
     let waiting = &status["containerStatuses"][0]["state"]["waiting"];
     assert_eq!(waiting["reason"], "CrashLoopBackOff");
     assert_eq!(waiting["message"], "back-off 10s restarting failed container=web pod=p_ns(u)");
-    let back_offs = || world.machine.timeline().filter(|entry| matches!(entry.what, Moment::BackOff { .. }));
+    let back_offs = || world.timeline().filter(|entry| matches!(entry.what, Moment::BackOff { .. }));
     assert_eq!(back_offs().map(|entry| entry.what.reason()).collect::<Vec<_>>(), ["BackOff"]);
 }
 

@@ -301,7 +301,7 @@ fn what_is_told_has_the_reasons_that_kubernetes_gives_its_events() {
     world.exit("web", 1);
     world.exit("web", 1);
     world.secs(600);
-    let reasons = world.machine.timeline().map(|entry| entry.what.reason()).filter(|reason| EVENTS.contains(reason));
+    let reasons = world.timeline().map(|entry| entry.what.reason()).filter(|reason| EVENTS.contains(reason));
     let mut distinct: Vec<_> = reasons.collect();
     distinct.dedup();
     assert_eq!(

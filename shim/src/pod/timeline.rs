@@ -6,8 +6,8 @@ use loment_sandbox::lifecycle::Entry;
 
 use super::{api, host::Host, host::START};
 
-/// Entries kept.
-const KEPT: usize = 4096;
+/// Entries kept, of about 150 bytes each. A crash loop at the longest delay makes some five of them in 300 s.
+const KEPT: usize = 1000;
 
 /// The newest entries, numbered from the pod's beginning.
 #[derive(Default)]
@@ -75,5 +75,22 @@ impl Host {
             warning: entry.what.is_warning(),
             ..api::Entry::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loment_sandbox::lifecycle::Moment;
+
+    use super::*;
+
+    #[test]
+    fn the_newest_thousand_entries_are_kept_with_their_numbers() {
+        let mut timeline = Timeline::from(7);
+        for attempt in 0..1500 {
+            timeline.add(Entry { at: START, container: None, attempt, what: Moment::Started });
+        }
+        let kept: Vec<_> = timeline.since(0).map(|(index, entry)| (index, entry.attempt)).collect();
+        assert_eq!(kept, (500..1500).map(|attempt| (7 + u64::from(attempt), attempt)).collect::<Vec<_>>());
     }
 }

@@ -47,29 +47,38 @@ impl TaskService {
     pub(crate) fn new(shim: Arc<Shim>) -> Self {
         Self { shim }
     }
-}
 
-/// Runs a change to its end, even when its client goes away.
-async fn to_the_end<T: Send + 'static>(change: impl Future<Output = Result<T>> + Send + 'static) -> ttrpc::Result<T> {
-    match tokio::spawn(change).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(error) => Err(Failure::unknown(format!("the request was not finished: {error}")).into()),
+    /// Runs a change to its end, even when its client goes away.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> ttrpc::Result<T> {
+        let shim = Arc::clone(&self.shim);
+        let ended = tokio::spawn(async move {
+            let result = change.await;
+            shim.quiet.disturb();
+            result
+        });
+        match ended.await {
+            Ok(result) => result.map_err(Into::into),
+            Err(error) => Err(Failure::unknown(format!("the request was not finished: {error}")).into()),
+        }
     }
 }
 
 #[async_trait]
 impl TaskRpc for TaskService {
     async fn create(&self, _: &TtrpcContext, request: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
-        let pid = to_the_end(create::create(Arc::clone(&self.shim), request)).await?;
+        let pid = self.to_the_end(create::create(Arc::clone(&self.shim), request)).await?;
         Ok(CreateTaskResponse { pid: pid.unsigned_abs(), ..CreateTaskResponse::default() })
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
         let task = self.shim.task(&request.id)?;
         let pid = if request.exec_id.is_empty() {
-            to_the_end(task.start()).await?
+            self.to_the_end(task.start()).await?
         } else {
-            to_the_end(async move { task.start_exec(&request.exec_id).await }).await?
+            self.to_the_end(async move { task.start_exec(&request.exec_id).await }).await?
         };
         Ok(StartResponse { pid: pid.unsigned_abs(), ..StartResponse::default() })
     }
@@ -102,7 +111,7 @@ impl TaskRpc for TaskService {
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
-        to_the_end(delete(Arc::clone(&self.shim), request)).await
+        self.to_the_end(delete(Arc::clone(&self.shim), request)).await
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
@@ -110,7 +119,7 @@ impl TaskRpc for TaskService {
         if request.exec_id.is_empty() {
             return Err(Failure::invalid(format!("exec in container {}: exec_id is missing", request.id)).into());
         }
-        to_the_end(add_exec(Arc::clone(&self.shim), task, request)).await
+        self.to_the_end(add_exec(Arc::clone(&self.shim), task, request)).await
     }
 
     async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
@@ -148,7 +157,7 @@ impl TaskRpc for TaskService {
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
         let (task, id) = (self.shim.task(&request.id)?, request.id);
         let shim = Arc::clone(&self.shim);
-        to_the_end(async move {
+        self.to_the_end(async move {
             task.freeze(Step::Pause).await?;
             shim.events.send(&Event::Paused(TaskPaused { container_id: id, ..TaskPaused::default() }));
             Ok(Empty::default())
@@ -159,7 +168,7 @@ impl TaskRpc for TaskService {
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
         let (task, id) = (self.shim.task(&request.id)?, request.id);
         let shim = Arc::clone(&self.shim);
-        to_the_end(async move {
+        self.to_the_end(async move {
             task.freeze(Step::Resume).await?;
             shim.events.send(&Event::Resumed(TaskResumed { container_id: id, ..TaskResumed::default() }));
             Ok(Empty::default())
@@ -170,7 +179,7 @@ impl TaskRpc for TaskService {
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
         let task = self.shim.task(&request.id)?;
         let resources = create::resources(&request.resources.value)?;
-        to_the_end(async move {
+        self.to_the_end(async move {
             if let Some(errand) = task.with_container(|container| Ok(container.cgroup().tell_systemd(&resources)?))? {
                 readable(&errand).await?;
                 errand.finish()?;
@@ -212,7 +221,7 @@ impl TaskRpc for TaskService {
             file_locks: options.file_locks,
             empty_namespaces: options.empty_namespaces,
         };
-        to_the_end(async move { task.checkpoint(asked).await.map(|()| Empty::default()) }).await
+        self.to_the_end(async move { task.checkpoint(asked).await.map(|()| Empty::default()) }).await
     }
 }
 

@@ -183,6 +183,7 @@ impl Task {
 
     /// Begins to watch what has just been made: the container, or its next attempt.
     fn watch_all(self: &Arc<Self>) {
+        self.shim.quiet.disturb();
         tokio::spawn(Arc::clone(self).watch());
         let memory = tokio::spawn(Arc::clone(self).watch_memory()).abort_handle();
         if let Some(last) = crate::lock(&self.live).memory_watch.replace(memory) {

@@ -1,6 +1,8 @@
 //! What a test asks of the world.
 
-use loment_sandbox::lifecycle::{Action, ContainerId, HookKind, Moment, Phase, ProbeKind, Time, status::PodStatus};
+use loment_sandbox::lifecycle::{
+    Action, ContainerId, Entry, HookKind, Moment, Phase, ProbeKind, Time, status::PodStatus,
+};
 
 use super::{Process, World, wall};
 
@@ -101,10 +103,18 @@ impl World {
         (adopted, dismissed)
     }
 
+    /// What happened, as the host was told.
+    pub(crate) fn timeline(&self) -> impl Iterator<Item = &Entry> {
+        self.trace.iter().filter_map(|(_, action)| match action {
+            Action::Record(entry) => Some(entry),
+            _ => None,
+        })
+    }
+
     /// Second, reason and message of every entry with one of these reasons.
     pub(crate) fn told(&self, reasons: &[&str]) -> Vec<(u64, String)> {
         let told = |what: &Moment| reasons.contains(&what.reason());
-        let entries = self.machine.timeline().filter(|entry| told(&entry.what));
+        let entries = self.timeline().filter(|entry| told(&entry.what));
         entries.map(|entry| (self.at(entry.at), format!("{} {}", entry.what.reason(), entry.what))).collect()
     }
 }

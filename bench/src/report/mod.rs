@@ -1,5 +1,8 @@
 //! The outcome of a run, as data.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -252,7 +255,7 @@ fn memory(settings: &Settings, measured: &Measured) -> Vec<Memory> {
     let base = medians.get(baseline).copied().flatten();
     let memory = |(number, handler): (usize, &String)| {
         let median = medians.get(number).copied().flatten();
-        let ratio = || Some(median?.pss_kib() as f64 / base?.pss_kib() as f64);
+        let ratio = || statistics::quotient(median?.pss_kib(), base?.pss_kib());
         Memory {
             handler: handler.clone(),
             pods: measured.memory.get(number).map_or(0, Vec::len),
