@@ -224,9 +224,10 @@ pub(crate) unsafe extern "C" fn __wrap_execve(
     answered(failed) as c_int
 }
 
+// The C library's own.
 unsafe extern "C" {
-    /// The C library's own.
     fn __real_fork() -> libc::pid_t;
+    fn __real_getauxval(kind: libc::c_ulong) -> libc::c_ulong;
 }
 
 /// fork(2): what is left behind of `start` is counted apart.
@@ -243,20 +244,15 @@ pub(crate) unsafe extern "C" fn __wrap_fork() -> libc::pid_t {
     pid
 }
 
-/// sigwait(3): a holder has come to rest.
+/// getauxval(3): where the kernel's code is, only a holder asks, which comes to rest with it.
 ///
 /// # Safety
-/// The set is one, and there is room for a signal.
+/// That of the call.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __wrap_sigwait(set: *const libc::sigset_t, signal: *mut c_int) -> c_int {
-    mark();
-    loop {
-        // SAFETY: see above; a set of the kernel's has 8 bytes.
-        let came = unsafe { call(libc::SYS_rt_sigtimedwait, [set as usize, 0, 0, 8, 0, 0]) };
-        if came > 0 {
-            // SAFETY: see above.
-            unsafe { *signal = came as c_int };
-            return 0;
-        }
+pub(crate) unsafe extern "C" fn __wrap_getauxval(kind: libc::c_ulong) -> libc::c_ulong {
+    if kind == libc::AT_SYSINFO_EHDR {
+        mark();
     }
+    // SAFETY: see above.
+    unsafe { __real_getauxval(kind) }
 }
