@@ -44,9 +44,9 @@ pub(crate) async fn a_trace_has_every_phase_of_any_clients_pod(node: &Node<'_>) 
     expect("shim", &[("begin", 4)])?;
     expect("container", &[("create", 13), ("start", 5)])?;
     expect("exec", &[("start", 9)])?;
-    // What a holder does after its gate nobody waits for.
+    // When its holder enters its root depends on how soon it is started.
     let sandbox = names("sandbox");
-    ensure!(sandbox[0] == ("create".to_owned(), 11) && sandbox[1].1 >= 3, "sandbox: {sandbox:?}\n{told:#}");
+    ensure!(sandbox.iter().map(|(_, count)| count).sum::<usize>() == 15, "sandbox: {sandbox:?}\n{told:#}");
     let own = trace(&loment, &["pod/seen", "-c", "main"]).await?;
     ensure!(own["starts"].as_array().map(Vec::len) == Some(1), "of one container, without execs: {own:#}");
     let said = loment.refused(&["trace", "seen", "-c", "nobody"], "").await?;
