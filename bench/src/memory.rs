@@ -68,12 +68,11 @@ pub(crate) async fn processes(client: &Client, sandbox: &str) -> Result<Processe
     Ok(Processes { sandbox: pid, shim: (parent > 1).then_some(parent) })
 }
 
-/// What a pod's processes keep now.
+/// What a pod's processes keep now. Nobody is asked, so that they stay idle.
 ///
 /// Errors: the pod has no shim of its own that can be seen from here.
-pub(crate) async fn read(client: &Client, sandbox: &str) -> Result<Idle> {
-    let found = processes(client, sandbox).await?;
-    let shim = found.shim.with_context(|| format!("find the shim of sandbox {sandbox}: process 1 is its parent"))?;
+pub(crate) fn read(found: Processes) -> Result<Idle> {
+    let shim = found.shim.context("find the shim of a sandbox: process 1 is its parent")?;
     let (shim_memory, sandbox_memory) = (process::memory(shim)?, process::memory(found.sandbox)?);
     Ok(Idle {
         shim_pss_kib: shim_memory.proportional,

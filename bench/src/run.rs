@@ -209,12 +209,16 @@ impl Run<'_> {
         for number in self.turns(self.handlers.len()) {
             let mut crowd = Vec::new();
             self.resize(number, &mut crowd, self.maker.settings.idle as usize).await?;
-            // Idle is a pod in which nothing has happened for a while: shims may then give memory back.
+            let mut found = Vec::new();
+            for pod in &crowd {
+                found.push(memory::processes(self.maker.client, &pod.sandbox).await);
+            }
+            // Idle is a pod of which nobody has wanted anything for a while: shims may then give memory back.
             if !crowd.is_empty() {
                 tokio::time::sleep(UNTIL_IDLE).await;
             }
-            for pod in &crowd {
-                match memory::read(self.maker.client, &pod.sandbox).await {
+            for processes in found {
+                match processes.and_then(memory::read) {
                     Ok(idle) => self.measured.memory[number].push(idle),
                     // A pod without a shim of its own has no such figure.
                     Err(error) => self.measured.no_memory[number] = Some(format!("{error:#}")),

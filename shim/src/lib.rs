@@ -8,7 +8,7 @@
 //! | `slice` | memory kills in scopes that systemd has removed |
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
-//! | `quiet` | memory that is given back when nothing has changed for a while |
+//! | `quiet` | memory that is given back when there is nothing to do for a while |
 //! | `traces` | when each phase of the last starts came |
 //! | [`pod`] | a pod that the shim runs itself |
 //! | [`client`] | the shim asked by another program |

@@ -33,7 +33,7 @@ pub(crate) struct Shim {
     pub(crate) layout: Layout,
     /// Children whose end somebody watches.
     pub(crate) pids: Pids,
-    /// Gives back memory when nothing changes any more.
+    /// Gives back memory when there is nothing to do.
     pub(crate) quiet: Quiet,
     /// Loggers that are to end.
     pub(crate) loggers: Ending,
@@ -101,8 +101,9 @@ impl Shim {
         Ok(Reservation { shim: Arc::clone(self), id: id.to_owned(), unwanted })
     }
 
-    /// The task `id`.
+    /// The task `id`, for a request.
     pub(crate) fn task(&self, id: &str) -> Result<Arc<Task>> {
+        self.quiet.disturb();
         match crate::lock(&self.tasks).get(id) {
             Some(Slot::Here(task)) => Ok(Arc::clone(task)),
             _ => Err(Failure::not_found(format!("container {id}: no such container in this shim"))),
