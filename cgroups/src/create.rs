@@ -23,9 +23,9 @@ impl Drop for Made<'_> {
 pub(crate) fn create<T>(layout: &Layout, path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T> {
     let mut made = Made { dirs: Vec::with_capacity(16) };
     for hierarchy in layout.v1() {
-        let fresh = make(&hierarchy.root, path, &mut made)?;
+        make(&hierarchy.root, path, &mut made)?;
         if hierarchy.controllers.contains(Controller::Cpuset) {
-            inherit_cpuset(&hierarchy.root, path, fresh)
+            inherit_cpuset(&hierarchy.root, path)
                 .map_err(|e| Error::new("inherit processors and memory nodes for", full(&hierarchy.root, path), e))?;
         }
     }
@@ -80,20 +80,27 @@ fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> 
 
 /// On v1 a new cpuset has no processor and no memory node, and no process can enter it: it gets its parent's, and a
 /// parent that has none its own parent's first.
-fn inherit_cpuset(root: &Dir, path: &Path, fresh: bool) -> io::Result<()> {
+///
+/// Writing them takes the kernel time for each cpuset of the machine. Below a parent that we have filled ourselves new
+/// cpusets begin with what it has, which costs nothing (`cgroup.clone_children`, cgroup-v1/cgroups.rst of the kernel's
+/// documentation); a parent that is somebody else's is left as it is.
+fn inherit_cpuset(root: &Dir, path: &Path) -> io::Result<()> {
     const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
     for file in FILES {
         let mut empty: Vec<&Path> = Vec::new();
         let mut value = String::new();
         for dir in path.ancestors() {
-            let known_empty = fresh && dir == path;
-            if !known_empty && root.read(&dir.join(file), &mut value)? && !value.trim().is_empty() {
+            if root.read(&dir.join(file), &mut value)? && !value.trim().is_empty() {
                 break;
             }
             empty.push(dir);
         }
         for dir in empty.into_iter().rev() {
             root.write(&dir.join(file), value.trim())?;
+            if dir != path {
+                // Without it the next one is filled by hand, too.
+                let _ = root.write(&dir.join("cgroup.clone_children"), "1");
+            }
         }
     }
     Ok(())

@@ -16,6 +16,9 @@ pub(crate) struct Write {
     pub(crate) absent: Absent,
     /// What to do when the kernel refuses the value.
     pub(crate) hint: Option<&'static str>,
+    /// Writing takes the kernel time for each cgroup of the machine, also when nothing changes: what is there is looked at
+    /// first.
+    pub(crate) dear: bool,
 }
 
 /// What it means that a file is not there.
@@ -37,7 +40,7 @@ pub(crate) type Group = Vec<Write>;
 impl Write {
     pub(crate) fn new(controller: Controller, file: impl Into<Cow<'static, str>>, value: impl ToString) -> Self {
         let absent = Absent::Fail("the controller is not enabled for this cgroup, or the kernel is too old");
-        Self { controller, file: file.into(), value: value.to_string(), absent, hint: None }
+        Self { controller, file: file.into(), value: value.to_string(), absent, hint: None, dear: false }
     }
 
     pub(crate) fn absent(self, absent: Absent) -> Self {
@@ -46,6 +49,10 @@ impl Write {
 
     pub(crate) fn hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
+    }
+
+    pub(crate) fn dear(self) -> Self {
+        Self { dear: true, ..self }
     }
 }
 
@@ -123,6 +130,10 @@ fn run_group<'a>(group: &[Write], dir_of: &impl Fn(Controller) -> Option<&'a Dir
 }
 
 fn put<'w>(dir: &Dir, write: &'w Write) -> std::result::Result<(), (&'w Write, io::Error)> {
+    // What cannot be looked at is written.
+    if write.dear && dir.read_string(&write.file).ok().flatten().is_some_and(|present| present.trim() == write.value) {
+        return Ok(());
+    }
     match dir.write(write.file.as_ref(), &write.value) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => match &write.absent {
             Absent::Ignore => Ok(()),

@@ -109,10 +109,10 @@ fn plan_cpu(cpu: &LinuxCpu, groups: &mut Vec<Group>) {
     }
     let mut bandwidth = Vec::new();
     if let Some(period) = cpu.period().filter(|p| *p != 0) {
-        bandwidth.push(write("cpu.cfs_period_us", period.to_string()).hint(BANDWIDTH));
+        bandwidth.push(write("cpu.cfs_period_us", period.to_string()).hint(BANDWIDTH).dear());
     }
     if let Some(quota) = cpu.quota().filter(|q| *q != 0) {
-        bandwidth.push(write("cpu.cfs_quota_us", quota.max(-1).to_string()).hint(BANDWIDTH));
+        bandwidth.push(write("cpu.cfs_quota_us", quota.max(-1).to_string()).hint(BANDWIDTH).dear());
     }
     if let Some(burst) = cpu.burst() {
         bandwidth.push(

@@ -165,7 +165,7 @@ fn plan_cpu(cpu: &LinuxCpu, cpu_max: impl FnOnce() -> Option<String>, groups: &m
         (None, None) => None,
     };
     const BANDWIDTH: &str = "a quota is at least 1000 us, a period 1000 to 1000000 us";
-    bandwidth.extend(max.map(|max| write("cpu.max", max).hint(BANDWIDTH)));
+    bandwidth.extend(max.map(|max| write("cpu.max", max).hint(BANDWIDTH).dear()));
     if let Some(burst) = cpu.burst() {
         let absent = Absent::Fail("cpu.max.burst needs Linux 5.14");
         bandwidth.push(write("cpu.max.burst", burst.to_string()).absent(absent).hint("burst must not be above quota"));

@@ -73,6 +73,26 @@ fn a_parent_that_lacks_processors_gets_its_own_parents_first() {
 }
 
 #[test]
+fn cpusets_below_a_parent_that_we_have_filled_are_filled_by_the_kernel() {
+    let layout = layout();
+    if layout.kind() == Kind::V2 {
+        return;
+    }
+    let parent = unique_path();
+    let first = TestCgroup::at(parent.join("first"));
+    let ours = directory(&layout, "cpuset", &parent);
+    let by_hand = ours.join("by-hand");
+    fs::create_dir(&by_hand).unwrap();
+    let given = fs::read_to_string(by_hand.join("cpuset.cpus")).unwrap();
+    fs::remove_dir(&by_hand).unwrap();
+    assert_eq!(given.trim(), first.read("cpuset", "cpuset.cpus"));
+    // The root has processors of its own, and is not ours to change.
+    assert_eq!(fs::read_to_string(ours.parent().unwrap().join("cgroup.clone_children")).unwrap(), "0\n");
+    drop(first);
+    Cgroup::open(&layout, &parent).unwrap().remove().unwrap();
+}
+
+#[test]
 fn a_create_that_fails_half_way_leaves_nothing_of_its_own() {
     let layout = layout();
     let parent = unique_path();

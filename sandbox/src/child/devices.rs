@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::{
     errno::Errno,
-    sys::stat::{FchmodatFlags, fchmodat, makedev, mknodat},
+    sys::stat::{FchmodatFlags, Mode, fchmodat, makedev, mknodat},
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat},
 };
 
@@ -39,6 +39,12 @@ pub(crate) fn make(root: &Root, devices: &[Device], maps: Option<&IdMaps>) -> Re
     Ok(())
 }
 
+/// Whether a device has more to its mode than who may read and write it. Setting such a mode may take a procfs in sight
+/// (fchmodat(3) before Linux 6.6).
+pub(crate) fn is_special(device: &Device) -> bool {
+    device.mode.intersects(Mode::S_ISUID | Mode::S_ISGID | Mode::S_ISVTX)
+}
+
 fn node(root: &Root, device: &Device, maps: Option<&IdMaps>) -> Result<()> {
     let path = device.path.display();
     let owner = maps.map_or(Some((device.uid, device.gid)), |maps| maps.outside(device.uid, device.gid));
@@ -59,8 +65,13 @@ fn node(root: &Root, device: &Device, maps: Option<&IdMaps>) -> Result<()> {
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     fchownat(&directory, name, owner.0, owner.1, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
         .at("set the owner of device", device.path.display())?;
-    // mknod(2) takes no account of set-id bits of some file systems. In a volume that others write to, the fresh node
-    // may be a link by now, and what it names would be a file of the host's.
+    // It has its mode already: there is no umask. Set-id bits are another matter, for which not every file system's mknod(2)
+    // has an eye, and which chown(2) takes away.
+    if !is_special(device) {
+        return Ok(());
+    }
+    // In a volume that others write to, the fresh node may be a link by now, and what it names would be a file of the
+    // host's.
     fchmodat(&directory, name, device.mode, FchmodatFlags::NoFollowSymlink)
         .at("set the mode of device", device.path.display())
 }

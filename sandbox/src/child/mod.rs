@@ -101,8 +101,7 @@ pub(crate) fn init(
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     birth.reached(Phase::MountsGathered);
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
-    // Hooks look for the host's mounts, and for the root where it stands among them.
-    let stub = birth.stub().filter(|_| plan.hooks.is_none() && plan.view.root_stands_at.is_none());
+    let stub = birth.stub().filter(|_| can_stand_on_a_stub(plan));
     let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
     birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;
@@ -112,6 +111,13 @@ pub(crate) fn init(
     let hooks = plan.hooks.as_deref();
     let setting = Setting { proc, root, console, filter, mounts, processors: None, gate: true, hooks };
     become_program(birth, &plan.process, plan.personality, &setting)
+}
+
+/// Whether nobody looks for the host's file systems once the parts are gathered. Hooks do, for the root where it stands
+/// among them.
+fn can_stand_on_a_stub(plan: &Plan) -> bool {
+    let is_visible = plan.hooks.is_some() || plan.view.root_stands_at.is_some();
+    !is_visible && !plan.view.devices.iter().flatten().any(devices::is_special)
 }
 
 /// The same in a user namespace, where a carrier has prepared what comes before and a builder builds the root.

@@ -13,9 +13,9 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::{
         stat::{Mode, SFlag, fstat},
-        statfs::{PROC_SUPER_MAGIC, fstatfs},
+        statfs::{PROC_SUPER_MAGIC, TMPFS_MAGIC, fstatfs},
     },
-    unistd::{chdir, fchdir, pivot_root},
+    unistd::{chdir, chroot, fchdir, pivot_root},
 };
 
 use super::{
@@ -59,7 +59,7 @@ pub(crate) fn enter(
     stub: Option<BorrowedFd<'_>>,
     hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<Root> {
-    let host = leave_host(stub)?;
+    let (host, is_stub) = leave_host(stub)?;
     let place = view.root_stands_at.as_deref().map(stand).transpose()?;
     let root = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
     let root = match maps.and_then(|maps| maps.outside(0, 0)) {
@@ -80,7 +80,10 @@ pub(crate) fn enter(
     // The specification leaves a missing working directory open; engines expect it to be made.
     root.make_directory(cwd, Links::Follow)
         .map_err(|error| error.hint("process.cwd must lead to a directory inside the container"))?;
-    pivot(&root, &host)?;
+    match is_stub {
+        true => stand_on(&root)?,
+        false => pivot(&root, &host)?,
+    }
     Ok(root)
 }
 
@@ -88,7 +91,7 @@ pub(crate) fn enter(
 /// `/proc/PID/root` finds none of the host's.
 /// `hooks` are as for [`enter`].
 pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
-    let host = leave_host(None)?;
+    let (host, _) = leave_host(None)?;
     hooks()?;
     let root = empty(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).at("make an", "empty root")?;
     mount::attach(root.as_fd(), host.as_fd()).at("attach", "the empty root")?;
@@ -97,17 +100,17 @@ pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// A mount namespace of our own. Its copy of the host's mounts neither sends nor receives anything, and it goes away
 /// as soon as the container's root has taken its place. Making and dropping a copy takes time for each mount: a copy of a
-/// namespace with hardly any, that of `stub`, takes less.
-fn leave_host(stub: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
-    if let Some(stub) = stub {
-        // It may have ended, or a restricted machine may not let us: then it takes as long as it takes. setns(2)
-        let _or_else = setns(stub, CloneFlags::CLONE_NEWNS);
-    }
+/// namespace with hardly any, that of `stub`, takes less. With its root, and whether that is the stub's.
+fn leave_host(stub: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, bool)> {
+    // It may have ended, or a restricted machine may not let us: then it takes as long as it takes. setns(2)
+    let joined = stub.is_some_and(|stub| setns(stub, CloneFlags::CLONE_NEWNS).is_ok());
     unshare(CloneFlags::CLONE_NEWNS).at("make", "a mount namespace")?;
     let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/")?;
+    // Nobody may stand on anything else: the stub may not have left the host yet.
+    let is_stub = joined && is_empty(&host).at("examine", "/")?;
     mount::set_attributes(host.as_fd(), true, 0, 0, Some(Propagation::Private))
         .at("make private", "the container's copy of the host's mounts")?;
-    Ok(host)
+    Ok((host, is_stub))
 }
 
 /// A place in this namespace's copy of the host's mounts.
@@ -278,6 +281,23 @@ fn empty(attributes: u64) -> nix::Result<OwnedFd> {
     context.set_string(c"mode", c"555")?;
     context.create()?;
     context.mount(attributes)
+}
+
+/// Makes `root`, which stands on the stub's root, the root. pivot_root(2) would take time for each process of the machine,
+/// to see whether it is in the old root. Nothing is gained by getting out of it as out of a chroot(2): below is the stub, a
+/// read-only directory without anything in it. And who joins the namespace begins at `root`, because the kernel climbs to
+/// what is mounted on top; so it does not take the container for one that was put into a part of its namespace either
+/// (user_namespaces(7): those may not make user namespaces).
+fn stand_on(root: &Root) -> Result<()> {
+    fchdir(root).at("enter", "the root file system")?;
+    chroot(".").at("switch to", "the root file system")?;
+    chdir("/").at("enter", "the root directory")
+}
+
+/// Whether this is the root that [`empty`] has made: a tmpfs that has room for nothing but its root directory.
+fn is_empty(root: &OwnedFd) -> nix::Result<bool> {
+    let found = fstatfs(root)?;
+    Ok(found.filesystem_type() == TMPFS_MAGIC && (found.files(), found.files_free()) == (1, 0))
 }
 
 /// Makes `root` the root, and drops the host's mounts.

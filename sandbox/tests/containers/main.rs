@@ -17,6 +17,7 @@ mod mutations;
 mod network;
 mod notify;
 mod secrecy;
+mod stubs;
 mod systemd;
 mod traces;
 mod users;
@@ -39,6 +40,7 @@ fn main() {
         network::TESTS,
         notify::TESTS,
         secrecy::TESTS,
+        stubs::TESTS,
         traces::TESTS,
         users::TESTS,
     ];

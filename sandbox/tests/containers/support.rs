@@ -107,7 +107,7 @@ pub(crate) struct Bundle {
 const APPLETS: &[&str] = &[
     "sh", "ls", "cat", "echo", "sleep", "id", "hostname", "mount", "stat", "readlink", "env", "pwd", "true", "false",
     "kill", "touch", "mkdir", "rm", "test", "stty", "tty", "grep", "sed", "head", "ip", "dd", "wc", "find", "ln",
-    "umask", "sync", "ps", "printf", "nproc", "sort", "tr", "tail", "mknod",
+    "umask", "sync", "ps", "printf", "nproc", "sort", "tr", "tail", "mknod", "umount", "unshare",
 ];
 
 impl Bundle {
