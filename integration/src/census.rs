@@ -122,7 +122,9 @@ fn runtime_files(root: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in files::entries(root) {
         let inside_lab = root == lab && !entry.ends_with("state");
-        if inside_lab {
+        // crun keeps the seccomp filters that it has compiled, for the next container.
+        let of_the_compared = entry.ends_with(".cache/seccomp");
+        if inside_lab || of_the_compared {
             continue;
         }
         let is_directory = entry.is_dir() && !entry.is_symlink();

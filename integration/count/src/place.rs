@@ -132,6 +132,7 @@ pub(crate) fn make(shim: &Path) -> Result<()> {
     fs::write(SHIM, program)?;
     executable(SHIM)?;
     fs::write(format!("{HOME}/mountinfo"), MOUNTINFO)?;
+    fs::write(format!("{HOME}/cgroups"), "0::/\n")?;
     fs::write(format!("{HOME}/stat"), STAT)?;
     mkfifo(RESTS, Mode::S_IRWXU).context("make a fifo")?;
     root()?;

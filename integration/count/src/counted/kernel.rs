@@ -23,6 +23,8 @@ use crate::{
 const ROOT: &CStr = c"/run/count/rootfs";
 /// Instead of `/proc/self/mountinfo`.
 const MOUNTINFO: &CStr = c"/run/count/mountinfo";
+/// Instead of `/proc/self/cgroup`.
+const CGROUPS: &CStr = c"/run/count/cgroups";
 /// Instead of `/proc/PID/stat`, which has times in it, and longer ones for a process that has taken longer.
 const STAT: &CStr = c"/run/count/stat";
 
@@ -160,6 +162,7 @@ pub(crate) unsafe extern "C" fn __wrap_open(path: *const c_char, flags: c_int, m
     let path = unsafe { CStr::from_ptr(path) };
     let path = match path.to_bytes() {
         b"/proc/self/mountinfo" => MOUNTINFO,
+        b"/proc/self/cgroup" => CGROUPS,
         text if text.starts_with(b"/proc/") && text.ends_with(b"/stat") => STAT,
         _ => path,
     };
