@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use loment_cri::{Client, v1};
+use loment_cri::{Client, masks, v1};
 
 use crate::{
     handlers::Handler,
@@ -179,6 +179,8 @@ impl<'a> Maker<'a> {
                 security_context: Some(v1::LinuxContainerSecurityContext {
                     namespace_options: Some(self.namespaces()),
                     seccomp: Some(v1::SecurityProfile { profile_type: profile.into(), localhost_ref: String::new() }),
+                    masked_paths: masks::MASKED.map(str::to_owned).into(),
+                    readonly_paths: masks::READONLY.map(str::to_owned).into(),
                     ..v1::LinuxContainerSecurityContext::default()
                 }),
                 ..v1::LinuxContainerConfig::default()

@@ -3,6 +3,7 @@
 
 mod client;
 mod error;
+pub mod masks;
 mod snapshots;
 
 pub use client::Client;

@@ -187,6 +187,7 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
         content::c1_the_environment_is_resolved_in_its_order,
         content::c3_what_a_variable_needs_must_be_there,
         content::c5_a_container_has_its_own_security_context_over_the_pods,
+        content::c5_a_container_is_kept_from_what_a_kubelet_keeps_it_from,
         content::c5_what_would_run_as_root_or_lose_a_field_is_refused_by_name,
         content::c9_what_the_pod_may_use_is_in_the_cgroup_files_of_all,
         content::s11_a_sidecar_is_not_killed_before_the_app,

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, SELinuxOptions, SeccompProfile};
-use loment_cri::v1::{
-    Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
+use loment_cri::{
+    masks,
+    v1::{
+        Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
+        NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
+    },
 };
 
 use super::layout::text;
@@ -74,6 +77,9 @@ pub(super) fn of_container(spec: &PodSpec, container: &Container, profiles: &Pat
             profile_type: profile_type(&chosen.type_).into(),
             localhost_ref: chosen.localhost_profile.unwrap_or_default(),
         }),
+        // containerd opens all of them to a privileged container.
+        masked_paths: masks::MASKED.map(str::to_owned).into(),
+        readonly_paths: masks::READONLY.map(str::to_owned).into(),
         ..LinuxContainerSecurityContext::default()
     }
 }

@@ -101,6 +101,17 @@ pub(crate) async fn c5_a_container_has_its_own_security_context_over_the_pods(no
     loment.delete("secure").await
 }
 
+pub(crate) async fn c5_a_container_is_kept_from_what_a_kubelet_keeps_it_from(node: &Node<'_>) -> Result<()> {
+    let look = "[ -c /proc/timer_list ] && echo masked; ls /sys/firmware | wc -l; \
+                (echo 1 > /proc/sys/kernel/ns_last_pid) 2>/dev/null || echo read-only";
+    let output = output_of(node, "masked", &pod("masked", "", &[container("app", look, "")])).await?;
+    ensure!(output == "masked\n0\nread-only\n", "a container sees {output:?}");
+    let privileged = container("app", "[ -f /proc/timer_list ] && echo open", "securityContext: {privileged: true}");
+    let output = output_of(node, "open", &pod("open", "", &[privileged])).await?;
+    ensure!(output == "open\n", "a privileged container sees {output:?}");
+    Ok(())
+}
+
 pub(crate) async fn c5_what_would_run_as_root_or_lose_a_field_is_refused_by_name(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
     let app = [container("app", "true", "")];
