@@ -59,10 +59,9 @@ fn arrange(hierarchies: &[Hierarchy<'_>], kind: impl Fn(&Path) -> Option<FsType>
     let mut mounts = Mounts::default();
     for hierarchy in hierarchies {
         match hierarchy {
+            // Beside v1 it is in this place, or it is not what runtimes work with: runc and systemd do not look elsewhere.
             Hierarchy::V2 => {
-                let path = place.join("unified");
-                mounts.v2 = Some(path).filter(|path| is(path, CGROUP2_SUPER_MAGIC));
-                mounts.v2.as_ref()?;
+                mounts.v2 = Some(place.join("unified")).filter(|path| is(path, CGROUP2_SUPER_MAGIC));
             }
             Hierarchy::V1 { controllers, name, directory } => {
                 let mount_point: PathBuf = place.join(directory);
@@ -124,13 +123,21 @@ mod tests {
 
     #[test]
     fn what_is_not_at_its_place_has_to_be_looked_for() {
-        for missing in 0..hybrid().len() {
+        for missing in 0..hybrid().len() - 1 {
             let mut there = hybrid();
             there.remove(missing);
             assert_eq!(found(HYBRID, &there), None, "without {:?}", hybrid()[missing]);
         }
         assert_eq!(found("5:debug:/\n4:memory:/\n", &hybrid()), None, "a controller that is not known");
         assert_eq!(found("nonsense\n", &hybrid()), None);
+    }
+
+    #[test]
+    fn v2_beside_v1_is_in_its_place_or_is_not_there() {
+        let mut there = hybrid();
+        there.pop();
+        let mounts = found(HYBRID, &there).unwrap();
+        assert_eq!((mounts.v1.len(), mounts.v2), (3, None));
     }
 
     #[test]
