@@ -81,9 +81,9 @@ fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> 
 /// On v1 a new cpuset has no processor and no memory node, and no process can enter it: it gets its parent's, and a
 /// parent that has none its own parent's first.
 ///
-/// Writing them takes the kernel time for each cpuset of the machine. Below a parent that we have filled ourselves new
-/// cpusets begin with what it has, which costs nothing (`cgroup.clone_children`, cgroup-v1/cgroups.rst of the kernel's
-/// documentation); a parent that is somebody else's is left as it is.
+/// Writing them takes the kernel time for each cpuset of the machine. Below a parent that was empty and that we have filled,
+/// new cpusets begin with what it has, which costs nothing (`cgroup.clone_children`, cgroup-v1/cgroups.rst of the kernel's
+/// documentation); a parent that somebody else has filled is left as it is.
 fn inherit_cpuset(root: &Dir, path: &Path) -> io::Result<()> {
     const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
     for file in FILES {

@@ -8,6 +8,9 @@ use std::{
 
 use crate::controller::{Controller, Controllers};
 
+/// Where cgroups are mounted, or where the directory is in which they are.
+pub(crate) const PLACE: &str = "/sys/fs/cgroup";
+
 /// What is mounted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mounts {
@@ -35,6 +38,10 @@ pub(crate) fn parse(mountinfo: &str) -> Mounts {
             }
             _ => {}
         }
+    }
+    // Beside v1, v2 is in its usual place, or it is not what runtimes work with: runc and systemd do not look elsewhere.
+    if mounts.v1.iter().any(|mount| !mount.controllers.is_empty()) {
+        mounts.v2 = mounts.v2.filter(|path| path.starts_with(PLACE));
     }
     // A v2 machine may carry named v1 hierarchies for somebody's bookkeeping; they limit nothing.
     if mounts.v2.is_some() && mounts.v1.iter().all(|m| m.controllers.is_empty()) {
@@ -76,7 +83,7 @@ fn add_v1(mounts: &mut Vec<V1Mount>, new: V1Mount) {
 
 /// The usual place wins over wherever else the same hierarchy is mounted.
 fn is_better(new: &Path, old: &Path) -> bool {
-    new.starts_with("/sys/fs/cgroup") && !old.starts_with("/sys/fs/cgroup")
+    new.starts_with(PLACE) && !old.starts_with(PLACE)
 }
 
 /// A path in proc_pid_mountinfo(5), where the kernel writes space, tab, newline and backslash as three octal digits.
@@ -182,6 +189,13 @@ mod tests {
     fn a_named_hierarchy_beside_v2_does_not_make_the_machine_v1() {
         let text = format!("{DEBIAN_12}60 26 0:40 / /run/elogind rw - cgroup elogind rw,name=elogind\n");
         assert_eq!(parse(&text).v1, []);
+    }
+
+    #[test]
+    fn v2_in_another_place_does_not_make_a_v1_machine_hybrid() {
+        let text = ONE_MOUNT_EACH.replace("/sys/fs/cgroup/unified", "/run/cilium/cgroupv2");
+        let mounts = parse(&text);
+        assert_eq!((mounts.v1.len(), mounts.v2), (4, None));
     }
 
     #[test]

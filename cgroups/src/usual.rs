@@ -7,11 +7,8 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, TMPFS_MA
 
 use crate::{
     controller::{Controller, Controllers},
-    mountinfo::{Mounts, V1Mount},
+    mountinfo::{Mounts, PLACE, V1Mount},
 };
-
-/// Where they are mounted, or where the directory is in which they are.
-const PLACE: &str = "/sys/fs/cgroup";
 
 /// A hierarchy in `/proc/PID/cgroup`. cgroups(7)
 #[derive(Debug, PartialEq, Eq)]

@@ -157,7 +157,7 @@ impl Shim {
     ///
     /// [`Container::stub`]: loment_sandbox::container::Container::stub
     pub(crate) fn stub(&self) -> Option<OwnedFd> {
-        let sandbox = crate::lock(&self.sandbox).upgrade()?;
+        let sandbox = crate::lock(&self.sandbox).upgrade().filter(|sandbox| sandbox.is_open())?;
         sandbox.with_container(|container| Ok(container.stub())).ok().flatten()
     }
 

@@ -2,6 +2,8 @@
 
 use nix::sys::signal::Signal;
 
+use crate::clone::{alone, exit_now};
+
 /// Of a frame of [`wait`]: more than it can need.
 const FRAME: usize = 2048;
 /// What compiled code may use below the stack pointer. System V ABI, AMD64: the red zone
@@ -11,7 +13,12 @@ const DEPTH: usize = 1 << 20;
 
 /// Gives back what the stack has been used for below the caller's frame, and the pages of the program that are only read:
 /// those that are needed again are read again, from the page cache as a rule. What is seldom needed is shared no longer.
+///
+/// In a process with more than one thread it does nothing: the stack of one of those may have others' memory below it.
 pub fn shrink() {
+    if alone().is_err() {
+        return;
+    }
     let page = page();
     let low = (stack_pointer() & !(page - 1)) - page;
     // SAFETY: of a function that is called from here, nothing is left on the stack once it has returned. The page next to
@@ -38,7 +45,8 @@ unsafe extern "C" fn give_back_program(object: *mut libc::dl_phdr_info, _: usize
 }
 
 /// Gives back all memory of this process, then reaps every child that ends until one of the signals `ends` comes;
-/// exits with status 0. All of them and SIGCHLD must be blocked.
+/// exits with status 0. All of them and SIGCHLD must be blocked. With another thread, which would lose its memory, it ends
+/// with status 1 at once.
 ///
 /// The process keeps the page or two of the stack that are in use, and its arguments and environment, by which others
 /// know it. Of its program it keeps the mapping: what it runs is read from the file again.
@@ -47,6 +55,9 @@ unsafe extern "C" fn give_back_program(object: *mut libc::dl_phdr_info, _: usize
 /// on no C library works in it (variables are what the program's file says, heap and thread read as zeroes), so that the
 /// system calls are made by hand and nothing is called.
 pub fn rest(ends: &[Signal]) -> ! {
+    if alone().is_err() {
+        exit_now(1);
+    }
     let mask = ends.iter().fold(0, |mask, signal| mask | 1 << (*signal as u64 - 1));
     // SAFETY: reads numbers from what the kernel has left on the stack.
     let (handed_over, kernels) = unsafe {

@@ -65,16 +65,20 @@ impl Trace {
             pod: pod.to_owned(),
             sandbox: sandbox.to_owned(),
             since_epoch: answer.now_unix_nanos.saturating_sub(now),
-            starts: answer.starts.into_iter().map(Start::from).collect(),
+            starts: answer.starts.into_iter().filter_map(Start::of).collect(),
         }
     }
 
-    /// Keeps of each container the newest attempt, and no further processes.
+    /// Keeps of each container the newest attempt, and no further processes. A container that a kubelet has started again has
+    /// another id and the same name.
     pub(crate) fn keep_newest(&mut self) {
         let mut seen = HashSet::new();
         let mut kept: Vec<Start> = std::mem::take(&mut self.starts);
         kept.reverse();
-        kept.retain(|start| start.kind != Kind::EXEC && seen.insert(start.id.clone()));
+        kept.retain(|start| {
+            let known_by = if start.name.is_empty() { &start.id } else { &start.name };
+            start.kind != Kind::EXEC && seen.insert((start.kind_name(), known_by.clone()))
+        });
         kept.reverse();
         self.starts = kept;
     }
@@ -167,17 +171,18 @@ impl Part {
     }
 }
 
-impl From<TracedStart> for Start {
-    fn from(start: TracedStart) -> Self {
-        let kind = start.kind.enum_value_or_default();
-        Self {
+impl Start {
+    /// `None` for a kind that only a newer shim knows.
+    fn of(start: TracedStart) -> Option<Self> {
+        let kind = start.kind.enum_value().ok()?;
+        Some(Self {
             kind,
             id: start.id,
             exec: start.exec_id,
             name: start.name,
             attempt: start.attempt,
             parts: parts(kind, start.spans),
-        }
+        })
     }
 }
 
@@ -214,7 +219,7 @@ fn parts(kind: Kind, spans: Vec<TracedSpan>) -> Vec<Part> {
 pub(crate) mod tests {
     use super::*;
 
-    /// Phases with the times of their ends, in the middle of what they take.
+    /// Phases with their beginnings and ends.
     fn start(kind: Kind, id: &str, attempt: u32, spans: &[(Phase, u64, u64)]) -> TracedStart {
         let span = |(phase, from, to): &(Phase, u64, u64)| TracedSpan {
             phase: phase.name().to_owned(),
@@ -252,7 +257,8 @@ pub(crate) mod tests {
             start(Kind::SANDBOX, "s", 0, &[(Phase::Asked, 10 * MS, 10 * MS), (Phase::Created, 10 * MS, 12 * MS)]),
             start(Kind::CONTAINER, "c", 0, &container),
             start(Kind::EXEC, "c", 0, &[(Phase::Asked, 50 * MS, 50 * MS), (Phase::Executed, 50 * MS, 51 * MS)]),
-            start(Kind::CONTAINER, "c", 1, &[(Phase::Asked, 60 * MS, 60 * MS), (Phase::Created, 60 * MS, 64 * MS)]),
+            // Made anew by its client: another id.
+            start(Kind::CONTAINER, "d", 1, &[(Phase::Asked, 60 * MS, 60 * MS), (Phase::Created, 60 * MS, 64 * MS)]),
         ];
         let answer = TraceResponse {
             now_monotonic_nanos: 100 * MS,

@@ -37,7 +37,7 @@ impl Scale {
 }
 
 fn title(start: &Start, part: &Part, first: u64) -> String {
-    let name = format!("{}: {}", start.title(), part.name);
+    let name: String = format!("{}: {}", start.title(), part.name).chars().take(NAME + 1).collect();
     let after = millis(part.from.saturating_sub(first));
     format!("\n{name:<width$}{:>TIME$}   after {after}\n", millis(part.nanos()), width = NAME + 2)
 }
@@ -91,7 +91,8 @@ app: start                           2.000   after 25.000
 
     #[test]
     fn nothing_is_wider_than_it_may_be() {
-        let trace = super::super::tests::trace();
+        let mut trace = super::super::tests::trace();
+        trace.starts[2].name = "a".repeat(63);
         for width in [60, 80, 200] {
             let text = draw(&trace, width, false);
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}\n{text}");

@@ -128,6 +128,9 @@ pub(crate) fn make(shim: &Path) -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).context("make mounts private")?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).context("mount /proc")?;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=755")).context("mount /run")?;
+    // The machine's own cgroups are nobody's business here.
+    mount(Some("tmpfs"), "/sys/fs/cgroup", Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
+        .context("cover cgroups")?;
     fs::create_dir_all(OUT)?;
     fs::write(SHIM, program)?;
     executable(SHIM)?;

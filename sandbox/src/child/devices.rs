@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::{
     errno::Errno,
-    sys::stat::{FchmodatFlags, Mode, fchmodat, makedev, mknodat},
+    sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat, makedev, mknodat},
     unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat},
 };
 
@@ -65,9 +65,11 @@ fn node(root: &Root, device: &Device, maps: Option<&IdMaps>) -> Result<()> {
     let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     fchownat(&directory, name, owner.0, owner.1, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
         .at("set the owner of device", device.path.display())?;
-    // It has its mode already: there is no umask. Set-id bits are another matter, for which not every file system's mknod(2)
-    // has an eye, and which chown(2) takes away.
-    if !is_special(device) {
+    // It has its mode already, for there is no umask, unless the directory has a default ACL (acl(5)) or the file system's
+    // mknod(2) no eye for set-id bits, which chown(2) takes away too.
+    let made = fstatat(&directory, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
+        .at("examine device", device.path.display())?;
+    if Mode::from_bits_truncate(made.st_mode) == device.mode {
         return Ok(());
     }
     // In a volume that others write to, the fresh node may be a link by now, and what it names would be a file of the

@@ -48,6 +48,7 @@ use self::{
     last::{Setting, become_program},
     procfs::ProcFs,
     root::Root,
+    view::Stub,
 };
 use crate::{
     Result,
@@ -101,7 +102,12 @@ pub(crate) fn init(
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     birth.reached(Phase::MountsGathered);
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
-    let stub = birth.stub().filter(|_| can_stand_on_a_stub(plan));
+    let stub = match birth.stub().filter(|_| can_stand_on_a_stub(plan)) {
+        Some(process) => {
+            Some(Stub { process, own: proc.own_namespace("mnt").at("open", "the host's mount namespace")? })
+        }
+        None => None,
+    };
     let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
     birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;

@@ -14,6 +14,7 @@ use nix::{
     sys::{
         stat::{Mode, SFlag, fstat},
         statfs::{PROC_SUPER_MAGIC, TMPFS_MAGIC, fstatfs},
+        statvfs::FsFlags,
     },
     unistd::{chdir, chroot, fchdir, pivot_root},
 };
@@ -56,7 +57,7 @@ pub(crate) fn enter(
     parts: Parts,
     cwd: &Path,
     maps: Option<&IdMaps>,
-    stub: Option<BorrowedFd<'_>>,
+    stub: Option<Stub<'_>>,
     hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
 ) -> Result<Root> {
     let (host, is_stub) = leave_host(stub)?;
@@ -93,24 +94,50 @@ pub(crate) fn enter(
 pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
     let (host, _) = leave_host(None)?;
     hooks()?;
-    let root = empty(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).at("make an", "empty root")?;
+    let root = empty(attr::NOSUID | attr::NODEV).at("make an", "empty root")?;
     mount::attach(root.as_fd(), host.as_fd()).at("attach", "the empty root")?;
-    pivot(&Root::new(root), &host)
+    let root = Root::new(root);
+    pivot(&root, &host)?;
+    // Only now, when there is nothing of the host's below it any more: by this a stub is known.
+    mount::set_attributes(root.as_fd(), false, attr::RDONLY | attr::NOEXEC, 0, None).at("close", "the empty root")
 }
 
 /// A mount namespace of our own. Its copy of the host's mounts neither sends nor receives anything, and it goes away
 /// as soon as the container's root has taken its place. Making and dropping a copy takes time for each mount: a copy of a
 /// namespace with hardly any, that of `stub`, takes less. With its root, and whether that is the stub's.
-fn leave_host(stub: Option<BorrowedFd<'_>>) -> Result<(OwnedFd, bool)> {
-    // It may have ended, or a restricted machine may not let us: then it takes as long as it takes. setns(2)
-    let joined = stub.is_some_and(|stub| setns(stub, CloneFlags::CLONE_NEWNS).is_ok());
+fn leave_host(stub: Option<Stub<'_>>) -> Result<(OwnedFd, bool)> {
+    let is_stub = stub.map_or(Ok(false), Stub::join)?;
     unshare(CloneFlags::CLONE_NEWNS).at("make", "a mount namespace")?;
-    let host = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/")?;
-    // Nobody may stand on anything else: the stub may not have left the host yet.
-    let is_stub = joined && is_empty(&host).at("examine", "/")?;
+    let host = open_root()?;
     mount::set_attributes(host.as_fd(), true, 0, 0, Some(Propagation::Private))
         .at("make private", "the container's copy of the host's mounts")?;
     Ok((host, is_stub))
+}
+
+/// A process over an empty root, by its pidfd.
+pub(crate) struct Stub<'a> {
+    pub(crate) process: BorrowedFd<'a>,
+    /// The mount namespace of this process, to come back to.
+    pub(crate) own: OwnedFd,
+}
+
+impl Stub<'_> {
+    /// Joins its mount namespace. False when it is no stub: it may have ended, or a restricted machine may not let us, and
+    /// all takes as long as it takes then. setns(2)
+    fn join(self) -> Result<bool> {
+        if setns(self.process, CloneFlags::CLONE_NEWNS).is_err() {
+            return Ok(false);
+        }
+        if is_stub(&open_root()?).at("examine", "/")? {
+            return Ok(true);
+        }
+        // It has not left the host, or is about to: the host's mounts would stay below whoever stands there.
+        setns(self.own, CloneFlags::CLONE_NEWNS).at("come back to", "the host's mounts").map(|()| false)
+    }
+}
+
+fn open_root() -> Result<OwnedFd> {
+    open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/")
 }
 
 /// A place in this namespace's copy of the host's mounts.
@@ -284,8 +311,8 @@ fn empty(attributes: u64) -> nix::Result<OwnedFd> {
 }
 
 /// Makes `root`, which stands on the stub's root, the root. pivot_root(2) would take time for each process of the machine,
-/// to see whether it is in the old root. Nothing is gained by getting out of it as out of a chroot(2): below is the stub, a
-/// read-only directory without anything in it. And who joins the namespace begins at `root`, because the kernel climbs to
+/// to see whether it is in the old root. Nothing is gained by getting out of it as out of a chroot(2): below is the stub, an
+/// empty directory. (Who may mount can open that again, for the containers of its own pod that do the same.) And who joins the namespace begins at `root`, because the kernel climbs to
 /// what is mounted on top; so it does not take the container for one that was put into a part of its namespace either
 /// (user_namespaces(7): those may not make user namespaces).
 fn stand_on(root: &Root) -> Result<()> {
@@ -294,10 +321,12 @@ fn stand_on(root: &Root) -> Result<()> {
     chdir("/").at("enter", "the root directory")
 }
 
-/// Whether this is the root that [`empty`] has made: a tmpfs that has room for nothing but its root directory.
-fn is_empty(root: &OwnedFd) -> nix::Result<bool> {
+/// Whether this is the root of a process that has [entered nothing](enter_nothing) and is done with it: a tmpfs that has
+/// room for nothing but its root directory, closed. Before it is closed the host's mounts are below it, or on top of it.
+fn is_stub(root: &OwnedFd) -> nix::Result<bool> {
     let found = fstatfs(root)?;
-    Ok(found.filesystem_type() == TMPFS_MAGIC && (found.files(), found.files_free()) == (1, 0))
+    let is_empty = found.filesystem_type() == TMPFS_MAGIC && (found.files(), found.files_free()) == (1, 0);
+    Ok(is_empty && found.flags().contains(FsFlags::ST_RDONLY | FsFlags::ST_NOEXEC))
 }
 
 /// Makes `root` the root, and drops the host's mounts.

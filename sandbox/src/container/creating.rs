@@ -92,7 +92,8 @@ impl Creating {
     ///
     /// # Errors
     /// [`crate::error::Cause::Invalid`] for whatever the specification asks for that cannot be honoured, before
-    /// anything is made. On any error everything that was made is undone.
+    /// anything is made; a seccomp profile of a holder is looked at after it. On any error everything that was made is
+    /// undone.
     ///
     /// Waits for systemd if the cgroup is to be one of its scopes: who must not wait takes [`Creating::begin_in`].
     pub fn begin(request: Request, layout: &Layout) -> Result<Self> {

@@ -26,7 +26,7 @@ pub(crate) use self::{birth::FreshCgroup, creating::seed};
 pub use crate::plan::check_id;
 use crate::{
     Error, Result,
-    channel::ParentEnd,
+    channel::{ParentEnd, Report},
     child::Inhabited,
     errand::Errand,
     error::Context,
@@ -172,8 +172,8 @@ impl Container {
         &mut self.init
     }
 
-    /// Of a holder that has been started, a process over an empty root: where others may begin whose mounts are to be few.
-    /// One with a user namespace is none: what is made there would belong to that.
+    /// Of a holder whose start has come to its end, a process over an empty root: where others may begin whose mounts are
+    /// to be few. One with a user namespace is none: what is made there would belong to that.
     pub fn stub(&self) -> Option<OwnedFd> {
         let is_one = self.role == Role::Holder && self.gate.is_none() && self.defaults.inhabited.maps.is_none();
         is_one.then(|| self.init.try_clone_pidfd().ok()).flatten()
@@ -204,6 +204,14 @@ impl Container {
         };
         gate.channel.open_gate()?;
         Ok(Starting::new(gate.channel, self.init.pid(), listener, gate.hooks))
+    }
+
+    /// Why init has ended before its gate was opened, if it has said so. To be asked when it has ended.
+    pub fn failure_at_gate(&self) -> Option<Error> {
+        match self.gate.as_ref()?.channel.receive() {
+            Ok(Report::Failed(error)) => Some(error),
+            _ => None,
+        }
     }
 
     /// Begins another process in the container's namespaces and cgroup. What `process` leaves open (capabilities,

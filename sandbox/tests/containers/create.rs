@@ -44,6 +44,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_holder_holds_namespaces_and_ends_on_sigterm,
     a_holder_is_pid_1_and_reaps,
     a_holder_keeps_nothing_of_its_makers_memory,
+    a_holder_that_fails_at_its_gate_says_why,
     a_container_joins_the_namespaces_of_a_holder,
     an_attempt_ends_and_the_next_has_the_same_cgroup,
     all_processes_get_a_signal,
@@ -463,6 +464,17 @@ fn a_holder_keeps_nothing_of_its_makers_memory() {
         Some(anonymous()).filter(|kept| *kept <= 64)
     });
     assert!(kept.is_some(), "it keeps {} KiB", anonymous());
+}
+
+fn a_holder_that_fails_at_its_gate_says_why() {
+    let mut bundle = holder();
+    // More than a process can have.
+    bundle.spec["process"]["user"]["additionalGids"] = (0..65_537).collect();
+    let mut container = bundle.create(no_io()).unwrap();
+    assert_eq!(wait(container.init_mut()).code, 1);
+    let error = container.failure_at_gate().unwrap().to_string();
+    container.delete().unwrap();
+    assert!(error.contains("groups"), "{error}");
 }
 
 fn a_container_joins_the_namespaces_of_a_holder() {

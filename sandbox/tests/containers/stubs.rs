@@ -1,13 +1,23 @@
 //! Containers that begin over the empty root of their pod's holder.
 
-use std::{fs, os::fd::OwnedFd};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+};
 
 use loment_cgroups::Layout;
 use loment_sandbox::container::{Container, Creating, Extras, Role};
 use loment_sys::{clone::exit_now, fork, pidfd};
 use nix::{
-    sched::{CloneFlags, setns},
-    sys::wait::{WaitStatus, waitpid},
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+    sys::{
+        signal::{Signal, kill},
+        statfs::{TMPFS_MAGIC, statfs},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::pause,
 };
 
 use crate::{attacks::with_capability, support::*};
@@ -19,6 +29,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     below_a_containers_root_there_is_nothing,
     a_stub_that_is_no_more_is_not_needed,
     nobody_stands_on_a_stub_that_has_not_left_the_host,
+    nobody_stands_on_a_stub_that_is_about_to_leave_the_host,
 ];
 
 /// Mount points with their file systems and options, without the numbers that differ.
@@ -78,7 +89,7 @@ fn over_a_stub_who_joins_begins_at_the_containers_root() {
     let (mine, mounts) = text.split_once('\n').unwrap();
     assert_eq!(mine, "mine");
     assert_eq!(mounts, Bundle::new(&format!("ls /; ls /..; {MOUNTS}")).output());
-    assert_eq!(entries_of_the_root(&running), fs::read_dir(bundle.rootfs()).unwrap().count());
+    assert_eq!(join(&running), Found::Entries(fs::read_dir(bundle.rootfs()).unwrap().count()));
 }
 
 fn over_a_stub_a_container_may_make_user_namespaces() {
@@ -94,7 +105,7 @@ fn below_a_containers_root_there_is_nothing() {
     with_capability(&mut bundle, "CAP_SYS_ADMIN");
     let (running, output) = start(&bundle, holder.0.stub().unwrap());
     assert_eq!(line(&output), "done\n");
-    assert_eq!(entries_of_the_root(&running), 0, "the root of the namespace is the stub now");
+    assert_eq!(join(&running), Found::Stub);
 }
 
 fn a_stub_that_is_no_more_is_not_needed() {
@@ -113,19 +124,68 @@ fn nobody_stands_on_a_stub_that_has_not_left_the_host() {
     let (running, output) = start(&bundle, own);
     assert_eq!(line(&output), "done\n");
     let host = fs::read_dir("/").unwrap().count();
-    assert_ne!(entries_of_the_root(&running), host, "the host's root is in the container's namespace");
+    assert_ne!(join(&running), Found::Entries(host), "the host's root is in the container's namespace");
 }
 
-/// How many entries of its root somebody sees who joins the mount namespace of a container.
-fn entries_of_the_root(running: &Running) -> usize {
+/// The empty file system is attached, and the host's mounts are still below it.
+fn nobody_stands_on_a_stub_that_is_about_to_leave_the_host() {
+    let (told, tell) = std::io::pipe().unwrap();
+    let child = match fork::fork().unwrap() {
+        fork::Fork::Child => {
+            attach_an_empty_root().unwrap_or_else(|_| exit_now(1));
+            let _told = (&tell).write_all(b"!");
+            loop {
+                pause();
+            }
+        }
+        fork::Fork::Parent(child) => child,
+    };
+    drop(tell);
+    let attached = (&told).read_exact(&mut [0]);
+    let mut bundle = Bundle::new("umount -l / && echo done; exec sleep 100");
+    with_capability(&mut bundle, "CAP_SYS_ADMIN");
+    let found = attached.map(|()| {
+        let (running, output) = start(&bundle, pidfd::open(child.as_raw()).unwrap());
+        assert_eq!(line(&output), "done\n");
+        join(&running)
+    });
+    kill(child, Signal::SIGKILL).unwrap();
+    waitpid(child, None).unwrap();
+    let host = fs::read_dir("/").unwrap().count();
+    let found = found.unwrap();
+    assert!(found != Found::Stub && found != Found::Entries(host), "{found:?} of the host's {host}");
+}
+
+/// As a holder does it, up to the moment before it drops the host's mounts.
+fn attach_an_empty_root() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount::<str, str, str, str>(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
+    mount::<str, str, str, str>(None, "/", Some("tmpfs"), MsFlags::empty(), Some("nr_inodes=1,size=4k,mode=555"))
+}
+
+/// What somebody finds at the root who joins the mount namespace of a container.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// A tmpfs that has room for nothing but its root directory.
+    Stub,
+    /// Something with so many entries.
+    Entries(usize),
+}
+
+fn join(running: &Running) -> Found {
+    const STUB: i32 = 250;
     let init = pidfd::open(running.0.init().pid()).unwrap();
     match fork::fork().unwrap() {
         fork::Fork::Child => {
             setns(init, CloneFlags::CLONE_NEWNS).unwrap_or_else(|_| exit_now(255));
+            if statfs("/").is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC && found.files() == 1) {
+                exit_now(STUB);
+            }
             exit_now(fs::read_dir("/").map_or(254, |entries| entries.count().try_into().unwrap_or(253)))
         }
         fork::Fork::Parent(child) => match waitpid(child, None).unwrap() {
-            WaitStatus::Exited(_, count) => count.try_into().unwrap(),
+            WaitStatus::Exited(_, STUB) => Found::Stub,
+            WaitStatus::Exited(_, count) => Found::Entries(count.try_into().unwrap()),
             other => panic!("{other:?}"),
         },
     }

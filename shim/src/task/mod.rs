@@ -259,7 +259,8 @@ impl Task {
     /// Lets the container run. In a pod that the shim runs this arms it: it runs when its turn comes.
     pub(crate) async fn start(self: Arc<Self>) -> Result<i32> {
         let _turn = self.turn.lock().await;
-        let next = self.stage().take(Step::Start, &format!("container {}", self.plan.id))?;
+        let next = self.stage().take(Step::Start, &format!("container {}", self.plan.id));
+        let next = next.map_err(|refusal| self.failure_at_gate().unwrap_or(refusal))?;
         if self.is_restorable() {
             self.restore().await?;
         } else if self.plan.member.is_none() {
@@ -293,6 +294,17 @@ impl Task {
         trace.reached(Phase::Executed);
         crate::lock(&self.live).opened = true;
         Ok(())
+    }
+
+    /// Whether the start of the present attempt has come to its end.
+    pub(crate) fn is_open(&self) -> bool {
+        crate::lock(&self.live).opened
+    }
+
+    /// What has ended its process while that waited to be started, if it has said so: a holder goes on setting itself up.
+    fn failure_at_gate(&self) -> Option<Failure> {
+        let live = crate::lock(&self.live);
+        live.container().filter(|_| live.reaped)?.failure_at_gate().map(Failure::from)
     }
 
     /// Remembers that a client has sent a signal. Who has ended before it needed none.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `clone3` with its namespaces | a fork with a pidfd: the child runs its own code to `execve`, which is real |
 //! | mounts (`fsopen`, `open_tree`, `move_mount`, ...) | directories that stand ready under [`ROOT`] |
-//! | the switch of the root | `chroot` |
+//! | the switch of the root | `chroot`; nobody is found to stand on a pod's stub |
 //! | the table of mounts, the tree of cgroups | files that stand ready: cgroup v2 |
 //! | seccomp, device programs | taken, and not loaded |
 //! | clocks, random numbers | always the same |
