@@ -16,10 +16,11 @@ use crate::{
     limit::Limit,
     measured::{AtOnce, Measured},
     memory,
-    pod::{CROWD, Maker, Pod},
+    pod::{CROWD, Maker, Pod, Started},
     progress::Progress,
     report::Report,
     settings::Settings,
+    shims::{self, End},
 };
 
 /// After so long without a change a pod is idle.
@@ -143,10 +144,13 @@ impl Run<'_> {
         let settings = self.maker.settings;
         let pods = settings.parallel[place];
         self.progress.phase(format!("{pods} pods at once"));
-        for _ in 0..settings.rounds {
+        let warmup = bursts_before(settings);
+        for round in 0..warmup + settings.rounds {
             for number in self.turns(self.handlers.len()) {
                 let found = self.burst(&self.handlers[number], pods).await?;
-                self.measured.at_once[place].add(number, found);
+                if round >= warmup {
+                    self.measured.at_once[place].add(number, found);
+                }
             }
         }
         Ok(())
@@ -156,11 +160,20 @@ impl Run<'_> {
         let begun = std::time::Instant::now();
         let made = all((0..pods).map(|_| self.maker.make(handler))).await?;
         let wall = begun.elapsed();
-        let begun = std::time::Instant::now();
-        all(made.iter().map(|(pod, _)| self.maker.remove(&pod.sandbox))).await?;
-        let removal = begun.elapsed();
+        let (made, started): (Vec<Pod>, Vec<_>) = made.into_iter().unzip();
+        let removal = self.remove(&made).await?;
         (0..pods).for_each(|_| self.progress.pod());
-        Ok(AtOnce { wall, pods: made.iter().map(|(_, started)| started.total()).collect(), removal })
+        Ok(AtOnce { wall, pods: started.iter().map(Started::total).collect(), removal })
+    }
+
+    /// Removes pods at once and waits until their shims have ended. Answers how long the requests took.
+    async fn remove(&self, pods: &[Pod]) -> Result<Duration> {
+        let shims = join_all(pods.iter().map(|pod| End::of_shim(self.maker.client, &pod.sandbox))).await;
+        let begun = std::time::Instant::now();
+        all(pods.iter().map(|pod| self.maker.remove(&pod.sandbox))).await?;
+        let took = begun.elapsed();
+        shims::ended(shims.into_iter().flatten()).await;
+        Ok(took)
     }
 
     /// One pod more beside many, for each handler. Half of the rounds are done while the crowd grows and half while it
@@ -199,7 +212,7 @@ impl Run<'_> {
         while crowd.len() > wanted {
             self.maker.stop.check()?;
             let less = crowd.split_off(crowd.len() - (crowd.len() - wanted).min(CROWD));
-            all(less.iter().map(|pod| self.maker.remove(&pod.sandbox))).await?;
+            self.remove(&less).await?;
         }
         Ok(())
     }
@@ -235,9 +248,15 @@ async fn all<T>(futures: impl Iterator<Item = impl Future<Output = Result<T>>>) 
     join_all(futures).await.into_iter().collect()
 }
 
+/// How many times a handler starts several pods at once before it counts.
+fn bursts_before(settings: &Settings) -> u32 {
+    u32::from(settings.warmup > 0)
+}
+
 /// How many pods a run makes.
 fn pods(settings: &Settings) -> u64 {
-    let at_once: u64 = settings.parallel.iter().map(|pods| u64::from(pods * settings.rounds)).sum();
+    let bursts = u64::from(settings.rounds + bursts_before(settings));
+    let at_once: u64 = settings.parallel.iter().map(|pods| u64::from(*pods) * bursts).sum();
     // The crowd grows once and shrinks once; what it grows to again after a smaller one was asked for is not foreseen.
     let crowd: u64 = settings.present.iter().max().map_or(0, |most| u64::from(*most));
     let beside = u64::from(settings.rounds) * settings.present.len() as u64;
