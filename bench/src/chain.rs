@@ -91,8 +91,8 @@ async fn rounds(
             }
         }
         if round >= chain.warmup {
-            loment.push(took[0]);
-            podman.push(took[1]);
+            loment.push(round, took[0]);
+            podman.push(round, took[1]);
         }
     }
     Ok((loment, podman))

@@ -118,7 +118,7 @@ impl Run<'_> {
                     _ => self.cycle(number).await?,
                 };
                 if round >= settings.warmup {
-                    self.measured.add(number, cycle);
+                    self.measured.add(number, round, cycle);
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Run<'_> {
             for number in self.turns(self.handlers.len()) {
                 let found = self.burst(&self.handlers[number], pods).await?;
                 if round >= warmup {
-                    self.measured.at_once[place].add(number, found);
+                    self.measured.at_once[place].add(number, round, found);
                 }
             }
         }
@@ -189,9 +189,9 @@ impl Run<'_> {
                 let wanted = self.maker.settings.present[place] as usize;
                 self.resize(number, &mut crowd, wanted).await?;
                 let rounds = self.maker.settings.rounds;
-                for _ in 0..(rounds + half) / 2 {
+                for round in half * rounds..half * rounds + (rounds + half) / 2 {
                     let cycle = self.cycle(number).await?;
-                    self.measured.present[place].add(number, &cycle);
+                    self.measured.present[place].add(number, round, &cycle);
                 }
             }
             self.resize(number, &mut crowd, 0).await?;
