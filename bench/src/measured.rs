@@ -81,6 +81,16 @@ impl Measured {
         }
         cycle.trace.into_iter().for_each(|step| self.traces[handler].add(round, step));
     }
+
+    /// Forgets the pods that were made by hand.
+    pub(crate) fn forget_limit(&mut self) {
+        if let Some(phases) = self.phases.last_mut() {
+            phases.clear();
+        }
+        if let Some(cpu) = self.cpu.last_mut() {
+            *cpu = Samples::default();
+        }
+    }
 }
 
 impl Bursts {

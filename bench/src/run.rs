@@ -103,7 +103,26 @@ impl Run<'_> {
             Ok(limit) => self.limit = Some(limit),
             Err(error) => self.no_limit = Some(format!("{error:#}")),
         }
-        self.maker.remove(&pod.sandbox).await.map(drop)
+        self.maker.remove(&pod.sandbox).await?;
+        // Whether it can be done on this machine shows at the first pod, which does not count.
+        self.by_hand().await;
+        Ok(())
+    }
+
+    /// A pod made by hand. When one fails none of them is in the report, but the reason.
+    async fn by_hand(&mut self) -> Option<Cycle> {
+        let error = match self.limit.as_mut()?.cycle().await {
+            Ok(cycle) => return Some(cycle),
+            Err(error) => error,
+        };
+        self.no_limit = Some(format!("{error:#}"));
+        self.measured.forget_limit();
+        if let Some(limit) = self.limit.take()
+            && let Err(error) = limit.end().await
+        {
+            self.no_limit = self.no_limit.take().map(|reason| format!("{reason}; then: {error:#}"));
+        }
+        None
     }
 
     /// One pod of each handler after the other, in each round in another order.
@@ -113,11 +132,9 @@ impl Run<'_> {
             self.progress.phase(if round < settings.warmup { "warming up" } else { "one pod at a time" });
             for number in self.turns(self.handlers.len() + usize::from(self.limit.is_some())) {
                 self.maker.stop.check()?;
-                let cycle = match &mut self.limit {
-                    Some(limit) if number == self.handlers.len() => limit.cycle().await?,
-                    _ => self.cycle(number).await?,
-                };
-                if round >= settings.warmup {
+                let cycle =
+                    if number < self.handlers.len() { Some(self.cycle(number).await?) } else { self.by_hand().await };
+                if let Some(cycle) = cycle.filter(|_| round >= settings.warmup) {
                     self.measured.add(number, round, cycle);
                 }
             }
