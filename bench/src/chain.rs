@@ -106,12 +106,16 @@ async fn by_loment(
 ) -> Result<Duration> {
     let file = file.display().to_string();
     let begun = Instant::now();
-    call(&chain.loment, &["create", "-f", &file]).await?;
-    let ran = tokio::time::timeout(PATIENCE, until_runs(name)).await;
+    let ran = async {
+        call(&chain.loment, &["create", "-f", &file]).await?;
+        let ran = tokio::time::timeout(PATIENCE, until_runs(name)).await;
+        ran.with_context(|| format!("pod {name}: its app does not run"))?
+    };
+    let ran = ran.await;
     let took = begun.elapsed();
-    call(&chain.loment, &["delete", "pod", name, "--force", "--grace-period=0"]).await?;
-    ran.with_context(|| format!("pod {name}: its app does not run"))??;
-    Ok(took)
+    // A pod that was not made cannot be deleted either: the first error says why.
+    let deleted = call(&chain.loment, &["delete", "pod", name, "--force", "--grace-period=0"]).await;
+    ran.and(deleted).map(|()| took)
 }
 
 async fn by_podman(chain: &Chain, file: &Path) -> Result<Duration> {
@@ -120,9 +124,7 @@ async fn by_podman(chain: &Chain, file: &Path) -> Result<Duration> {
     let played = call(&chain.podman, &["kube", "play", &file]).await;
     let took = begun.elapsed();
     let removed = call(&chain.podman, &["kube", "play", "--down", &file]).await;
-    played?;
-    removed?;
-    Ok(took)
+    played.and(removed).map(|()| took)
 }
 
 async fn call(program: &[String], words: &[&str]) -> Result<()> {

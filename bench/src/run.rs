@@ -62,9 +62,7 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
     };
     let removed = leftovers::remove(&maker).await;
     drop(progress);
-    done?;
-    ended?;
-    removed?;
+    outcome(done, ended.and(removed))?;
     let cpu_source = meter.map(|meter| meter.description());
     Report::new(settings, &handlers, containerd.runtime_version, cpu_source, no_limit, &measured)
 }
@@ -260,6 +258,14 @@ impl Run<'_> {
     }
 }
 
+/// How a run has ended. What could not be removed is the news that somebody has to act on.
+fn outcome(done: Result<()>, removed: Result<()>) -> Result<()> {
+    match (done, removed) {
+        (Err(done), Err(removed)) => Err(removed.context(format!("{done:#}; not all that was made is removed"))),
+        (done, removed) => done.and(removed),
+    }
+}
+
 /// Waits for all, also when one of them has failed: a request that nobody awaits leaves things behind.
 async fn all<T>(futures: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
     join_all(futures).await.into_iter().collect()
@@ -279,4 +285,24 @@ fn pods(settings: &Settings) -> u64 {
     let beside = u64::from(settings.rounds) * settings.present.len() as u64;
     let alone = u64::from(settings.warmup + settings.rounds);
     settings.handlers.len() as u64 * (alone + at_once + crowd + beside + u64::from(settings.idle))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::Interrupted;
+
+    #[test]
+    fn nobody_is_told_that_all_is_removed_when_it_is_not() {
+        let interrupted = || Err(anyhow!(Interrupted::by(2)));
+        let failed = outcome(interrupted(), Err(anyhow!("busy"))).unwrap_err();
+        assert!(failed.downcast_ref::<Interrupted>().is_none());
+        let said = format!("{failed:#}");
+        assert!(said.contains("signal 2") && said.contains("not all") && said.ends_with("busy"), "{said}");
+        assert!(outcome(interrupted(), Ok(())).unwrap_err().downcast_ref::<Interrupted>().is_some());
+        assert_eq!(outcome(Ok(()), Err(anyhow!("busy"))).unwrap_err().to_string(), "busy");
+        assert!(outcome(Ok(()), Ok(())).is_ok());
+    }
 }
