@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use loment_cgroups::Layout;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
@@ -50,12 +50,14 @@ pub(crate) struct Readings {
 }
 
 impl Meter {
-    /// For the containerd that listens at `socket`, with pods in the cgroup `pods`. `None` when it cannot be seen from
-    /// here, behind a pid namespace for example.
-    pub(crate) fn find(socket: &Path, pods: &str) -> Option<Self> {
-        let containerd = listener(socket).ok().filter(|pid| *pid > 0)?;
+    /// For the containerd that listens at `socket`, with pods in the cgroup `pods`.
+    ///
+    /// Errors: containerd cannot be seen from here, behind a pid namespace for example.
+    pub(crate) fn find(socket: &Path, pods: &str) -> Result<Self> {
+        let containerd = listener(socket)?;
+        ensure!(containerd > 0, "containerd is in another pid namespace, which is not seen from here");
         let processes = Processes { containerd, reaper: None, shims: Vec::new() };
-        Some(cgroups(containerd, pods).unwrap_or(Self::Processes(processes)))
+        Ok(cgroups(containerd, pods).unwrap_or(Self::Processes(processes)))
     }
 
     /// The time until now. Only differences mean something.

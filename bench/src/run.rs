@@ -10,7 +10,7 @@ use loment_cri::Client;
 use crate::{
     cpu::Meter,
     cycle::{self, Cycle},
-    handlers::{self, Handler},
+    handlers::{self, Driver, Handler},
     interrupt::Stop,
     leftovers,
     limit::Limit,
@@ -18,7 +18,7 @@ use crate::{
     memory,
     pod::{CROWD, Maker, Pod, Started},
     progress::Progress,
-    report::Report,
+    report::{Found, Report},
     settings::Settings,
     shims::{self, End},
 };
@@ -40,8 +40,12 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
         "image {} is not on this machine: pull or import it first, or name another one with --image",
         settings.image
     );
-    let maker = Maker::new(client, socket, settings, stop);
-    let meter = Meter::find(socket, &maker.cgroup());
+    let driver = Driver::of(&handlers);
+    let maker = Maker::new(client, socket, settings, driver, stop);
+    let (meter, no_cpu) = match Meter::find(socket, &maker.parent()) {
+        Ok(meter) => (Some(meter), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
     let mut run = Run {
         order: Rng::with_seed(settings.seed),
         progress: Progress::new(pods(settings)),
@@ -63,8 +67,14 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
     let removed = leftovers::remove(&maker).await;
     drop(progress);
     outcome(done, ended.and(removed))?;
-    let cpu_source = meter.map(|meter| meter.description());
-    Report::new(settings, &handlers, containerd.runtime_version, cpu_source, no_limit, &measured)
+    let found = Found {
+        containerd: containerd.runtime_version,
+        handlers,
+        cpu_source: meter.map(|meter| meter.description()),
+        no_cpu,
+        no_limit,
+    };
+    Report::new(settings, found, &measured)
 }
 
 struct Run<'a> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     cycle::Phase,
-    handlers::Handler,
+    handlers::{Driver, Handler},
     histogram::{Bucket, Durations, Figures, in_micros},
     limit,
     machine::{Machine, Tool, now},
@@ -19,6 +19,19 @@ use crate::{
     statistics::{self, Ratio},
 };
 
+/// What a run has found beside its measurements.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Version that containerd gives of itself.
+    pub(crate) containerd: String,
+    pub(crate) handlers: Vec<Handler>,
+    /// Where cpu time was read, or why it was not.
+    pub(crate) cpu_source: Option<String>,
+    pub(crate) no_cpu: Option<String>,
+    /// Why no pods were made by hand.
+    pub(crate) no_limit: Option<String>,
+}
+
 /// The outcome of a run. Displays as tables; serialises as JSON, with durations in microseconds and memory in KiB.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -28,6 +41,8 @@ pub struct Report {
     pub(crate) machine: Machine,
     /// Version that containerd gives of itself.
     pub(crate) containerd: String,
+    /// Who made the cgroups of the pods.
+    pub(crate) cgroup_driver: Driver,
     /// In the order of the settings; all lists below have this order.
     pub(crate) handlers: Vec<Handler>,
     pub(crate) settings: Settings,
@@ -114,6 +129,8 @@ pub(crate) struct Step {
 pub(crate) struct Cpu {
     /// Where it was read; absent when it could not be.
     pub(crate) source: Option<String>,
+    /// Why it could not be.
+    pub(crate) missing: Option<String>,
     pub(crate) by_handler: Vec<Measurement>,
 }
 
@@ -133,14 +150,7 @@ pub(crate) struct Memory {
 }
 
 impl Report {
-    pub(crate) fn new(
-        settings: &Settings,
-        handlers: &[Handler],
-        containerd: String,
-        cpu_source: Option<String>,
-        no_limit: Option<String>,
-        measured: &Measured,
-    ) -> Result<Self> {
+    pub(crate) fn new(settings: &Settings, found: Found, measured: &Measured) -> Result<Self> {
         let by_hand = measured.phases.last().is_some_and(|phases| !phases.is_empty());
         let at_once = settings.parallel.iter().zip(&measured.at_once).map(|(pods, bursts)| {
             Ok(AtOnce {
@@ -154,16 +164,17 @@ impl Report {
             finished: now(),
             tool: Tool::this(),
             machine: Machine::read(),
-            containerd,
-            handlers: handlers.to_vec(),
+            containerd: found.containerd,
+            cgroup_driver: Driver::of(&found.handlers),
+            handlers: found.handlers,
             settings: settings.clone(),
             phases: rows(settings, &measured.phases, compare)?,
             at_once: at_once.collect::<Result<_>>()?,
             present: present(settings, measured)?,
-            cpu: Cpu { source: cpu_source, by_handler: compare(settings, &measured.cpu)? },
+            cpu: Cpu { source: found.cpu_source, missing: found.no_cpu, by_handler: compare(settings, &measured.cpu)? },
             memory: memory(settings, measured),
             traces: traces(settings, measured)?,
-            limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: no_limit },
+            limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: found.no_limit },
         })
     }
 

@@ -54,7 +54,14 @@ pub(crate) fn report(limit: bool) -> Report {
         systemd: false,
     };
     let handlers: Vec<Handler> = settings.handlers.iter().map(handler).collect();
-    Report::new(&settings, &handlers, "2.3.0".to_owned(), Some("from somewhere".to_owned()), None, &found).unwrap()
+    let about = Found {
+        containerd: "2.3.0".to_owned(),
+        handlers,
+        cpu_source: Some("from somewhere".to_owned()),
+        no_cpu: None,
+        no_limit: None,
+    };
+    Report::new(&settings, about, &found).unwrap()
 }
 
 #[test]
