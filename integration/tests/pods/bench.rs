@@ -17,7 +17,7 @@ use nix::{
 use serde_json::Value;
 
 /// How long a whole bench of a few rounds may take on a loaded machine. Only a failure takes this long.
-const WHOLE_RUN: Duration = Duration::from_secs(300);
+const WHOLE_RUN: Duration = Duration::from_secs(150);
 /// How long the bench may take to remove what it has made. Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
