@@ -2,7 +2,9 @@
 //! `podman kube play`, which runs a manifest on one machine too.
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::{self, File},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -56,11 +58,8 @@ pub struct ChainReport {
 ///
 /// Errors: one of the commands fails. The pod of that round is removed.
 pub async fn run(chain: &Chain, stop: &Stop, until_runs: impl AsyncFn(&str) -> Result<()>) -> Result<ChainReport> {
-    let file = std::env::temp_dir().join(format!("loment-bench-chain-{}.json", std::process::id()));
-    let done = rounds(chain, stop, &file, until_runs).await;
-    // A manifest without secrets: one that stays harms nobody.
-    let _ = fs::remove_file(&file);
-    let (loment, podman) = done?;
+    let file = ManifestFile::create()?;
+    let (loment, podman) = rounds(chain, stop, &file, until_runs).await?;
     Ok(ChainReport {
         init_containers: chain.length,
         rounds: chain.rounds,
@@ -70,29 +69,56 @@ pub async fn run(chain: &Chain, stop: &Stop, until_runs: impl AsyncFn(&str) -> R
     })
 }
 
+/// The file that both commands read. It goes with this value.
+struct ManifestFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl ManifestFile {
+    fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("loment-bench-chain-{:016x}.json", fastrand::u64(..)));
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("create {}", path.display()))?;
+        Ok(Self { path, file })
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(text.as_bytes(), 0));
+        written.with_context(|| format!("write {}", self.path.display()))
+    }
+}
+
+impl Drop for ManifestFile {
+    fn drop(&mut self) {
+        // A manifest without secrets: one that stays harms nobody.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 async fn rounds(
     chain: &Chain,
     stop: &Stop,
-    file: &PathBuf,
+    file: &ManifestFile,
     until_runs: impl AsyncFn(&str) -> Result<()>,
 ) -> Result<(Samples, Samples)> {
     let (mut loment, mut podman) = (Samples::default(), Samples::default());
     for round in 0..chain.warmup + chain.rounds {
         let name = format!("bench-chain-{round}-{}", std::process::id());
-        fs::write(file, manifest(chain, &name)).with_context(|| format!("write {}", file.display()))?;
+        file.write(&manifest(chain, &name))?;
         let mut took = [Duration::ZERO; 2];
         // Each round begins with the other one.
         for turn in 0..2 {
             stop.check()?;
             if (turn + round) % 2 == 0 {
-                took[0] = by_loment(chain, file, &name, &until_runs).await?;
+                took[0] = by_loment(chain, &file.path, &name, &until_runs).await?;
             } else {
-                took[1] = by_podman(chain, file).await?;
+                took[1] = by_podman(chain, &file.path).await?;
             }
         }
         if round >= chain.warmup {
-            loment.push(took[0]);
-            podman.push(took[1]);
+            loment.push(round, took[0]);
+            podman.push(round, took[1]);
         }
     }
     Ok((loment, podman))
@@ -106,12 +132,16 @@ async fn by_loment(
 ) -> Result<Duration> {
     let file = file.display().to_string();
     let begun = Instant::now();
-    call(&chain.loment, &["create", "-f", &file]).await?;
-    let ran = tokio::time::timeout(PATIENCE, until_runs(name)).await;
+    let ran = async {
+        call(&chain.loment, &["create", "-f", &file]).await?;
+        let ran = tokio::time::timeout(PATIENCE, until_runs(name)).await;
+        ran.with_context(|| format!("pod {name}: its app does not run"))?
+    };
+    let ran = ran.await;
     let took = begun.elapsed();
-    call(&chain.loment, &["delete", "pod", name, "--force", "--grace-period=0"]).await?;
-    ran.with_context(|| format!("pod {name}: its app does not run"))??;
-    Ok(took)
+    // A pod that was not made cannot be deleted either: the first error says why.
+    let deleted = call(&chain.loment, &["delete", "pod", name, "--force", "--grace-period=0"]).await;
+    ran.and(deleted).map(|()| took)
 }
 
 async fn by_podman(chain: &Chain, file: &Path) -> Result<Duration> {
@@ -120,9 +150,7 @@ async fn by_podman(chain: &Chain, file: &Path) -> Result<Duration> {
     let played = call(&chain.podman, &["kube", "play", &file]).await;
     let took = begun.elapsed();
     let removed = call(&chain.podman, &["kube", "play", "--down", &file]).await;
-    played?;
-    removed?;
-    Ok(took)
+    played.and(removed).map(|()| took)
 }
 
 async fn call(program: &[String], words: &[&str]) -> Result<()> {

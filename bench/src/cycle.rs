@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
-use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
     cpu::{Meter, Readings},
@@ -13,12 +12,9 @@ use crate::{
     pod::{Maker, Pod},
     process,
     settings::{Operation, Settings},
+    shims::{self, End},
     traces::{self, Step},
 };
-
-/// How long a shim may take to end when its pod is gone, before the next cycle begins all the same: one that serves
-/// several pods stays.
-const SHIM_LEAVES: Duration = Duration::from_secs(2);
 
 /// What is timed. Each is one CRI request, or the sum of those named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -104,10 +100,7 @@ pub(crate) async fn run(maker: &Maker<'_>, handler: &Handler, meter: &mut Option
     let after_look = read(meter)?;
 
     phases.extend(stop(maker, &pod).await?);
-    if let Some(end) = look.end {
-        // An error only means that its end is not seen.
-        let _ = tokio::time::timeout(SHIM_LEAVES, end.wait()).await;
-    }
+    shims::ended(look.end).await;
     let readings = Readings { begun, before_look, after_look, done: read(meter)? };
     let cpu = meter.as_ref().filter(|_| look.is_comparable).map(|meter| meter.spent(readings));
     phases.retain(|(phase, _)| maker.settings.times(phase.operation()));
@@ -156,20 +149,4 @@ async fn stop(maker: &Maker<'_>, pod: &Pod) -> Result<Vec<(Phase, Duration)>> {
     }
     phases.push((Phase::RemovePod, maker.remove(&pod.sandbox).await?));
     Ok(phases)
-}
-
-/// The end of a process that is not a child.
-struct End(AsyncFd<std::os::fd::OwnedFd>);
-
-impl End {
-    #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd is registered for as long as it is open")]
-    fn of(pid: i32) -> Option<Self> {
-        let process = loment_sys::pidfd::open(pid).ok()?;
-        AsyncFd::with_interest(process, Interest::READABLE).ok().map(Self)
-    }
-
-    /// A pidfd is readable when its process has ended. pidfd_open(2)
-    async fn wait(&self) -> std::io::Result<()> {
-        self.0.readable().await.map(drop)
-    }
 }

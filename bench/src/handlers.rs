@@ -20,6 +20,31 @@ pub(crate) struct Handler {
     pub(crate) systemd: bool,
 }
 
+/// Who makes the cgroups of pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Driver {
+    /// Runtimes make directories.
+    Cgroupfs,
+    /// systemd makes slices and scopes, because it is asked to.
+    Systemd,
+}
+
+impl Driver {
+    /// For all handlers of a run alike: a slice for pods as soon as one of them cannot do without.
+    pub(crate) fn of(handlers: &[Handler]) -> Self {
+        if handlers.iter().any(|handler| handler.systemd) { Self::Systemd } else { Self::Cgroupfs }
+    }
+
+    /// As it is shown.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cgroupfs => "cgroupfs",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
 /// The handlers of these names.
 ///
 /// Errors: containerd has no such handler; the message lists those that it has.
@@ -119,6 +144,8 @@ mod tests {
         assert_eq!(found[0].binary.as_deref(), Some("/usr/bin/crun"));
         assert_eq!(found[1].runtime_type, "io.containerd.loment.v2");
         assert!(found[2].systemd && found[2].binary.is_none() && !found[0].systemd);
+        assert_eq!(Driver::of(&found), Driver::Systemd);
+        assert_eq!(Driver::of(&found[..2]), Driver::Cgroupfs);
         assert_eq!(parse(&json!({})), []);
     }
 

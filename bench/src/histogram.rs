@@ -90,9 +90,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::samples;
 
     fn of(micros: &[u64]) -> Durations {
-        Durations::of(&micros.iter().copied().map(Duration::from_micros).collect()).unwrap()
+        Durations::of(&samples::tests::one_of_each_round(micros.iter().copied().map(Duration::from_micros))).unwrap()
     }
 
     #[test]

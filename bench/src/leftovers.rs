@@ -6,18 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::future::join_all;
 use loment_cgroups::Layout;
+use tokio::process::Command;
 
-use crate::pod::{CROWD, Maker};
+use crate::{
+    handlers::Driver,
+    pod::{CROWD, Maker, SLICE},
+};
 
 /// How long the cgroups of removed pods may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before another look at cgroups: v1 tells nobody when the last process has left one.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Removes the pods of a run that containerd knows, and the run's cgroups.
+/// Removes the pods of a run that containerd knows, and the run's cgroups, with systemd's slice for them.
 ///
 /// Errors: some pod cannot be removed, and all others were tried; a cgroup is still in use after a while.
 pub(crate) async fn remove(maker: &Maker<'_>) -> Result<()> {
@@ -30,6 +34,13 @@ pub(crate) async fn remove(maker: &Maker<'_>) -> Result<()> {
         failed = errors.last().or(failed);
     }
     failed.map_or(Ok(()), Err)?;
+    if maker.driver == Driver::Systemd {
+        stop(&maker.slice()).await?;
+        let above = format!("{SLICE}.slice");
+        if !Layout::detect()?.mount_points().any(|mount| has_children(&mount.join(&above))) {
+            stop(&above).await?;
+        }
+    }
     let deadline = Instant::now() + PATIENCE;
     loop {
         match remove_cgroups(&maker.cgroup()) {
@@ -38,6 +49,15 @@ pub(crate) async fn remove(maker: &Maker<'_>) -> Result<()> {
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+/// Stops a slice, which goes with that.
+async fn stop(slice: &str) -> Result<()> {
+    let output = Command::new("systemctl").args(["stop", slice]).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, output).await.with_context(|| format!("stop {slice}: no end"))?;
+    let output = output.with_context(|| format!("run systemctl stop {slice}"))?;
+    ensure!(output.status.success(), "systemctl stop {slice}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }
 
 /// Removes a cgroup, and the one above it when no other run uses it, from all hierarchies.

@@ -9,6 +9,7 @@
 //! | `run` | the story of a run: rounds, pods at once, pods present, memory, the end |
 //! | `cycle`, `pod` | one pod's life, timed phase by phase; its requests |
 //! | `traces` | what a shim notes of the starts in its pod |
+//! | `shims` | the ends of shims, which are waited for |
 //! | `cpu`, `memory`, `process` | what containerd, shims and pods cost, from cgroups and procfs |
 //! | `samples`, `measured`, `histogram`, `statistics` | measured durations and what may be said of them |
 //! | `report`, `machine` | the outcome as data; what it was measured on |
@@ -37,6 +38,7 @@ mod report;
 mod run;
 mod samples;
 mod settings;
+mod shims;
 mod statistics;
 mod table;
 mod traces;

@@ -74,29 +74,41 @@ impl Measured {
         }
     }
 
-    pub(crate) fn add(&mut self, handler: usize, cycle: Cycle) {
-        add(&mut self.phases[handler], &cycle);
-        self.cpu[handler].extend(cycle.cpu);
-        cycle.trace.into_iter().for_each(|step| self.traces[handler].add(step));
+    pub(crate) fn add(&mut self, handler: usize, round: u32, cycle: Cycle) {
+        add(&mut self.phases[handler], round, &cycle);
+        if let Some(cpu) = cycle.cpu {
+            self.cpu[handler].push(round, cpu);
+        }
+        cycle.trace.into_iter().for_each(|step| self.traces[handler].add(round, step));
+    }
+
+    /// Forgets the pods that were made by hand.
+    pub(crate) fn forget_limit(&mut self) {
+        if let Some(phases) = self.phases.last_mut() {
+            phases.clear();
+        }
+        if let Some(cpu) = self.cpu.last_mut() {
+            *cpu = Samples::default();
+        }
     }
 }
 
 impl Bursts {
-    pub(crate) fn add(&mut self, handler: usize, found: AtOnce) {
-        self.wall[handler].push(found.wall);
-        self.pods[handler].extend(found.pods);
-        self.removal[handler].push(found.removal);
+    pub(crate) fn add(&mut self, handler: usize, round: u32, found: AtOnce) {
+        self.wall[handler].push(round, found.wall);
+        found.pods.into_iter().for_each(|took| self.pods[handler].push(round, took));
+        self.removal[handler].push(round, found.removal);
     }
 }
 
 impl Present {
-    pub(crate) fn add(&mut self, handler: usize, cycle: &Cycle) {
-        add(&mut self.phases[handler], cycle);
+    pub(crate) fn add(&mut self, handler: usize, round: u32, cycle: &Cycle) {
+        add(&mut self.phases[handler], round, cycle);
     }
 }
 
-fn add(phases: &mut ByPhase, cycle: &Cycle) {
+fn add(phases: &mut ByPhase, round: u32, cycle: &Cycle) {
     for (phase, took) in &cycle.phases {
-        phases.entry(*phase).or_default().push(*took);
+        phases.entry(*phase).or_default().push(round, *took);
     }
 }

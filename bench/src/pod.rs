@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use loment_cri::{Client, masks, v1};
 
 use crate::{
-    handlers::Handler,
+    handlers::{Driver, Handler},
     interrupt::Stop,
     settings::{Network, Seccomp, Settings},
 };
@@ -22,8 +22,8 @@ pub(crate) const CROWD: usize = 8;
 const LABEL: &str = "io.loment.bench";
 /// Where all runs have their cgroups.
 const CGROUPS: &str = "/loment-bench";
-/// The same where systemd makes them.
-const SLICE: &str = "lomentbench.slice";
+/// The same where systemd makes them: the name of a slice.
+pub(crate) const SLICE: &str = "lomentbench";
 /// How long an exec may take. Only a failure takes this long.
 const EXEC_LIMIT: Duration = Duration::from_secs(30);
 
@@ -35,6 +35,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) stop: &'a Stop,
     /// containerd's socket.
     pub(crate) socket: &'a Path,
+    /// Who makes the cgroups of pods.
+    pub(crate) driver: Driver,
     /// Of the run, in labels and names.
     id: String,
     made: Cell<u64>,
@@ -64,21 +66,41 @@ impl Started {
 }
 
 impl<'a> Maker<'a> {
-    pub(crate) fn new(client: &'a Client, socket: &'a Path, settings: &'a Settings, stop: &'a Stop) -> Self {
+    pub(crate) fn new(
+        client: &'a Client,
+        socket: &'a Path,
+        settings: &'a Settings,
+        driver: Driver,
+        stop: &'a Stop,
+    ) -> Self {
         let id = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
-        Self { client, settings, stop, socket, id, made: Cell::new(0) }
+        Self { client, settings, stop, socket, driver, id, made: Cell::new(0) }
     }
 
-    /// The cgroup that all pods of this run are below, for handlers that make their own cgroups.
+    /// The run's own cgroup, which is made without systemd: pods that are made by hand are always below it.
     pub(crate) fn cgroup(&self) -> String {
         format!("{CGROUPS}/{}", self.id)
+    }
+
+    /// The run's own slice, where systemd makes cgroups.
+    pub(crate) fn slice(&self) -> String {
+        // A dash in its name says that a slice is in another one.
+        format!("{SLICE}-{}.slice", self.id.replace('-', "_"))
+    }
+
+    /// The cgroup that all pods of this run are below.
+    pub(crate) fn parent(&self) -> String {
+        match self.driver {
+            Driver::Cgroupfs => self.cgroup(),
+            Driver::Systemd => format!("/{SLICE}.slice/{}", self.slice()),
+        }
     }
 
     /// Makes a pod and starts its containers. After a failure, [`crate::pod::Maker::all`] has what was made.
     ///
     /// Errors: containerd refuses a request; somebody has asked for the end.
     pub(crate) async fn make(&self, handler: &Handler) -> Result<(Pod, Started)> {
-        let config = self.sandbox(handler);
+        let config = self.sandbox();
         self.stop.check()?;
         let made = async {
             let begun = Instant::now();
@@ -142,10 +164,9 @@ impl<'a> Maker<'a> {
         HashMap::from([(LABEL.to_owned(), self.id.clone())])
     }
 
-    fn sandbox(&self, handler: &Handler) -> v1::PodSandboxConfig {
+    fn sandbox(&self) -> v1::PodSandboxConfig {
         let number = self.made.replace(self.made.get() + 1);
         let name = format!("bench-{}-{number}", self.id);
-        let cgroup_parent = if handler.systemd { SLICE.to_owned() } else { self.cgroup() };
         v1::PodSandboxConfig {
             metadata: Some(v1::PodSandboxMetadata {
                 uid: name.clone(),
@@ -155,7 +176,7 @@ impl<'a> Maker<'a> {
             }),
             labels: self.labels(),
             linux: Some(v1::LinuxPodSandboxConfig {
-                cgroup_parent,
+                cgroup_parent: self.parent(),
                 security_context: Some(v1::LinuxSandboxSecurityContext {
                     namespace_options: Some(self.namespaces()),
                     ..v1::LinuxSandboxSecurityContext::default()

@@ -46,9 +46,14 @@ pub(crate) struct Times {
 
 /// The times of a process.
 pub(crate) fn times(pid: i32) -> Result<Times> {
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u32::try_from(ticks).ok());
     let text = read(pid, "stat")?;
-    parse_times(&text, ticks_per_second.unwrap_or(100)).with_context(|| format!("parse /proc/{pid}/stat"))
+    parse_times(&text, tick()).with_context(|| format!("parse /proc/{pid}/stat"))
+}
+
+/// The step in which the times of a process go.
+pub(crate) fn tick() -> Duration {
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u32::try_from(ticks).ok());
+    Duration::from_secs(1) / per_second.filter(|ticks| *ticks > 0).unwrap_or(100)
 }
 
 fn read(pid: i32, file: &str) -> Result<String> {
@@ -66,14 +71,14 @@ fn parse_memory(rollup: &str) -> Option<Memory> {
     Some(Memory { proportional: field(rollup, "Pss:")?, private })
 }
 
-fn parse_times(stat: &str, ticks_per_second: u32) -> Option<Times> {
+fn parse_times(stat: &str, tick: Duration) -> Option<Times> {
     // The name may have blanks and parentheses in it; what follows it has none.
     let (_, rest) = stat.rsplit_once(')')?;
     // utime, stime, cutime and cstime are fields 14 to 17; the state behind the name is field 3.
-    let ticks: Vec<u64> = rest.split_whitespace().skip(11).take(4).map_while(|word| word.parse().ok()).collect();
+    let ticks: Vec<u32> = rest.split_whitespace().skip(11).take(4).map_while(|word| word.parse().ok()).collect();
     let [user, system, reaped_user, reaped_system] = ticks.try_into().ok()?;
-    let duration = |ticks: u64| Duration::from_secs(ticks) / ticks_per_second;
-    Some(Times { own: duration(user + system), reaped: duration(reaped_user + reaped_system) })
+    let of = |one: u32, other: u32| tick.saturating_mul(one).saturating_add(tick.saturating_mul(other));
+    Some(Times { own: of(user, system), reaped: of(reaped_user, reaped_system) })
 }
 
 #[cfg(test)]
@@ -84,8 +89,8 @@ mod tests {
     fn times_are_read_behind_the_name_whatever_it_is() {
         let stat = "7 (a) 9 (b) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 300 100 20 0 1 0 5 6 7";
         let expected = Times { own: Duration::from_secs(2), reaped: Duration::from_secs(4) };
-        assert_eq!(parse_times(stat, 100), Some(expected));
-        assert_eq!(parse_times("7 (short) S 1", 100), None);
+        assert_eq!(parse_times(stat, Duration::from_millis(10)), Some(expected));
+        assert_eq!(parse_times("7 (short) S 1", Duration::from_millis(10)), None);
     }
 
     #[test]

@@ -10,16 +10,17 @@ use loment_cri::Client;
 use crate::{
     cpu::Meter,
     cycle::{self, Cycle},
-    handlers::{self, Handler},
+    handlers::{self, Driver, Handler},
     interrupt::Stop,
     leftovers,
     limit::Limit,
     measured::{AtOnce, Measured},
     memory,
-    pod::{CROWD, Maker, Pod},
+    pod::{CROWD, Maker, Pod, Started},
     progress::Progress,
-    report::Report,
+    report::{Found, Report},
     settings::Settings,
+    shims::{self, End},
 };
 
 /// After so long without a change a pod is idle.
@@ -39,8 +40,12 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
         "image {} is not on this machine: pull or import it first, or name another one with --image",
         settings.image
     );
-    let maker = Maker::new(client, socket, settings, stop);
-    let meter = Meter::find(socket, &maker.cgroup());
+    let driver = Driver::of(&handlers);
+    let maker = Maker::new(client, socket, settings, driver, stop);
+    let (meter, no_cpu) = match Meter::find(socket, &maker.parent()) {
+        Ok(meter) => (Some(meter), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
     let mut run = Run {
         order: Rng::with_seed(settings.seed),
         progress: Progress::new(pods(settings)),
@@ -61,11 +66,15 @@ pub async fn run(client: &Client, socket: &Path, settings: &Settings, stop: &Sto
     };
     let removed = leftovers::remove(&maker).await;
     drop(progress);
-    done?;
-    ended?;
-    removed?;
-    let cpu_source = meter.map(|meter| meter.description());
-    Report::new(settings, &handlers, containerd.runtime_version, cpu_source, no_limit, &measured)
+    outcome(done, ended.and(removed))?;
+    let found = Found {
+        containerd: containerd.runtime_version,
+        handlers,
+        cpu_source: meter.map(|meter| meter.description()),
+        no_cpu,
+        no_limit,
+    };
+    Report::new(settings, found, &measured)
 }
 
 struct Run<'a> {
@@ -102,7 +111,26 @@ impl Run<'_> {
             Ok(limit) => self.limit = Some(limit),
             Err(error) => self.no_limit = Some(format!("{error:#}")),
         }
-        self.maker.remove(&pod.sandbox).await.map(drop)
+        self.maker.remove(&pod.sandbox).await?;
+        // Whether it can be done on this machine shows at the first pod, which does not count.
+        self.by_hand().await;
+        Ok(())
+    }
+
+    /// A pod made by hand. When one fails none of them is in the report, but the reason.
+    async fn by_hand(&mut self) -> Option<Cycle> {
+        let error = match self.limit.as_mut()?.cycle().await {
+            Ok(cycle) => return Some(cycle),
+            Err(error) => error,
+        };
+        self.no_limit = Some(format!("{error:#}"));
+        self.measured.forget_limit();
+        if let Some(limit) = self.limit.take()
+            && let Err(error) = limit.end().await
+        {
+            self.no_limit = self.no_limit.take().map(|reason| format!("{reason}; then: {error:#}"));
+        }
+        None
     }
 
     /// One pod of each handler after the other, in each round in another order.
@@ -112,12 +140,10 @@ impl Run<'_> {
             self.progress.phase(if round < settings.warmup { "warming up" } else { "one pod at a time" });
             for number in self.turns(self.handlers.len() + usize::from(self.limit.is_some())) {
                 self.maker.stop.check()?;
-                let cycle = match &mut self.limit {
-                    Some(limit) if number == self.handlers.len() => limit.cycle().await?,
-                    _ => self.cycle(number).await?,
-                };
-                if round >= settings.warmup {
-                    self.measured.add(number, cycle);
+                let cycle =
+                    if number < self.handlers.len() { Some(self.cycle(number).await?) } else { self.by_hand().await };
+                if let Some(cycle) = cycle.filter(|_| round >= settings.warmup) {
+                    self.measured.add(number, round, cycle);
                 }
             }
         }
@@ -143,10 +169,13 @@ impl Run<'_> {
         let settings = self.maker.settings;
         let pods = settings.parallel[place];
         self.progress.phase(format!("{pods} pods at once"));
-        for _ in 0..settings.rounds {
+        let warmup = bursts_before(settings);
+        for round in 0..warmup + settings.rounds {
             for number in self.turns(self.handlers.len()) {
                 let found = self.burst(&self.handlers[number], pods).await?;
-                self.measured.at_once[place].add(number, found);
+                if round >= warmup {
+                    self.measured.at_once[place].add(number, round, found);
+                }
             }
         }
         Ok(())
@@ -156,11 +185,20 @@ impl Run<'_> {
         let begun = std::time::Instant::now();
         let made = all((0..pods).map(|_| self.maker.make(handler))).await?;
         let wall = begun.elapsed();
-        let begun = std::time::Instant::now();
-        all(made.iter().map(|(pod, _)| self.maker.remove(&pod.sandbox))).await?;
-        let removal = begun.elapsed();
+        let (made, started): (Vec<Pod>, Vec<_>) = made.into_iter().unzip();
+        let removal = self.remove(&made).await?;
         (0..pods).for_each(|_| self.progress.pod());
-        Ok(AtOnce { wall, pods: made.iter().map(|(_, started)| started.total()).collect(), removal })
+        Ok(AtOnce { wall, pods: started.iter().map(Started::total).collect(), removal })
+    }
+
+    /// Removes pods at once and waits until their shims have ended. Answers how long the requests took.
+    async fn remove(&self, pods: &[Pod]) -> Result<Duration> {
+        let shims = join_all(pods.iter().map(|pod| End::of_shim(self.maker.client, &pod.sandbox))).await;
+        let begun = std::time::Instant::now();
+        all(pods.iter().map(|pod| self.maker.remove(&pod.sandbox))).await?;
+        let took = begun.elapsed();
+        shims::ended(shims.into_iter().flatten()).await;
+        Ok(took)
     }
 
     /// One pod more beside many, for each handler. Half of the rounds are done while the crowd grows and half while it
@@ -176,9 +214,9 @@ impl Run<'_> {
                 let wanted = self.maker.settings.present[place] as usize;
                 self.resize(number, &mut crowd, wanted).await?;
                 let rounds = self.maker.settings.rounds;
-                for _ in 0..(rounds + half) / 2 {
+                for round in half * rounds..half * rounds + (rounds + half) / 2 {
                     let cycle = self.cycle(number).await?;
-                    self.measured.present[place].add(number, &cycle);
+                    self.measured.present[place].add(number, round, &cycle);
                 }
             }
             self.resize(number, &mut crowd, 0).await?;
@@ -199,7 +237,7 @@ impl Run<'_> {
         while crowd.len() > wanted {
             self.maker.stop.check()?;
             let less = crowd.split_off(crowd.len() - (crowd.len() - wanted).min(CROWD));
-            all(less.iter().map(|pod| self.maker.remove(&pod.sandbox))).await?;
+            self.remove(&less).await?;
         }
         Ok(())
     }
@@ -230,17 +268,51 @@ impl Run<'_> {
     }
 }
 
+/// How a run has ended. What could not be removed is the news that somebody has to act on.
+fn outcome(done: Result<()>, removed: Result<()>) -> Result<()> {
+    match (done, removed) {
+        (Err(done), Err(removed)) => Err(removed.context(format!("{done:#}; not all that was made is removed"))),
+        (done, removed) => done.and(removed),
+    }
+}
+
 /// Waits for all, also when one of them has failed: a request that nobody awaits leaves things behind.
 async fn all<T>(futures: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
     join_all(futures).await.into_iter().collect()
 }
 
+/// How many times a handler starts several pods at once before it counts.
+fn bursts_before(settings: &Settings) -> u32 {
+    u32::from(settings.warmup > 0)
+}
+
 /// How many pods a run makes.
 fn pods(settings: &Settings) -> u64 {
-    let at_once: u64 = settings.parallel.iter().map(|pods| u64::from(pods * settings.rounds)).sum();
+    let bursts = u64::from(settings.rounds + bursts_before(settings));
+    let at_once: u64 = settings.parallel.iter().map(|pods| u64::from(*pods) * bursts).sum();
     // The crowd grows once and shrinks once; what it grows to again after a smaller one was asked for is not foreseen.
     let crowd: u64 = settings.present.iter().max().map_or(0, |most| u64::from(*most));
     let beside = u64::from(settings.rounds) * settings.present.len() as u64;
     let alone = u64::from(settings.warmup + settings.rounds);
     settings.handlers.len() as u64 * (alone + at_once + crowd + beside + u64::from(settings.idle))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+    use crate::Interrupted;
+
+    #[test]
+    fn nobody_is_told_that_all_is_removed_when_it_is_not() {
+        let interrupted = || Err(anyhow!(Interrupted::by(2)));
+        let failed = outcome(interrupted(), Err(anyhow!("busy"))).unwrap_err();
+        assert!(failed.downcast_ref::<Interrupted>().is_none());
+        let said = format!("{failed:#}");
+        assert!(said.contains("signal 2") && said.contains("not all") && said.ends_with("busy"), "{said}");
+        assert!(outcome(interrupted(), Ok(())).unwrap_err().downcast_ref::<Interrupted>().is_some());
+        assert_eq!(outcome(Ok(()), Err(anyhow!("busy"))).unwrap_err().to_string(), "busy");
+        assert!(outcome(Ok(()), Ok(())).is_ok());
+    }
 }

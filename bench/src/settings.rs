@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use crate::limit;
+
 /// A seed that nobody has asked for: short enough to be typed, and exact in every reader of JSON.
 pub fn any_seed() -> u64 {
     u64::from(fastrand::u32(..))
@@ -78,7 +80,8 @@ pub struct Settings {
 impl Settings {
     /// Refuses what cannot be run.
     ///
-    /// Errors: a handler twice, a baseline that is none of the handlers, no operation.
+    /// Errors: a handler twice, or of the name that what is made by hand has; a baseline that is none of the handlers; no
+    /// operation.
     pub fn check(&self) -> Result<()> {
         ensure!(!self.handlers.is_empty(), "no runtime handler is named: name some with --handlers");
         let distinct: BTreeSet<&String> = self.handlers.iter().collect();
@@ -86,6 +89,11 @@ impl Settings {
             distinct.len() == self.handlers.len(),
             "a runtime handler is named twice in {}",
             self.handlers.join(",")
+        );
+        ensure!(
+            self.handlers.iter().all(|handler| handler != limit::NAME),
+            "a runtime handler named {} cannot be measured: what is made by hand has that name in the report",
+            limit::NAME
         );
         ensure!(
             self.handlers.contains(&self.baseline),
@@ -136,6 +144,8 @@ pub(crate) mod tests {
         assert!(settings(&["loment", "runc"]).check().is_ok());
         let twice = settings(&["runc", "runc"]).check().unwrap_err().to_string();
         assert!(twice.contains("twice"), "{twice}");
+        let taken = settings(&["limit", "runc"]).check().unwrap_err().to_string();
+        assert!(taken.contains("named limit"), "{taken}");
         let other = Settings { baseline: "crun".to_owned(), ..settings(&["loment", "runc"]) };
         let refused = other.check().unwrap_err().to_string();
         assert!(refused.contains("crun") && refused.contains("loment,runc"), "{refused}");

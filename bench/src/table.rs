@@ -61,7 +61,7 @@ impl Report {
         let machine = &self.machine;
         let mut text = format!(
             "{} rounds in random order (seed {}); {network}, {seccomp}, {containers} in each pod\n\
-             {}, {} cores, {} MiB; Linux {}, cgroups {}; containerd {}\n",
+             {}, {} cores, {} MiB; Linux {}, cgroups {} by {}; containerd {}\n",
             settings.rounds,
             settings.seed,
             machine.cpu,
@@ -69,6 +69,7 @@ impl Report {
             machine.memory_mib,
             machine.kernel,
             machine.cgroups,
+            self.cgroup_driver.name(),
             self.containerd
         );
         for handler in &self.handlers {
@@ -84,6 +85,9 @@ impl Report {
         }
         if let Some(source) = &self.cpu.source {
             text.push_str(&format!("cpu time {source}\n"));
+        }
+        if let Some(reason) = &self.cpu.missing {
+            text.push_str(&format!("cpu time: not measured: {reason}\n"));
         }
         text.push_str(
             "milliseconds, p50 (p90); a ratio is the median of the rounds' ratios, with the interval that has the true one \

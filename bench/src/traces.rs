@@ -39,15 +39,15 @@ pub(crate) struct Key {
 pub(crate) struct Steps(pub(crate) Vec<(Key, Samples, Samples)>);
 
 impl Steps {
-    pub(crate) fn add(&mut self, step: Step) {
+    pub(crate) fn add(&mut self, round: u32, step: Step) {
         let place = self.0.iter().position(|(key, ..)| *key == step.key);
         let place = place.unwrap_or_else(|| {
             self.0.push((step.key, Samples::default(), Samples::default()));
             self.0.len() - 1
         });
         let (_, from, took) = &mut self.0[place];
-        from.push(step.from);
-        took.push(step.took);
+        from.push(round, step.from);
+        took.push(round, step.took);
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
         ];
         assert_eq!(shown, [once, once].concat());
         let mut steps = Steps::default();
-        found.into_iter().for_each(|step| steps.add(step));
+        found.into_iter().for_each(|step| steps.add(0, step));
         assert_eq!(steps.0.len(), 4);
         assert_eq!(steps.0[1].2.iter().map(|took| took.as_nanos()).collect::<Vec<_>>(), [40, 40]);
     }

@@ -19,12 +19,18 @@ const PATIENCE: Duration = Duration::from_secs(40);
 #[derive(Debug, Clone, Copy)]
 pub struct Loment<'a> {
     lab: &'a Lab,
+    patience: Duration,
 }
 
 impl<'a> Loment<'a> {
     /// The command in this lab.
     pub fn new(lab: &'a Lab) -> Self {
-        Self { lab }
+        Self { lab, patience: PATIENCE }
+    }
+
+    /// The same for commands that may take so long.
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Runs it to its end with these arguments and this standard input.
@@ -40,8 +46,8 @@ impl<'a> Loment<'a> {
             drop(stdin);
             child.wait_with_output().await
         };
-        let output = tokio::time::timeout(patience(PATIENCE), done).await;
-        let output = output.with_context(|| format!("{}: no end within {PATIENCE:?}", what()))?;
+        let output = tokio::time::timeout(patience(self.patience), done).await;
+        let output = output.with_context(|| format!("{}: no end within {:?}", what(), self.patience))?;
         let output = output.with_context(|| format!("wait for {}", what()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let code = output.status.code().with_context(|| format!("{} ended with {}", what(), output.status))?;

@@ -64,7 +64,7 @@ use pods::{
 };
 
 /// A test that takes longer hangs.
-const HUNG: Duration = Duration::from_secs(90);
+const HUNG: Duration = Duration::from_secs(180);
 
 /// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
 const BY_THE_SHIM: &[&str] = &[

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, Write as _, stdin, stdout},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -15,13 +16,20 @@ use nix::{
     sys::resource::{UsageWho, getrusage},
 };
 
-use super::{Answer, cgroups::Hierarchies, container::Container, plan::Plan, sandbox::Sandbox};
+use super::{
+    Answer,
+    cgroups::Hierarchies,
+    container::Container,
+    plan::Plan,
+    sandbox::{self, Sandbox},
+};
 
 /// What is known before the first pod.
 pub(super) struct Pods {
     pub(super) plan: Plan,
     pub(super) filter: Option<Filter>,
     hierarchies: Hierarchies,
+    /// Of this process alone.
     directory: PathBuf,
 }
 
@@ -38,8 +46,7 @@ pub fn serve() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("enter a new mount namespace")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make every mount private")?;
-    let directory = std::env::temp_dir().join(format!("loment-bench-limit-{}", std::process::id()));
-    let pods = Pods { plan, filter, hierarchies: Hierarchies::find()?, directory };
+    let pods = Pods { plan, filter, hierarchies: Hierarchies::find()?, directory: directory()? };
     for line in lines {
         line.context("read a request")?;
         let answer =
@@ -50,10 +57,17 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
+/// A new directory for temporary files, which nobody else enters or has foreseen.
+fn directory() -> Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("loment-bench-limit-{:016x}", fastrand::u64(..)));
+    fs::DirBuilder::new().mode(0o700).create(&directory).with_context(|| format!("create {}", directory.display()))?;
+    Ok(directory)
+}
+
 impl Pods {
     fn cycle(&self) -> Result<Answer> {
         let cpu = cpu_time()?;
-        let (sandbox, run) = timed(|| Sandbox::run(&self.plan, &self.hierarchies, &self.directory))?;
+        let (sandbox, run) = timed(|| Sandbox::run(&self.plan, &self.hierarchies, &self.pod()))?;
         let mut answer = Answer { run, ..Answer::default() };
         let lived = self.live(&sandbox, &mut answer);
         let (removed, remove) = timed(|| Ok(sandbox.remove()))?;
@@ -62,6 +76,11 @@ impl Pods {
         answer.remove = remove;
         answer.cpu = nanos(cpu_time()?.saturating_sub(cpu));
         Ok(answer)
+    }
+
+    /// The directory of a pod: there is one at a time.
+    fn pod(&self) -> PathBuf {
+        self.directory.join("pod")
     }
 
     fn live(&self, sandbox: &Sandbox, answer: &mut Answer) -> Result<()> {
@@ -88,7 +107,8 @@ impl Pods {
 
 impl Drop for Pods {
     fn drop(&mut self) {
-        // Of a pod that has failed: its mount is this process's own.
+        // There is none unless it has failed.
+        let _ = sandbox::clean(&self.pod());
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

@@ -65,17 +65,23 @@ impl Sandbox {
         // One that has ended already is reaped all the same.
         let _ = pidfd::send_signal(self.holder.as_fd(), Signal::SIGKILL as i32);
         pidfd::reap(self.holder.as_fd()).context("reap the sandbox's process")?;
-        let shm = self.directory.join("shm");
-        umount2(&shm, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", shm.display()))?;
-        fs::remove_dir_all(&self.directory).with_context(|| format!("remove {}", self.directory.display()))?;
+        clean(&self.directory)?;
         self.group.remove()
     }
+}
+
+/// Unmounts and removes the files of a pod.
+pub(super) fn clean(directory: &Path) -> Result<()> {
+    let shm = directory.join("shm");
+    umount2(&shm, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", shm.display()))?;
+    fs::remove_dir_all(directory).with_context(|| format!("remove {}", directory.display()))
 }
 
 /// The files of a pod that its containers see, and its shared memory.
 fn files(directory: &Path) -> Result<()> {
     let shm = directory.join("shm");
-    fs::create_dir_all(&shm).with_context(|| format!("create {}", shm.display()))?;
+    fs::create_dir(directory).with_context(|| format!("create {}", directory.display()))?;
+    fs::create_dir(&shm).with_context(|| format!("create {}", shm.display()))?;
     File::create(directory.join("file")).with_context(|| format!("create a file in {}", directory.display()))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("shm"), &shm, Some("tmpfs"), flags, Some("mode=1777,size=65536k"))

@@ -8,16 +8,29 @@ use serde::Serialize;
 
 use crate::{
     cycle::Phase,
-    handlers::Handler,
+    handlers::{Driver, Handler},
     histogram::{Bucket, Durations, Figures, in_micros},
     limit,
     machine::{Machine, Tool, now},
-    measured::Measured,
+    measured::{ByPhase, Measured},
     memory::Idle,
     samples::Samples,
     settings::Settings,
     statistics::{self, Ratio},
 };
+
+/// What a run has found beside its measurements.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Version that containerd gives of itself.
+    pub(crate) containerd: String,
+    pub(crate) handlers: Vec<Handler>,
+    /// Where cpu time was read, or why it was not.
+    pub(crate) cpu_source: Option<String>,
+    pub(crate) no_cpu: Option<String>,
+    /// Why no pods were made by hand.
+    pub(crate) no_limit: Option<String>,
+}
 
 /// The outcome of a run. Displays as tables; serialises as JSON, with durations in microseconds and memory in KiB.
 #[derive(Debug, Serialize)]
@@ -28,6 +41,8 @@ pub struct Report {
     pub(crate) machine: Machine,
     /// Version that containerd gives of itself.
     pub(crate) containerd: String,
+    /// Who made the cgroups of the pods.
+    pub(crate) cgroup_driver: Driver,
     /// In the order of the settings; all lists below have this order.
     pub(crate) handlers: Vec<Handler>,
     pub(crate) settings: Settings,
@@ -66,7 +81,7 @@ pub(crate) struct Measurement {
     pub(crate) handler: String,
     /// Absent when there are no samples.
     pub(crate) figures: Option<Figures>,
-    /// To the baseline; absent for the baseline itself.
+    /// To the baseline; absent for the baseline itself, and for what was not measured in turns.
     pub(crate) ratio: Option<Ratio>,
     pub(crate) histogram: Vec<Bucket>,
     /// In the order of the rounds.
@@ -114,6 +129,8 @@ pub(crate) struct Step {
 pub(crate) struct Cpu {
     /// Where it was read; absent when it could not be.
     pub(crate) source: Option<String>,
+    /// Why it could not be.
+    pub(crate) missing: Option<String>,
     pub(crate) by_handler: Vec<Measurement>,
 }
 
@@ -133,38 +150,31 @@ pub(crate) struct Memory {
 }
 
 impl Report {
-    pub(crate) fn new(
-        settings: &Settings,
-        handlers: &[Handler],
-        containerd: String,
-        cpu_source: Option<String>,
-        no_limit: Option<String>,
-        measured: &Measured,
-    ) -> Result<Self> {
-        let compare = |samples: &[Samples]| compare(settings, samples);
+    pub(crate) fn new(settings: &Settings, found: Found, measured: &Measured) -> Result<Self> {
         let by_hand = measured.phases.last().is_some_and(|phases| !phases.is_empty());
         let at_once = settings.parallel.iter().zip(&measured.at_once).map(|(pods, bursts)| {
             Ok(AtOnce {
                 pods: *pods,
-                wall: compare(&bursts.wall)?,
-                pod: compare(&bursts.pods)?,
-                removal: compare(&bursts.removal)?,
+                wall: compare(settings, &bursts.wall)?,
+                pod: alone(settings, &bursts.pods)?,
+                removal: compare(settings, &bursts.removal)?,
             })
         });
         Ok(Self {
             finished: now(),
             tool: Tool::this(),
             machine: Machine::read(),
-            containerd,
-            handlers: handlers.to_vec(),
+            containerd: found.containerd,
+            cgroup_driver: Driver::of(&found.handlers),
+            handlers: found.handlers,
             settings: settings.clone(),
-            phases: rows(settings, &measured.phases)?,
+            phases: rows(settings, &measured.phases, compare)?,
             at_once: at_once.collect::<Result<_>>()?,
             present: present(settings, measured)?,
-            cpu: Cpu { source: cpu_source, by_handler: compare(&measured.cpu)? },
+            cpu: Cpu { source: found.cpu_source, missing: found.no_cpu, by_handler: compare(settings, &measured.cpu)? },
             memory: memory(settings, measured),
             traces: traces(settings, measured)?,
-            limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: no_limit },
+            limit: Limit { name: limit::NAME, includes: limit::INCLUDES, measured: by_hand, missing: found.no_limit },
         })
     }
 
@@ -180,27 +190,36 @@ impl Report {
     }
 }
 
-type ByPhase = std::collections::BTreeMap<Phase, Samples>;
+/// How samples become measurements: [`compare`] or [`alone`].
+type Measure = fn(&Settings, &[Samples]) -> Result<Vec<Measurement>>;
 
-fn rows(settings: &Settings, phases: &[ByPhase]) -> Result<Vec<Row>> {
+fn rows(settings: &Settings, phases: &[ByPhase], measure: Measure) -> Result<Vec<Row>> {
     let row = |phase: Phase| {
         let samples: Vec<Samples> = phases.iter().map(|by| by.get(&phase).cloned().unwrap_or_default()).collect();
-        Ok(Row { phase: phase.name(), by_handler: compare(settings, &samples)? })
+        Ok(Row { phase: phase.name(), by_handler: measure(settings, &samples)? })
     };
     Phase::timed(settings).map(row).collect()
 }
 
-/// One measurement for each handler, beside the baseline's.
+/// One measurement for each handler, with the ratio to the baseline's: for handlers that took turns in each round.
 fn compare(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>> {
+    let mut found = alone(settings, samples)?;
     let baseline = settings.baseline_index();
-    let none = Samples::default();
-    let base = samples.get(baseline).unwrap_or(&none);
-    let measurement = |(number, (handler, own)): (usize, (&String, &Samples))| {
+    if let Some(base) = samples.get(baseline) {
+        let others = found.iter_mut().zip(samples).enumerate().filter(|(number, _)| *number != baseline);
+        others.for_each(|(_, (one, own))| one.ratio = statistics::ratio(own.ratios_to(base)));
+    }
+    Ok(found)
+}
+
+/// One measurement for each handler, without ratios: for what was not measured in turns, or several times in a round.
+fn alone(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>> {
+    let measurement = |(handler, own): (&String, &Samples)| {
         let durations = Durations::of(own)?;
         Ok(Measurement {
             handler: handler.clone(),
             figures: durations.figures(),
-            ratio: if number == baseline { None } else { statistics::ratio(own.ratios_to(base)) },
+            ratio: None,
             histogram: durations.buckets(),
             samples_us: own.iter().map(in_micros).collect(),
         })
@@ -208,10 +227,9 @@ fn compare(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>>
     // What was made by hand comes last, and is left out where there is none.
     let by_hand = limit::NAME.to_owned();
     let subjects = settings.handlers.iter().chain([&by_hand]).zip(samples).enumerate();
-    subjects
-        .filter(|(number, (_, samples))| *number < settings.handlers.len() || samples.iter().next().is_some())
-        .map(measurement)
-        .collect()
+    let there =
+        subjects.filter(|(number, (_, samples))| *number < settings.handlers.len() || samples.iter().next().is_some());
+    there.map(|(_, subject)| measurement(subject)).collect()
 }
 
 fn present(settings: &Settings, measured: &Measured) -> Result<Vec<Present>> {
@@ -224,7 +242,7 @@ fn present(settings: &Settings, measured: &Measured) -> Result<Vec<Present>> {
     let step = |(place, (pods, found)): (usize, (&u32, &crate::measured::Present))| {
         Ok(Present {
             pods: *pods,
-            phases: rows(settings, &found.phases)?,
+            phases: rows(settings, &found.phases, alone)?,
             growth: (0..settings.handlers.len()).map(|handler| growth(place, handler)).collect(),
         })
     };

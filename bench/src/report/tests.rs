@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{measured, settings, traces};
+use crate::{measured, samples, settings, traces};
 
 fn millis(all: &[u64]) -> Samples {
-    all.iter().copied().map(Duration::from_millis).collect()
+    samples::tests::one_of_each_round(all.iter().copied().map(Duration::from_millis))
 }
 
 /// Two handlers, the first four times as fast as the second, which is the baseline.
@@ -24,6 +24,7 @@ pub(crate) fn report(limit: bool) -> Report {
         found.cpu[handler] = millis(&[took; 6]);
         found.at_once[0].add(
             handler,
+            0,
             measured::AtOnce {
                 wall: Duration::from_millis(8 * took),
                 pods: vec![Duration::from_millis(took); 8],
@@ -44,7 +45,7 @@ pub(crate) fn report(limit: bool) -> Report {
         });
     }
     let key = traces::Key { part: "container, asked".into(), lane: "child".into(), phase: "be born".into() };
-    found.traces[0].add(traces::Step { key, from: Duration::from_millis(1), took: Duration::from_millis(2) });
+    found.traces[0].add(0, traces::Step { key, from: Duration::from_millis(1), took: Duration::from_millis(2) });
     let handler = |name: &String| Handler {
         name: name.clone(),
         runtime_type: "io.containerd.x.v2".to_owned(),
@@ -53,7 +54,14 @@ pub(crate) fn report(limit: bool) -> Report {
         systemd: false,
     };
     let handlers: Vec<Handler> = settings.handlers.iter().map(handler).collect();
-    Report::new(&settings, &handlers, "2.3.0".to_owned(), Some("from somewhere".to_owned()), None, &found).unwrap()
+    let about = Found {
+        containerd: "2.3.0".to_owned(),
+        handlers,
+        cpu_source: Some("from somewhere".to_owned()),
+        no_cpu: None,
+        no_limit: None,
+    };
+    Report::new(&settings, about, &found).unwrap()
 }
 
 #[test]
@@ -66,6 +74,14 @@ fn ratios_are_to_the_baseline_which_has_none() {
     }
     assert_eq!(report.memory[0].ratio, Some(0.25));
     assert_eq!(report.cpu.by_handler[0].ratio.map(|ratio| ratio.median), Some(0.25));
+}
+
+#[test]
+fn what_was_not_measured_in_turns_has_no_ratio() {
+    let report = report(false);
+    let present = report.present.iter().flat_map(|step| &step.phases).flat_map(|row| &row.by_handler);
+    assert!(present.chain(&report.at_once[0].pod).all(|one| one.ratio.is_none()));
+    assert!(report.at_once[0].wall[0].ratio.is_some());
 }
 
 #[test]

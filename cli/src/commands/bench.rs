@@ -146,7 +146,7 @@ pub(crate) async fn run(global: &Global, args: &Bench) -> anyhow::Result<()> {
     };
     done.map_err(|error| match error.downcast_ref::<Interrupted>() {
         Some(interrupted) => {
-            note(&format!("error: {interrupted}"));
+            note(&format!("error: {interrupted}: what was made is removed"));
             ExitWith(interrupted.status()).into()
         }
         None => error,

@@ -1,6 +1,6 @@
 //! `loment bench`: that it measures what it says, and leaves nothing behind.
 
-use std::{fs, process::Stdio, time::Duration};
+use std::{collections::BTreeSet, fs, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use loment_cri::v1;
@@ -16,6 +16,8 @@ use nix::{
 };
 use serde_json::Value;
 
+/// How long a whole bench of a few rounds may take on a loaded machine. Only a failure takes this long.
+const WHOLE_RUN: Duration = Duration::from_secs(150);
 /// How long the bench may take to remove what it has made. Only a failure takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,7 +31,7 @@ async fn census(node: &Node<'_>) -> Result<(usize, usize)> {
 
 /// Runs the bench until there are so many pods and running containers at the same time, sends it a signal, and compares.
 async fn interrupted(node: &Node<'_>, words: &[&str], until: (usize, usize), signal: Signal) -> Result<()> {
-    let before = node.lab.census();
+    let (before, files) = (node.lab.census(), temporary()?);
     let words = [&["bench", "--handlers", &node.handler], words].concat();
     let mut bench = tokio::process::Command::from(Loment::new(node.lab).command(&words));
     bench.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -53,12 +55,16 @@ async fn interrupted(node: &Node<'_>, words: &[&str], until: (usize, usize), sig
     ensure!(pods == 0, "{pods} pods are left");
     let left = node.lab.left_since(&before);
     ensure!(left.is_empty(), "left behind: {left:?}");
-    let files = fs::read_dir(std::env::temp_dir()).context("read the directory of temporary files")?;
-    let mine = files.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mine: Vec<_> =
-        mine.filter(|name| name.starts_with("loment-bench") && name.contains(&pid.to_string())).collect();
-    ensure!(mine.is_empty(), "temporary files are left: {mine:?}");
+    let left: Vec<_> = temporary()?.difference(&files).cloned().collect();
+    ensure!(left.is_empty(), "temporary files are left: {left:?}");
     Ok(())
+}
+
+/// The bench's temporary files.
+fn temporary() -> Result<BTreeSet<String>> {
+    let files = fs::read_dir(std::env::temp_dir()).context("read the directory of temporary files")?;
+    let names = files.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.starts_with("loment-bench")).collect())
 }
 
 pub(crate) async fn interrupted_in_a_round_it_leaves_nothing(node: &Node<'_>) -> Result<()> {
@@ -90,7 +96,7 @@ pub(crate) async fn every_figure_that_is_asked_for_is_there_for_every_handler(no
         ["bench", "--rounds", "2", "--warmup", "1", "--containers", "2", "--seed", "7", "--seccomp", "-o", "json"];
     let more = ["--parallel", "1,2", "--present", "0,2", "--idle", "2"];
     let files = ["--html", &page.display().to_string(), "--svg", &charts.display().to_string()];
-    let text = Loment::new(node.lab).ok(&[&words[..], &more, &files].concat()).await?;
+    let text = Loment::new(node.lab).within(WHOLE_RUN).ok(&[&words[..], &more, &files].concat()).await?;
     let report: Value = serde_json::from_str(&text).context("parse the report")?;
     ensure!(
         report["settings"]["seed"] == 7 && report["settings"]["baseline"] == config::RUNC,
