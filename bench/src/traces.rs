@@ -2,18 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
+use loment_sandbox::trace::Phase;
 use loment_shim::pod::{
-    api::{TraceResponse, TracedSpan, TracedStart, traced_start::Kind},
-    client::PodShim,
+    api::{TraceResponse, TracedSpan, TracedStart},
+    client::{PodShim, kind_name},
 };
 
 use crate::samples::Samples;
 
 /// The namespace of everything that CRI makes.
 const NAMESPACE: &str = "k8s.io";
-
-/// When a shim was asked to do something.
-const MOMENTS: [&str; 3] = ["invoked", "asked", "called"];
 
 /// One thing that was done in the course of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +59,11 @@ fn steps(trace: &TraceResponse) -> Vec<Step> {
     trace.starts.iter().flat_map(of_start).collect()
 }
 
-/// The steps of one start. What follows one of the [`MOMENTS`] is counted from there.
+/// The steps of one start. What follows the moment of a request is counted from there.
 fn of_start(start: &TracedStart) -> Vec<Step> {
-    let kind = match start.kind.enum_value() {
-        Ok(Kind::SHIM) => "shim",
-        Ok(Kind::SANDBOX) => "sandbox",
-        Ok(Kind::CONTAINER) => "container",
-        Ok(Kind::EXEC) => "exec",
-        Err(_) => return Vec::new(),
-    };
-    let is_moment = |span: &&TracedSpan| MOMENTS.contains(&span.phase.as_str());
+    // A kind that only a newer shim knows is left out.
+    let Ok(kind) = start.kind.enum_value().map(kind_name) else { return Vec::new() };
+    let is_moment = |span: &&TracedSpan| Phase::named(&span.phase).is_some_and(Phase::is_moment);
     let mut moments: Vec<&TracedSpan> = start.spans.iter().filter(is_moment).collect();
     moments.sort_by_key(|moment| moment.from_nanos);
     let step = |span: &TracedSpan| {
@@ -87,6 +80,8 @@ fn of_start(start: &TracedStart) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use loment_shim::pod::api::traced_start::Kind;
+
     use super::*;
 
     #[test]

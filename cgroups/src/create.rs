@@ -51,9 +51,9 @@ fn full(root: &Dir, path: &Path) -> String {
     root.path().join(path).display().to_string()
 }
 
-/// Makes `path` below `root`; true when it was not there. The common case, whose parents exist, is one system call.
+/// Makes `path` below `root`, if it is not there. The common case, whose parents exist, is one system call.
 /// A parent that somebody else removes meanwhile, because it was empty, is made again.
-fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> {
+fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<()> {
     const ATTEMPTS: usize = 10;
     let failed = |p: &Path, e| Error::new("create cgroup", full(root, p), e);
     let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -63,7 +63,7 @@ fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> 
             Err(e) => return Err(failed(path, e)),
             Ok(fresh) => {
                 made.dirs.extend(fresh.then_some((root, path)));
-                return Ok(fresh);
+                return Ok(());
             }
         }
         let parents: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();

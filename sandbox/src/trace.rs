@@ -135,6 +135,16 @@ impl Phase {
         self.row().3
     }
 
+    /// Whether it is the moment in which somebody asks for something, and not the end of something that is done.
+    pub fn is_moment(self) -> bool {
+        self.row().2 == Begin::Here
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|phase| phase.name() == name)
+    }
+
     /// Who reaches it.
     pub fn lane(self) -> Lane {
         self.row().1

@@ -7,7 +7,10 @@ pub(crate) mod waterfall;
 use std::collections::HashSet;
 
 use loment_sandbox::trace::{Lane, Phase};
-use loment_shim::pod::api::{TraceResponse, TracedSpan, TracedStart, traced_start::Kind};
+use loment_shim::pod::{
+    api::{TraceResponse, TracedSpan, TracedStart, traced_start::Kind},
+    client::kind_name,
+};
 use serde_json::{Value, json};
 
 /// The traced starts of a pod.
@@ -77,7 +80,7 @@ impl Trace {
         kept.reverse();
         kept.retain(|start| {
             let known_by = if start.name.is_empty() { &start.id } else { &start.name };
-            start.kind != Kind::EXEC && seen.insert((start.kind_name(), known_by.clone()))
+            start.kind != Kind::EXEC && seen.insert((kind_name(start.kind), known_by.clone()))
         });
         kept.reverse();
         self.starts = kept;
@@ -115,7 +118,7 @@ impl Trace {
         };
         let start = |start: &Start| {
             json!({
-                "kind": start.kind_name(),
+                "kind": kind_name(start.kind),
                 "id": start.id,
                 "execId": start.exec,
                 "name": start.name,
@@ -142,15 +145,6 @@ impl Start {
             Kind::SANDBOX => format!("sandbox{attempt}"),
             Kind::CONTAINER => format!("{name}{attempt}"),
             Kind::EXEC => format!("exec in {name}"),
-        }
-    }
-
-    pub(crate) fn kind_name(&self) -> &'static str {
-        match self.kind {
-            Kind::SHIM => "shim",
-            Kind::SANDBOX => "sandbox",
-            Kind::CONTAINER => "container",
-            Kind::EXEC => "exec",
         }
     }
 
@@ -190,12 +184,10 @@ impl Start {
 fn parts(kind: Kind, spans: Vec<TracedSpan>) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for span in spans {
-        let named = |phase: Phase| span.phase == phase.name();
-        let begins = match kind {
-            _ if named(Phase::Invoked) => Some("begin"),
-            Kind::EXEC if named(Phase::Asked) => Some("start"),
-            _ if named(Phase::Asked) => Some("create"),
-            _ if named(Phase::Called) => Some("start"),
+        let begins = match (Phase::named(&span.phase), kind) {
+            (Some(Phase::Invoked), _) => Some("begin"),
+            (Some(Phase::Asked), Kind::EXEC) | (Some(Phase::Called), _) => Some("start"),
+            (Some(Phase::Asked), _) => Some("create"),
             _ => None,
         };
         let by_child = span.lane == Lane::Child.name();

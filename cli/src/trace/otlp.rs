@@ -1,6 +1,7 @@
 //! A trace as OpenTelemetry takes it: `ExportTraceServiceRequest` of OTLP 1, in its JSON form (numbers of 64 bits as text,
 //! ids in hexadecimal).
 
+use loment_shim::pod::client::kind_name;
 use serde_json::{Value, json};
 
 use super::{Part, Span, Start, Trace};
@@ -38,7 +39,7 @@ fn of_part(trace: &Trace, root: &str, start: &Start, part: &Part) -> Vec<Value> 
     let own = identity(&[&subject]);
     let attempt = start.attempt.to_string();
     let described = [
-        ("loment.kind", start.kind_name()),
+        ("loment.kind", kind_name(start.kind)),
         ("container.id", &start.id),
         ("k8s.container.name", &start.name),
         ("loment.attempt", &attempt),

@@ -71,16 +71,21 @@ impl Birth {
     /// Says that this process is ready, and waits until the gate is opened; false when nobody is left who could.
     pub(super) fn wait_at_gate(&self, terminal: Option<BorrowedFd<'_>>) -> Result<bool> {
         let Some(listener) = &self.extras.gate else {
-            self.reached(Phase::Ready);
-            self.channel.ready(terminal)?;
+            self.tell_ready(terminal)?;
             let opened = self.channel.wait_at_gate();
             self.reached(Phase::GatePassed);
             return Ok(opened);
         };
         let waiting = gate::Waiting::prepare()?;
-        self.channel.ready(terminal)?;
+        self.tell_ready(terminal)?;
         let starter = waiting.pass(listener.as_fd(), self.channel.as_fd())?;
         Ok(self.starter.set(starter).is_ok())
+    }
+
+    /// Says that this process is ready, for its gate or its program.
+    pub(super) fn tell_ready(&self, terminal: Option<BorrowedFd<'_>>) -> Result<()> {
+        self.reached(Phase::Ready);
+        self.channel.ready(terminal)
     }
 
     /// Where to say what the seccomp filter's listener is.

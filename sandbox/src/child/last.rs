@@ -85,10 +85,7 @@ pub(super) fn become_program(
     match setting.gate {
         true if birth.wait_at_gate(terminal)? => {}
         true => loment_sys::clone::exit_now(1),
-        false => {
-            birth.reached(Phase::Ready);
-            birth.channel.ready(terminal)?;
-        }
+        false => birth.tell_ready(terminal)?,
     }
     if let Some(container) = setting.hooks {
         hooks::start(container, birth, process, setting, late)?;

@@ -187,8 +187,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     // The copy of the host's mounts takes time for each of them: nobody has to wait for that but who starts it, later.
     let is_told = plan.hooks.is_none();
     if is_told {
-        birth.reached(Phase::Ready);
-        birth.channel.ready(None)?;
+        birth.tell_ready(None)?;
     }
     view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
     birth.reached(Phase::RootEntered);
@@ -200,8 +199,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.
     prctl::set_thp_disable(true).at("forbid huge pages for", "the holder")?;
     if !is_told {
-        birth.reached(Phase::Ready);
-        birth.channel.ready(None)?;
+        birth.tell_ready(None)?;
     }
     if !birth.channel.wait_at_gate() {
         loment_sys::clone::exit_now(1);

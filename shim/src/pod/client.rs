@@ -7,13 +7,23 @@ use ttrpc::{r#async::Client, context};
 use super::{
     api::{
         StartRequest, StatsRequest, StatsResponse, StatusRequest, StatusResponse, TerminateRequest, TimelineRequest,
-        TimelineResponse, TraceRequest, TraceResponse, UpdateRequest,
+        TimelineResponse, TraceRequest, TraceResponse, UpdateRequest, traced_start::Kind,
     },
     rpc::PodClient,
 };
 
 /// Added to what a call may take by itself.
 const SLACK: Duration = Duration::from_secs(10);
+
+/// What a traced start is called.
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::SHIM => "shim",
+        Kind::SANDBOX => "sandbox",
+        Kind::CONTAINER => "container",
+        Kind::EXEC => "exec",
+    }
+}
 
 /// A connection to the shim of one pod.
 pub struct PodShim {
