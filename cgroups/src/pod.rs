@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{Cgroup, Result, stats::Usage};
+use crate::{Cgroup, Layout, Result, path, stats::Usage, systemd};
 
 /// What a pod uses.
 ///
@@ -26,6 +26,15 @@ impl Pod {
         let is_own = uid.zip(member.path().parent()).is_some_and(|(uid, parent)| is_named_after(parent, uid));
         let own = if is_own { member.parent()? } else { None };
         Ok(Self { own, dead: Usage::default() })
+    }
+
+    /// The pod with this uid, which has no sandbox: its containers are to be below `parent` (CRI's `cgroup_parent`: a path,
+    /// or the name of a slice).
+    pub fn below(layout: &Layout, parent: &Path, uid: Option<&str>) -> Result<Self> {
+        let parent = systemd::slice_path(parent).map_or_else(|| path::below_root(parent), Ok)?;
+        let is_own = uid.filter(|uid| !uid.is_empty()).is_some_and(|uid| is_named_after(&parent, uid));
+        let own = if is_own { Some(Cgroup::open(layout, &parent)?) } else { None };
+        Ok(Self { own: own.filter(|own| own.directories().next().is_some()), dead: Usage::default() })
     }
 
     /// Its own cgroup, if it has one.

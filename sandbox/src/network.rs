@@ -31,9 +31,18 @@ impl Network {
     /// That of the process `pid`. It is kept, also when the process ends.
     pub fn of(pid: i32) -> Result<Self> {
         let path = format!("/proc/{pid}/ns/net");
-        let opened = namespace::open(path.as_ref())?;
-        let is_own = namespace::is_own(opened.as_fd(), "net", &path)?;
-        Ok(Self { namespace: (!is_own).then_some(opened) })
+        Self::at(namespace::open(path.as_ref())?)
+    }
+
+    /// That of a namespace.
+    pub fn at(namespace: OwnedFd) -> Result<Self> {
+        let is_own = namespace::is_own(namespace.as_fd(), "net", "of the pod's network")?;
+        Ok(Self { namespace: (!is_own).then_some(namespace) })
+    }
+
+    /// The caller's own.
+    pub fn own() -> Self {
+        Self { namespace: None }
     }
 
     /// The namespace, unless it is the caller's own.

@@ -3,8 +3,9 @@
 //! | module | subject |
 //! |---|---|
 //! | `args`, `bootstrap`, `address`, `start` | how containerd starts a shim and finds it again |
-//! | `server`, `rpc` | one thread that serves Task (v2 and v3) and Pod |
+//! | `server`, `rpc` | one thread that serves Task (v2 and v3), Sandbox and Pod |
 //! | `shim`, `task` | the containers of one pod and their processes |
+//! | `sandbox` | a pod's sandbox that containerd leaves to the shim |
 //! | `slice` | memory kills in scopes that systemd has removed |
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
@@ -28,6 +29,7 @@ pub mod pod;
 mod quiet;
 mod relay;
 mod rpc;
+mod sandbox;
 mod server;
 mod shim;
 mod slice;
@@ -39,6 +41,21 @@ mod time;
 mod traces;
 
 pub use failure::Failure;
+
+/// Made from the definitions in `proto`, which have the docs.
+#[allow(
+    missing_docs,
+    unused_imports,
+    unused_qualifications,
+    unreachable_pub,
+    rust_2018_idioms,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/mod.rs"));
+}
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -91,7 +91,7 @@ async fn serve(start: &Start, listener: UnixListener, began: Began) -> Result<(A
                     break;
                 }
             }
-            () = shim.leave.notified() => break,
+            () = shim.left.notified() => break,
         }
     }
     Ok((shim, server))

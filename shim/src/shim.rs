@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
@@ -10,7 +11,7 @@ use std::{
     },
 };
 
-use loment_cgroups::{Layout, Pod};
+use loment_cgroups::{Layout, Pod, Stats};
 use oci_spec::runtime::Spec;
 use tokio::sync::Notify;
 
@@ -20,6 +21,7 @@ use crate::{
     pids::{Ending, Pids},
     pod::host::Host,
     quiet::Quiet,
+    sandbox::PodSandbox,
     slice::Slice,
     task::{Task, usage::Measured},
     traces::Traces,
@@ -48,14 +50,16 @@ pub(crate) struct Shim {
     pod: Mutex<Pod>,
     /// The task of the pod's sandbox.
     sandbox: Mutex<Weak<Task>>,
+    /// The pod's sandbox, when containerd leaves it to the shim.
+    pod_sandbox: OnceLock<Arc<PodSandbox>>,
     /// A Create has come to its end, good or bad.
     made: Notify,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
     shutdown_asked: AtomicBool,
-    /// Set together with `leave`: what would be made now would lose its shim.
+    /// Set together with `left`: what would be made now would lose its shim.
     leaving: AtomicBool,
     /// The last task is gone and nobody wants the shim any more.
-    pub(crate) leave: Notify,
+    pub(crate) left: Notify,
 }
 
 enum Slot {
@@ -80,17 +84,36 @@ impl Shim {
             tasks: Mutex::default(),
             pod: Mutex::default(),
             sandbox: Mutex::default(),
+            pod_sandbox: OnceLock::new(),
             made: Notify::new(),
             shutdown_asked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
-            leave: Notify::new(),
+            left: Notify::new(),
         }
+    }
+
+    /// Runs a change to its end, even when whoever waits for it goes away.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let shim = Arc::clone(self);
+        let ended = tokio::spawn(async move {
+            let result = change.await;
+            shim.quiet.disturb();
+            result
+        });
+        let ended = ended.await;
+        ended.unwrap_or_else(|error| Err(Failure::unknown(format!("the request was not finished: {error}"))))
     }
 
     /// Keeps `id` for a task that is about to be made.
     pub(crate) fn reserve(self: &Arc<Self>, id: &str) -> Result<Reservation> {
         if self.leaving.load(Ordering::Relaxed) {
             return Err(Failure::precondition(format!("create container {id}: this shim is leaving (start another)")));
+        }
+        if self.pod_sandbox().is_some_and(|sandbox| sandbox.has_ended()) {
+            return Err(Failure::precondition(format!("create container {id}: the pod's sandbox has been stopped")));
         }
         let mut tasks = crate::lock(&self.tasks);
         if tasks.contains_key(id) {
@@ -153,10 +176,41 @@ impl Shim {
         }
     }
 
-    /// The process of the sandbox, where containers of the pod begin: see [`Container::stub`].
+    /// The shim makes the pod's sandbox, and this is it.
+    pub(crate) fn has_pod_sandbox(&self, sandbox: &Arc<PodSandbox>) -> Result<()> {
+        if self.pod_sandbox.set(Arc::clone(sandbox)).is_err() {
+            return Err(Failure::exists(format!("create sandbox {}: this shim has another", sandbox.id())));
+        }
+        if let Some(parent) = sandbox.cgroup_parent().filter(|_| !sandbox.is_held()) {
+            match Pod::below(&self.layout, parent, Some(sandbox.uid())) {
+                Ok(pod) => *crate::lock(&self.pod) = pod,
+                // Its containers are added up.
+                Err(error) => log::warn!("look for the cgroup of the pod: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The pod's sandbox, when containerd leaves it to the shim.
+    pub(crate) fn pod_sandbox(&self) -> Option<&Arc<PodSandbox>> {
+        self.pod_sandbox.get()
+    }
+
+    /// The same, by its id, for a request.
+    pub(crate) fn pod_sandbox_of(&self, id: &str) -> Result<&Arc<PodSandbox>> {
+        self.quiet.disturb();
+        let found = self.pod_sandbox().filter(|sandbox| sandbox.id() == id);
+        found.ok_or_else(|| Failure::not_found(format!("sandbox {id}: no such sandbox in this shim")))
+    }
+
+    /// An empty root where containers of the pod may begin: see [`Container::stub`] and [`Pins::stub`].
     ///
     /// [`Container::stub`]: loment_sandbox::container::Container::stub
+    /// [`Pins::stub`]: loment_sandbox::container::Pins::stub
     pub(crate) fn stub(&self) -> Option<OwnedFd> {
+        if let Some(stub) = self.pod_sandbox().and_then(|sandbox| sandbox.stub()) {
+            return Some(stub);
+        }
         let sandbox = crate::lock(&self.sandbox).upgrade().filter(|sandbox| sandbox.is_open())?;
         sandbox.with_container(|container| Ok(container.stub())).ok().flatten()
     }
@@ -169,6 +223,12 @@ impl Shim {
     /// Whether the slice at this path is the pod's own cgroup.
     pub(crate) fn has_own_slice(&self, path: &Path) -> bool {
         crate::lock(&self.pod).cgroup().is_some_and(|own| own.path() == path)
+    }
+
+    /// What the pod's own cgroup tells, if it has one.
+    pub(crate) fn pod_stats(&self) -> Result<Option<Stats>> {
+        let pod = crate::lock(&self.pod);
+        Ok(pod.cgroup().map(loment_cgroups::Cgroup::stats).transpose()?)
     }
 
     /// What the pod uses and has used as a whole, given its containers.
@@ -184,10 +244,14 @@ impl Shim {
         })
     }
 
-    /// The pod's namespaces, which a specification names by their holder, are those of the holder that there is now.
-    pub(crate) fn lead_to_holder(&self, spec: &mut Spec) {
+    /// Makes a container's specification fit its pod: the namespaces that it names by the pod's holder are those of the
+    /// holder that there is now, or the shim's own pins.
+    pub(crate) fn fit_into_pod(&self, spec: &mut Spec) {
         if let Some(host) = self.host.get() {
             host.lead_to_holder(spec);
+        }
+        if let Some(sandbox) = self.pod_sandbox() {
+            sandbox.furnish(spec);
         }
     }
 
@@ -209,8 +273,15 @@ impl Shim {
         is_here
     }
 
-    /// containerd wants no more of this shim.
+    /// A client of tasks wants no more of this shim. Where that has a sandbox, only a client of sandboxes says so.
     pub(crate) fn shutdown(&self) {
+        if self.pod_sandbox().is_none() {
+            self.leave();
+        }
+    }
+
+    /// Nobody wants any more of this shim: it leaves with its last task.
+    pub(crate) fn leave(&self) {
         self.shutdown_asked.store(true, Ordering::Relaxed);
         self.leave_if_unwanted();
     }
@@ -218,7 +289,7 @@ impl Shim {
     fn leave_if_unwanted(&self) {
         if self.shutdown_asked.load(Ordering::Relaxed) && crate::lock(&self.tasks).is_empty() {
             self.leaving.store(true, Ordering::Relaxed);
-            self.leave.notify_one();
+            self.left.notify_one();
         }
     }
 }
@@ -289,7 +360,7 @@ mod tests {
         let shim = shim();
         let reservation = shim.reserve("a").unwrap();
         shim.shutdown();
-        let mut leave = pin!(shim.leave.notified());
+        let mut leave = pin!(shim.left.notified());
         assert!(ask(leave.as_mut()).is_none(), "there is a container to come");
         drop(reservation);
         assert!(ask(leave.as_mut()).is_some(), "nobody will ask again");

@@ -14,6 +14,14 @@ pub(crate) fn read(bundle: &Path) -> Result<Spec> {
     serde_json::from_str(&text).map_err(|error| Failure::invalid(format!("parse {}: {error}", path.display())))
 }
 
+/// Writes it, for a container of the shim's own.
+pub(crate) fn write(bundle: &Path, spec: &Spec) -> Result<()> {
+    let path = bundle.join("config.json");
+    let text =
+        serde_json::to_vec(spec).map_err(|error| Failure::unknown(format!("encode a specification: {error}")))?;
+    std::fs::write(&path, text).map_err(|error| Failure::io("write", path.display(), &error))
+}
+
 /// An annotation of the container.
 pub(crate) fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
     spec.annotations().as_ref()?.get(name).map(String::as_str)

@@ -3,6 +3,7 @@
 pub(crate) mod parse;
 pub(crate) mod read_v1;
 pub(crate) mod read_v2;
+mod summed;
 pub mod usage;
 pub mod v1;
 pub mod v2;

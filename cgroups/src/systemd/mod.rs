@@ -28,7 +28,7 @@ use loment_sys::{clone, fd, pidfd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::LinuxResources;
 
-pub(crate) use name::{Name, unit_at};
+pub(crate) use name::{Name, slice_path, unit_at};
 
 use crate::{Error, Kind, Layout, Result, devices, v1, v2};
 use bus::{Bus, Refusal, UNIT_EXISTS};

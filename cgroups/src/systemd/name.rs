@@ -51,6 +51,11 @@ pub(crate) fn unit_at(path: &Path) -> Option<String> {
     is_scope.then(|| path.file_name()?.to_str().map(ToOwned::to_owned))?
 }
 
+/// Where the slice is whose name a path ends with; `None` when it is an ordinary path.
+pub(crate) fn slice_path(path: &Path) -> Option<PathBuf> {
+    expand(path.file_name()?.to_str()?)
+}
+
 /// Where a slice is: a dash in a name means a slice below another one. systemd.slice(5)
 fn expand(slice: &str) -> Option<PathBuf> {
     if slice == ROOT_SLICE {
@@ -100,6 +105,15 @@ mod tests {
         for path in ["a.slice/x-1", "a/x.scope", "a.slice"] {
             assert_eq!(unit_at(Path::new(path)), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_slice_is_where_its_name_says_whatever_stands_before_it() {
+        let expected = Some("a.slice/a-b.slice".into());
+        assert_eq!(slice_path(Path::new("a-b.slice")), expected);
+        assert_eq!(slice_path(Path::new("/a.slice/a-b.slice")), expected);
+        assert_eq!(slice_path(Path::new("/kubepods/besteffort/pod1")), None);
+        assert_eq!(slice_path(Path::new("/")), None);
     }
 
     #[test]

@@ -28,18 +28,18 @@ use super::{
 use crate::{
     Result,
     channel::Giver,
-    container::{Io, Role},
+    container::Io,
     error::Context,
     plan::{Plan, View},
     user_namespace::UserNamespaces,
 };
 
-/// Builds for `init`, a pidfd, and gives it to `giver`'s other end: for a program the mount namespace, then for every
-/// role a procfs, when all names and parameters are set.
+/// Builds for `init`, a pidfd, and gives it to `giver`'s other end: the mount namespace, if it is to have a root, and in any
+/// case a procfs, when all names and parameters are set.
 pub(crate) fn build(
     birth: &Birth,
     plan: &Plan,
-    role: Role,
+    has_root: bool,
     init: &OwnedFd,
     users: &UserNamespaces,
     giver: &Giver,
@@ -61,9 +61,9 @@ pub(crate) fn build(
     // Those of an IPC namespace take the root of its user namespace, all others the host's.
     let (of_root, others): (Vec<_>, Vec<_>) = plan.sysctls.iter().partition(|sysctl| sysctl.is_ipc());
     proc.set_sysctls(others)?;
-    let root = match role {
-        Role::Program => Some(build_root(birth, plan, users, proc.innermost_pid(init.as_fd())?)?),
-        Role::Holder => None,
+    let root = match has_root {
+        true => Some(build_root(birth, plan, users, proc.innermost_pid(init.as_fd())?)?),
+        false => None,
     };
     if let Some(user) = users.container() {
         user.enter()?;

@@ -103,9 +103,7 @@ pub(crate) fn init(
     birth.reached(Phase::MountsGathered);
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
     let stub = match birth.stub().filter(|_| can_stand_on_a_stub(plan)) {
-        Some(process) => {
-            Some(Stub { process, own: proc.own_namespace("mnt").at("open", "the host's mount namespace")? })
-        }
+        Some(place) => Some(Stub { place, own: proc.own_namespace("mnt").at("open", "the host's mount namespace")? }),
         None => None,
     };
     let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
@@ -208,6 +206,29 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     // Nothing is executed, so the end of the channel has to be closed by hand.
     fd::close_all_except(&[]).at("close", "everything")?;
     holder::hold()
+}
+
+/// A founder of namespaces, which the runtime takes hold of while it waits at its gate. It never passes.
+pub(crate) fn found(birth: &Birth, plan: &Plan, joins: &[Join]) -> Result<Infallible> {
+    settle(birth, plan, joins, &UserNamespaces::default())?;
+    birth.reached(Phase::NamespacesJoined);
+    // Its mount namespace is the stub of the pod's containers.
+    view::enter_nothing(|| Ok(()))?;
+    birth.reached(Phase::RootEntered);
+    wait_to_be_ended(birth)
+}
+
+/// The same in a user namespace, where a builder sets names and parameters. A mount namespace that belongs to that would
+/// be no stub.
+pub(crate) fn found_in_user_namespace(birth: &Birth) -> Result<Infallible> {
+    drop(take_over(birth)?);
+    wait_to_be_ended(birth)
+}
+
+fn wait_to_be_ended(birth: &Birth) -> Result<Infallible> {
+    birth.tell_ready(None)?;
+    birth.channel.wait_at_gate();
+    loment_sys::clone::exit_now(0)
 }
 
 /// What a container's init and a holder have in common: cgroups, namespaces, names, parameters.

@@ -50,8 +50,8 @@ const COVERABLE: &[&str] = &[
 /// the spec wants it read-only: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
 /// in sight; what is covered is covered after them.
 ///
-/// `maps` are those of the container's user namespace: what is made in the root belongs to its root. `stub` is a process
-/// over an empty root, where the host's mounts need not be in sight any more.
+/// `maps` are those of the container's user namespace: what is made in the root belongs to its root. `stub` is an empty
+/// root, where the host's mounts need not be in sight any more.
 pub(crate) fn enter(
     view: &View,
     parts: Parts,
@@ -114,9 +114,10 @@ fn leave_host(stub: Option<Stub<'_>>) -> Result<(OwnedFd, bool)> {
     Ok((host, is_stub))
 }
 
-/// A process over an empty root, by its pidfd.
+/// A mount namespace with an empty root.
 pub(crate) struct Stub<'a> {
-    pub(crate) process: BorrowedFd<'a>,
+    /// The namespace, or a process in it by its pidfd (Linux 5.8).
+    pub(crate) place: BorrowedFd<'a>,
     /// The mount namespace of this process, to come back to.
     pub(crate) own: OwnedFd,
 }
@@ -125,7 +126,7 @@ impl Stub<'_> {
     /// Joins its mount namespace. False when it is no stub: it may have ended, or a restricted machine may not let us, and
     /// all takes as long as it takes then. setns(2)
     fn join(self) -> Result<bool> {
-        if setns(self.process, CloneFlags::CLONE_NEWNS).is_err() {
+        if setns(self.place, CloneFlags::CLONE_NEWNS).is_err() {
             return Ok(false);
         }
         if is_stub(&open_root()?).at("examine", "/")? {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use loment_cgroups::Cgroup;
+use loment_cgroups::{Cgroup, Entry};
 use loment_sys::pidfd;
 use nix::{
     errno::Errno,
@@ -222,11 +222,9 @@ pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() ->
 }
 
 /// The two ends of a child that is about to be made.
-pub(super) fn prepare(cgroup: &Cgroup, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
-    let entry = cgroup.entry()?;
+pub(super) fn prepare(entry: Entry, cgroup: PathBuf, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
     let (parent, child) = channel::pair()?;
     let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
-    let cgroup = cgroup.path().to_owned();
     let starter = OnceCell::new();
     Ok((parent, Birth { channel: child, entry, cgroup, io, null, extras, starter, taker: None, listener: None }))
 }

@@ -18,7 +18,7 @@ use super::{
     agent::{Agent, Call},
     birth::{self, FreshCgroup, Nascent},
     capabilities, netdev,
-    nursery::Unborn,
+    nursery::{Calling, Unborn},
 };
 use crate::{
     Error, Result,
@@ -142,7 +142,8 @@ impl Creating {
         let listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let unrestricted = plan.view.needs_disks().then(|| Arc::clone(&spec));
         let net_devices = plan.net_devices.clone();
-        let unborn = Unborn { id, role, io, plan, joins, pids, users, filter, listener, extras };
+        let unborn =
+            Unborn { id, calling: Calling::Init(role), io, plan, joins, pids, users, filter, listener, extras };
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
@@ -359,7 +360,7 @@ pub(super) fn filter(spec: &Spec) -> Result<Option<Arc<Filter>>> {
 }
 
 /// A container that joins a namespace of the host's may not change what belongs to it.
-fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
+pub(super) fn refuse_changes_of_the_host(plan: &Plan, joins: &[Join]) -> Result<()> {
     let parameter = |of: fn(&Sysctl) -> bool| {
         let found = plan.sysctls.iter().find(|sysctl| of(sysctl));
         found.map(|sysctl| ("linux.sysctl", sysctl.name.as_str()))

@@ -53,7 +53,8 @@ impl Executing {
         let call = agent.as_ref().map(|agent| agent.call()).transpose()?;
         let trace = extras.trace;
         trace.reached(Phase::Planned);
-        let (channel, mut birth) = birth::prepare(&container.cgroup, io, extras)?;
+        let (channel, mut birth) =
+            birth::prepare(container.cgroup.entry()?, container.cgroup.path().to_owned(), io, extras)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
         let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))

@@ -8,6 +8,7 @@ mod creating;
 mod exec;
 mod netdev;
 mod nursery;
+mod pinning;
 mod starting;
 
 use std::{
@@ -21,7 +22,13 @@ use nix::{libc::SIGKILL, sys::personality::Persona};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use self::agent::{Agent, Call, HandOver};
-pub use self::{adopted::Adopted, creating::Creating, exec::Executing, starting::Starting};
+pub use self::{
+    adopted::Adopted,
+    creating::Creating,
+    exec::Executing,
+    pinning::{Pinning, Pins, users_of_network},
+    starting::Starting,
+};
 pub(crate) use self::{birth::FreshCgroup, creating::seed};
 pub use crate::plan::check_id;
 use crate::{
@@ -69,7 +76,8 @@ pub struct Extras {
     pub keep_keyring: bool,
     /// Where the record of the container is kept, instead of in the bundle. Of no meaning for an exec.
     pub record: Option<PathBuf>,
-    /// A process over an empty root, by its pidfd: see [`Container::stub`]. Of no meaning for an exec.
+    /// A mount namespace with an empty root, by itself or by the pidfd of a process in it: see [`Container::stub`] and
+    /// [`Pins::stub`]. Of no meaning for an exec.
     pub stub: Option<OwnedFd>,
     /// Where to note the phases of its start.
     pub trace: Trace,

@@ -22,32 +22,18 @@ pub mod names;
 mod prober;
 mod sandbox;
 pub(crate) mod service;
-mod stats;
+pub(crate) mod stats;
 mod storage;
 mod timeline;
 mod words;
 
-/// Made from `proto/pod.proto`, which has the docs.
-#[allow(
-    missing_docs,
-    unused_imports,
-    unused_qualifications,
-    unreachable_pub,
-    rust_2018_idioms,
-    clippy::all,
-    reason = "generated"
-)]
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/mod.rs"));
-}
-
 /// The messages of the Pod service.
 pub mod api {
-    pub use super::generated::pod::{
+    pub use crate::generated::pod::{
         ContainerUsage, Device, Entry, Member, Pressure, StartRequest, StartResponse, StatsRequest, StatsResponse,
         StatusRequest, StatusResponse, TerminateRequest, TerminateResponse, TimelineRequest, TimelineResponse,
         TraceRequest, TraceResponse, TracedSpan, TracedStart, UpdateRequest, UpdateResponse, Usage, traced_start,
     };
 }
 
-use generated::pod_ttrpc as rpc;
+use crate::generated::pod_ttrpc as rpc;

@@ -35,6 +35,12 @@ impl Host {
         let _second = self.sandbox.task.set(Arc::clone(task));
     }
 
+    /// The pod has no holder, and its network is this one.
+    pub(crate) fn has_network(&self, network: Network) {
+        // A pod has one.
+        let _second = self.sandbox.network.set(Arc::new(network));
+    }
+
     fn sandbox_task(&self) -> Option<&Arc<Task>> {
         self.sandbox.task.get()
     }

@@ -1,6 +1,9 @@
 //! What the pod uses, as its service says it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use loment_cgroups::stats::{self, usage, v2};
 use protobuf::MessageField;
@@ -9,32 +12,47 @@ use super::api::{ContainerUsage, Device, Pressure, StatsResponse, Usage};
 use crate::{
     failure::{Failure, Result},
     shim::Shim,
-    task::usage::Measured,
+    task::{Task, usage::Measured},
 };
 
+/// What there is in a pod, and what it uses.
+pub(crate) struct Survey {
+    tasks: Vec<Arc<Task>>,
+    /// Of each task.
+    measured: Vec<Measured>,
+    /// Of the pod as a whole.
+    pub(crate) pod: Measured,
+}
+
 /// Reads the usage of every container, and of the pod.
-pub(super) fn read(shim: &Shim) -> Result<StatsResponse> {
-    let mut tasks = shim.tasks();
-    tasks.sort_unstable_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
+pub(crate) fn survey(shim: &Shim) -> Result<Survey> {
+    let mut all = shim.tasks();
+    all.sort_unstable_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
     let has_cgroup = shim.pod_has_cgroup();
-    let (mut names, mut measured) = (Vec::with_capacity(tasks.len()), Vec::with_capacity(tasks.len()));
-    for task in tasks {
+    let (mut tasks, mut measured) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+    for task in all {
         if has_cgroup && task.last_usage().is_some() {
             // It is being deleted: what it has used is the pod's.
             continue;
         }
         match task.measure() {
             Ok(container) => {
-                names.push(task);
+                tasks.push(task);
                 measured.push(container);
             }
             Err(failure) => log::warn!("measure container {}: {failure}", task.id()),
         }
     }
     let pod = shim.measure_pod(&measured)?;
+    Ok(Survey { tasks, measured, pod })
+}
+
+/// The same, as the Pod service says it.
+pub(super) fn read(shim: &Shim) -> Result<StatsResponse> {
+    let Survey { tasks, measured, pod } = survey(shim)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| Failure::unknown("the clock is before 1970"))?;
     // A container whose end is kept back, because it may have to run again, uses nothing any more.
-    let running = names.iter().zip(&measured).filter(|(task, _)| task.has_process());
+    let running = tasks.iter().zip(&measured).filter(|(task, _)| task.has_process());
     let containers = running.map(|(task, container)| ContainerUsage {
         name: if task.is_sandbox() { String::new() } else { task.name().to_owned() },
         id: task.id().to_owned(),

@@ -11,7 +11,7 @@ use containerd_shim_protos::{
 };
 use loment_sandbox::{
     container::{self, Role, RootfsMount},
-    trace::{self, Phase},
+    trace::{self, Phase, Trace},
 };
 use oci_spec::runtime::Spec;
 use protobuf::MessageField;
@@ -39,7 +39,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     let reservation = shim.reserve(&request.id)?;
     let bundle = PathBuf::from(&request.bundle);
     let mut spec = spec::read(&bundle)?;
-    shim.lead_to_holder(&mut spec);
+    shim.fit_into_pod(&mut spec);
     let spec = Arc::new(spec);
     let spec_read = trace::now();
     let is_sandbox = is_sandbox(&spec);
@@ -66,6 +66,7 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         io_owner,
         member,
         bundle,
+        is_announced: true,
     };
     let trace = plan.trace_in(&shim, 0);
     trace.reached_at(Phase::Asked, asked);
@@ -96,8 +97,39 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     Ok(pid)
 }
 
+/// Creates the holder of a sandbox that containerd leaves to the shim, of whose process it knows nothing.
+pub(crate) async fn holder(
+    shim: &Arc<Shim>,
+    id: &str,
+    bundle: &Path,
+    spec: Arc<Spec>,
+    trace: Trace,
+) -> Result<Arc<Task>> {
+    let reservation = shim.reserve(id)?;
+    // Another attempt at it reads it again.
+    spec::write(bundle, &spec)?;
+    let uid = spec::annotation(&spec, POD_UID).map(str::to_owned);
+    let plan = Plan {
+        id: id.to_owned(),
+        name: String::new(),
+        bundle: bundle.to_owned(),
+        rootfs: Vec::new(),
+        role: Role::Holder,
+        stdio: Stdio::open(Paths::default(), false, (0, 0))?,
+        io_owner: None,
+        member: None,
+        is_announced: false,
+    };
+    let made = Task::create(Arc::clone(shim), plan, spec, trace, &reservation.unwanted).await;
+    let task = made.inspect_err(|_| shim.write_off_kills())?;
+    shim.is_around(&task, uid.as_deref());
+    reservation.fill(Arc::clone(&task));
+    shim.note_slice(&task);
+    Ok(task)
+}
+
 /// From now on the shim runs the pod.
-fn adopt(shim: &Shim, host: Arc<Host>) {
+pub(crate) fn adopt(shim: &Shim, host: Arc<Host>) {
     if shim.host.set(Arc::clone(&host)).is_ok() {
         tokio::spawn(host.run());
     }

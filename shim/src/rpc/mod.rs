@@ -1,7 +1,7 @@
 //! The services on the shim's socket.
 
-mod create;
-mod metrics;
+pub(crate) mod create;
+pub(crate) mod metrics;
 mod options;
 mod task;
 
@@ -10,9 +10,9 @@ use std::{collections::HashMap, sync::Arc};
 use containerd_shim_protos::shim_async::create_task;
 use ttrpc::r#async::Service;
 
-use crate::{pod, shim::Shim};
+use crate::{pod, sandbox, shim::Shim};
 
-/// Task, under both of its names, and Pod.
+/// Task, under both of its names, Sandbox, and Pod.
 pub(crate) fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
     let mut services = HashMap::new();
     // Versions 2 and 3 differ in nothing but the name of the package.
@@ -20,6 +20,7 @@ pub(crate) fn services(shim: &Arc<Shim>) -> HashMap<String, Service> {
         let made = create_task(Arc::new(task::TaskService::new(Arc::clone(shim))));
         services.extend(made.into_values().map(|service| (name.to_owned(), service)));
     }
+    services.extend(sandbox::service::create(Arc::clone(shim)));
     services.extend(pod::service::create(Arc::clone(shim)));
     services
 }

@@ -53,16 +53,7 @@ impl TaskService {
         &self,
         change: impl Future<Output = Result<T>> + Send + 'static,
     ) -> ttrpc::Result<T> {
-        let shim = Arc::clone(&self.shim);
-        let ended = tokio::spawn(async move {
-            let result = change.await;
-            shim.quiet.disturb();
-            result
-        });
-        match ended.await {
-            Ok(result) => result.map_err(Into::into),
-            Err(error) => Err(Failure::unknown(format!("the request was not finished: {error}")).into()),
-        }
+        self.shim.to_the_end(change).await.map_err(Into::into)
     }
 }
 

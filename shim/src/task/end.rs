@@ -109,7 +109,7 @@ impl Task {
         drop(live);
         self.plan.stdio.release();
         self.exit.set(exit);
-        self.shim.events.send(&Event::Exit(TaskExit {
+        self.announce(&Event::Exit(TaskExit {
             container_id: self.plan.id.clone(),
             id: self.plan.id.clone(),
             pid: pid.unsigned_abs(),

@@ -205,7 +205,7 @@ impl Task {
 
     /// Publishes that want of memory has ended the container.
     pub(super) fn publish_oom(&self) {
-        self.shim.events.send(&Event::Oom(TaskOOM { container_id: self.plan.id.clone(), ..TaskOOM::default() }));
+        self.announce(&Event::Oom(TaskOOM { container_id: self.plan.id.clone(), ..TaskOOM::default() }));
     }
 }
 

@@ -152,6 +152,8 @@ pub(crate) struct Plan {
     pub(crate) io_owner: Option<(u32, u32)>,
     /// Place in a pod that the shim runs itself: there starts and ends are the pod's to decide.
     pub(crate) member: Option<Member>,
+    /// Whether containerd knows of it, and hears what becomes of it.
+    pub(crate) is_announced: bool,
 }
 
 impl Plan {
@@ -270,7 +272,7 @@ impl Task {
         live.stage = next;
         let (pid, trace) = (live.pid(), live.trace);
         drop(live);
-        self.shim.events.send(&Event::Start(TaskStart {
+        self.announce(&Event::Start(TaskStart {
             container_id: self.plan.id.clone(),
             pid: pid.unsigned_abs(),
             ..TaskStart::default()
@@ -282,6 +284,13 @@ impl Task {
         }
         self.tell_end();
         Ok(pid)
+    }
+
+    /// Tells containerd, if it knows of this container.
+    fn announce(&self, event: &Event) {
+        if self.plan.is_announced {
+            self.shim.events.send(event);
+        }
     }
 
     /// Opens the gate and waits until the program has been executed.

@@ -1,0 +1,134 @@
+//! A container's specification, made to fit the sandbox that it joins. Older versions of containerd name the namespaces of
+//! a sandbox without a process as those of process 0, and nobody but the shim knows of its fittings.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount, Spec};
+
+use super::fittings::Fittings;
+
+/// The namespaces of a process that there is not.
+const OF_NOBODY: &str = "/proc/0/ns/";
+
+/// Puts `pin` in the place of each namespace of nobody's. Where the pod has none of its own, neither has the container.
+pub(crate) fn join(spec: &mut Spec, pin: impl Fn(LinuxNamespaceType) -> Option<PathBuf>) {
+    let Some(namespaces) = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut()) else { return };
+    let joined = |mut namespace: LinuxNamespace| {
+        let is_nobodys = namespace.path().as_ref().is_some_and(|path| path.starts_with(OF_NOBODY));
+        if is_nobodys {
+            namespace.set_path(Some(pin(namespace.typ())?));
+        }
+        Some(namespace)
+    };
+    *namespaces = std::mem::take(namespaces).into_iter().filter_map(joined).collect();
+}
+
+/// Mounts the pod's fittings where the specification has nothing of its own.
+pub(crate) fn fit(spec: &mut Spec, fittings: &Fittings) {
+    let is_readonly = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false);
+    let mut mounts = spec.mounts_mut().take().unwrap_or_default();
+    for (place, source) in &fittings.places {
+        let is_memory = *place == "/dev/shm";
+        let mount = bind(place, source, is_readonly && !is_memory);
+        match mounts.iter_mut().find(|mount| mount.destination() == Path::new(place)) {
+            // The default of the engine, for who has no pod.
+            Some(found) if is_memory && found.typ().as_deref() == Some("tmpfs") && is_shm(found) => *found = mount,
+            Some(_) => {}
+            None => mounts.push(mount),
+        }
+    }
+    spec.set_mounts(Some(mounts));
+}
+
+fn is_shm(mount: &Mount) -> bool {
+    mount.source().as_deref() == Some(Path::new("shm"))
+}
+
+fn bind(place: &str, source: &Path, is_readonly: bool) -> Mount {
+    let access = if is_readonly { "ro" } else { "rw" };
+    let mut mount = Mount::default();
+    mount
+        .set_destination(place.into())
+        .set_typ(Some("bind".to_owned()))
+        .set_source(Some(source.to_owned()))
+        .set_options(Some(["rbind", "rprivate", access].map(str::to_owned).into()));
+    mount
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(value: Value) -> Spec {
+        let mut whole = json!({"ociVersion": "1.2.0"});
+        whole.as_object_mut().unwrap().extend(value.as_object().unwrap().clone());
+        serde_json::from_value(whole).unwrap()
+    }
+
+    fn fitted(value: Value) -> Vec<(String, String, String)> {
+        let mut spec = spec(value);
+        fit(&mut spec, &Fittings::of(Path::new("/b"), true));
+        let text = |path: &Path| path.display().to_string();
+        let row = |mount: &Mount| {
+            let source = mount.source().as_deref().map_or_else(String::new, text);
+            (text(mount.destination()), source, mount.options().clone().unwrap_or_default().join(","))
+        };
+        spec.mounts().as_ref().unwrap().iter().map(row).collect()
+    }
+
+    #[test]
+    fn namespaces_of_nobody_are_the_pods_pins_and_all_others_stay() {
+        let mut spec = spec(json!({"linux": {"namespaces": [
+            {"type": "network", "path": "/proc/0/ns/net"},
+            {"type": "ipc", "path": "/proc/0/ns/ipc"},
+            {"type": "pid", "path": "/proc/7/ns/pid"},
+            {"type": "uts", "path": "/proc/0/ns/uts"},
+            {"type": "mount"},
+        ]}}));
+        join(&mut spec, |kind| (kind != LinuxNamespaceType::Network).then(|| format!("/pin/{kind}").into()));
+        let namespaces = spec.linux().as_ref().unwrap().namespaces().clone().unwrap();
+        let paths = namespaces.iter().map(|one| (one.typ().to_string(), one.path().clone())).collect::<Vec<_>>();
+        let expected =
+            [("ipc", Some("/pin/ipc")), ("pid", Some("/proc/7/ns/pid")), ("uts", Some("/pin/uts")), ("mnt", None)];
+        assert_eq!(paths, expected.map(|(kind, path)| (kind.to_owned(), path.map(PathBuf::from))));
+    }
+
+    #[test]
+    fn a_specification_without_namespaces_has_none_to_be_joined() {
+        let mut empty = spec(json!({}));
+        let before = empty.clone();
+        join(&mut empty, |_| Some("/pin".into()));
+        assert_eq!(empty, before);
+    }
+
+    #[test]
+    fn what_is_missing_is_mounted_and_the_engines_own_shared_memory_is_the_pods() {
+        let shm = json!({"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["size=65536k"]});
+        let found =
+            fitted(json!({"mounts": [shm, {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"}]}));
+        let places: Vec<_> = found.iter().map(|(place, ..)| place.as_str()).collect();
+        // In the place of the engine's: something may be mounted below it.
+        assert_eq!(places, ["/dev/shm", "/dev/mqueue", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]);
+        assert_eq!((found[0].1.as_str(), found[0].2.as_str()), ("/b/shm", "rbind,rprivate,rw"));
+    }
+
+    #[test]
+    fn what_a_client_mounts_itself_stays() {
+        let own = |place: &str| json!({"destination": place, "type": "bind", "source": "/own", "options": ["rbind"]});
+        let sized = json!({"destination": "/dev/shm", "type": "tmpfs", "source": "tmpfs", "options": ["size=1g"]});
+        let found = fitted(json!({"mounts": [own("/etc/hosts"), sized]}));
+        assert_eq!(found[0].1, "/own");
+        assert_eq!(found[1].1, "tmpfs");
+        assert_eq!(found.len(), 4, "the name and the resolver");
+    }
+
+    #[test]
+    fn a_read_only_root_has_read_only_files_and_shared_memory_all_the_same() {
+        let found = fitted(json!({"root": {"path": "rootfs", "readonly": true}}));
+        let access = |place: &str| found.iter().find(|(at, ..)| at == place).unwrap().2.clone();
+        assert_eq!(access("/etc/hosts"), "rbind,rprivate,ro");
+        assert_eq!(access("/dev/shm"), "rbind,rprivate,rw");
+    }
+}

@@ -1,0 +1,343 @@
+//! A pod's sandbox that containerd leaves to the shim (`sandboxer = "shim"`): no image is run for it, and no process either
+//! unless the pod's containers share their processes.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `service` | the Sandbox service of containerd's API |
+//! | `stage` | where a sandbox stands |
+//! | `config` | what CRI says of the pod, and the sandbox's specification made of that |
+//! | `fittings` | `/etc/hosts` and the like |
+//! | `furnish` | a container's specification, made to fit |
+
+mod config;
+pub(crate) mod fittings;
+mod furnish;
+pub(crate) mod service;
+mod stage;
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
+use loment_sandbox::{
+    container::{self, Pinning, Pins, users_of_network},
+    process::Exit,
+    trace::{self, Phase, Trace},
+};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
+use tokio::sync::Mutex as Turn;
+
+use self::{
+    config::Wanted,
+    fittings::Fittings,
+    stage::{Stage, Step},
+};
+use crate::{
+    failure::{Failure, Result},
+    pod::{api::traced_start::Kind, host::Host},
+    rpc::create,
+    shim::Shim,
+    task::{Task, exit::ExitCell, ready::readable},
+    traces::Subject,
+};
+
+/// How long what was killed may take to be gone, if the client does not say.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// A sandbox.
+pub(crate) struct PodSandbox {
+    id: String,
+    spec: Arc<Spec>,
+    /// Of the pod, with which its own cgroup is known.
+    uid: String,
+    cgroup_parent: Option<PathBuf>,
+    /// Whether its containers see no processes but their own.
+    private_pids: bool,
+    fittings: Fittings,
+    created: SystemTime,
+    trace: Trace,
+    host: Option<Arc<Host>>,
+    /// Start and Stop, one after the other.
+    turn: Turn<()>,
+    stage: Mutex<Stage>,
+    backing: Mutex<Backing>,
+    exit: ExitCell,
+    /// The user namespace of the pod's network, by which the specification names it.
+    _users: Option<OwnedFd>,
+}
+
+/// What keeps the namespaces.
+#[derive(Default)]
+enum Backing {
+    /// They are being made.
+    Founding(Box<Pinning>),
+    /// The shim.
+    Pinned(Pins),
+    /// A holder, which is pid 1 of the pod.
+    Held(Arc<Task>),
+    /// Nothing any more.
+    #[default]
+    Gone,
+}
+
+impl PodSandbox {
+    /// Begins to make the sandbox that a client wants, the only one of this shim.
+    pub(crate) async fn create(shim: &Arc<Shim>, request: CreateSandboxRequest) -> Result<()> {
+        let asked = trace::now();
+        let CreateSandboxRequest { sandbox_id: id, bundle_path, netns_path, options, annotations, .. } = request;
+        let bundle = check(shim, &id, &bundle_path)?;
+        let mut config = config::read(options.as_ref())?;
+        config.annotations.extend(annotations);
+        let network = (!netns_path.is_empty()).then(|| PathBuf::from(netns_path));
+        let mut wanted = Wanted { id: &id, config: &config, network: network.as_deref(), users: None };
+        let users = wanted.maps().and(network.as_deref()).map(users_of_network).transpose()?.flatten();
+        wanted.users = users.as_ref().map(|(_, path)| path.as_path());
+        let spec = Arc::new(wanted.spec()?);
+        let host = Host::from_annotations(&spec)?;
+        let trace = shim.traces.begin(Subject { kind: Kind::SANDBOX, id: &id, exec: "", name: "", attempt: 0 });
+        trace.reached_at(Phase::Asked, asked);
+        trace.reached(Phase::SpecRead);
+        let backing = if wanted.shares_pids() {
+            Backing::Held(create::holder(shim, &id, &bundle, Arc::clone(&spec), trace).await?)
+        } else {
+            let pinning = Pinning::begin(&id, &bundle, Arc::clone(&spec), trace)?;
+            shim.pids.add(pinning.pid());
+            Backing::Founding(Box::new(pinning))
+        };
+        // While the founder is busy.
+        let fittings = Fittings::make(&bundle, &wanted);
+        let (uid, cgroup_parent) = (config.metadata.uid.clone(), wanted.cgroup_parent().map(Path::to_owned));
+        let private_pids = wanted.has_private_pids();
+        let sandbox = Arc::new(Self {
+            uid,
+            cgroup_parent,
+            private_pids,
+            fittings: fittings.as_ref().map_or_else(|_| Fittings::of(&bundle, false), Clone::clone),
+            id,
+            spec,
+            created: SystemTime::now(),
+            trace,
+            host,
+            turn: Turn::new(()),
+            stage: Mutex::new(Stage::Created),
+            backing: Mutex::new(backing),
+            exit: ExitCell::new(),
+            _users: users.map(|(namespace, _)| namespace),
+        });
+        if let Err(failure) = fittings {
+            sandbox.release(shim, ENDING).await?;
+            return Err(failure);
+        }
+        shim.has_pod_sandbox(&sandbox)
+    }
+
+    /// containerd's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The uid of its pod.
+    pub(crate) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// The cgroup above those of its containers, as CRI names it.
+    pub(crate) fn cgroup_parent(&self) -> Option<&Path> {
+        self.cgroup_parent.as_deref()
+    }
+
+    /// Whether it may still be used.
+    pub(crate) fn has_ended(&self) -> bool {
+        *crate::lock(&self.stage) == Stage::Stopped
+    }
+
+    /// Whether its namespaces are kept by a holder, and not by the shim.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(*crate::lock(&self.backing), Backing::Held(_))
+    }
+
+    /// Pid of the holder, 0 without one.
+    fn pid(&self) -> i32 {
+        match &*crate::lock(&self.backing) {
+            Backing::Held(task) if !task.has_ended() => task.pid(),
+            _ => 0,
+        }
+    }
+
+    /// Where the pod's containers may begin whose mounts are to be few.
+    pub(crate) fn stub(&self) -> Option<OwnedFd> {
+        match &*crate::lock(&self.backing) {
+            Backing::Pinned(pins) => pins.stub(),
+            _ => None,
+        }
+    }
+
+    /// Makes the specification of one of its containers fit.
+    pub(crate) fn furnish(&self, spec: &mut Spec) {
+        furnish::join(spec, |kind| match &*crate::lock(&self.backing) {
+            Backing::Pinned(pins) => pins.path(kind),
+            _ => None,
+        });
+        furnish::fit(spec, &self.fittings);
+    }
+
+    /// Waits until the namespaces are there, and lets containers join them.
+    async fn start(self: &Arc<Self>, shim: &Arc<Shim>) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let next = crate::lock(&self.stage).take(Step::Start, &self.id)?;
+        let backing = std::mem::take(&mut *crate::lock(&self.backing));
+        let backing = match backing {
+            Backing::Founding(pinning) => {
+                let pid = pinning.pid();
+                let pins = match readable(&*pinning).await {
+                    Ok(()) => pinning.finish().map_err(Failure::from),
+                    Err(failure) => Err(failure),
+                };
+                shim.pids.remove(pid);
+                Backing::Pinned(pins.map_err(|failure| failure.while_doing(format!("start sandbox {}", self.id)))?)
+            }
+            Backing::Held(task) => {
+                *crate::lock(&self.backing) = Backing::Held(Arc::clone(&task));
+                Arc::clone(&task).start().await?;
+                tokio::spawn(Arc::clone(self).watch(Arc::clone(&task)));
+                Backing::Held(task)
+            }
+            gone => gone,
+        };
+        *crate::lock(&self.backing) = backing;
+        *crate::lock(&self.stage) = next;
+        self.adopt(shim)?;
+        self.trace.reached(Phase::Started);
+        Ok(())
+    }
+
+    /// From now on the shim runs the pod, if that is wanted.
+    fn adopt(&self, shim: &Shim) -> Result<()> {
+        let Some(host) = &self.host else { return Ok(()) };
+        match &*crate::lock(&self.backing) {
+            Backing::Held(task) => host.has_sandbox(task),
+            Backing::Pinned(pins) => host.has_network(pins.network()?),
+            Backing::Founding(..) | Backing::Gone => {}
+        }
+        create::adopt(shim, Arc::clone(host));
+        Ok(())
+    }
+
+    /// The holder has ended, and that is final: a pod that the shim runs itself gets another one.
+    async fn watch(self: Arc<Self>, holder: Arc<Task>) {
+        let exit = holder.exit().wait().await;
+        self.ended(exit);
+    }
+
+    fn ended(&self, exit: Exit) {
+        *crate::lock(&self.stage) = Stage::Stopped;
+        self.fittings.remove();
+        self.exit.set(exit);
+    }
+
+    /// Ends the sandbox, with the containers that are still there. More than once is once.
+    async fn stop(&self, shim: &Arc<Shim>, patience: Duration) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        crate::lock(&self.stage).take(Step::Stop, &self.id)?;
+        for task in shim.tasks().into_iter().filter(|task| !task.is_sandbox() && task.exit().get().is_none()) {
+            // One that has just ended needs no signal.
+            let _ended = task.kill(nix::libc::SIGKILL, true);
+            let gone = tokio::time::timeout(patience, task.exit().wait()).await;
+            gone.map_err(|_| {
+                let id = task.id();
+                Failure::unknown(format!("stop sandbox {}: container {id} has not ended in {patience:?}", self.id))
+            })?;
+        }
+        self.release(shim, patience).await?;
+        self.ended(Exit { code: 0, at: SystemTime::now() });
+        Ok(())
+    }
+
+    /// Deletes the containers that a client has not deleted: nobody would, without this shim.
+    async fn forget_containers(&self, shim: &Arc<Shim>) {
+        for task in shim.tasks() {
+            match task.delete().await {
+                Ok(_) => drop(shim.remove(&task)),
+                Err(failure) => log::error!("shut sandbox {} down: {failure}", self.id),
+            }
+        }
+    }
+
+    /// Lets go of the namespaces.
+    async fn release(&self, shim: &Arc<Shim>, patience: Duration) -> Result<()> {
+        let backing = std::mem::take(&mut *crate::lock(&self.backing));
+        match backing {
+            Backing::Held(task) => {
+                let ended = end(shim, &task, patience).await;
+                if ended.is_err() {
+                    // To be asked again.
+                    *crate::lock(&self.backing) = Backing::Held(task);
+                }
+                ended
+            }
+            Backing::Founding(pinning) => {
+                let pid = pinning.pid();
+                drop(pinning);
+                shim.pids.remove(pid);
+                Ok(())
+            }
+            Backing::Pinned(_) | Backing::Gone => Ok(()),
+        }
+    }
+
+    /// The specification of its namespaces and files as they are: what newer versions of containerd take for those of its
+    /// containers.
+    fn as_it_is(&self) -> Spec {
+        let mut spec = (*self.spec).clone();
+        let kept: Vec<_> = match &*crate::lock(&self.backing) {
+            Backing::Pinned(pins) => pins.paths().collect(),
+            _ => Vec::new(),
+        };
+        let of = |(kind, path): (LinuxNamespaceType, Option<PathBuf>)| {
+            let mut namespace = LinuxNamespace::default();
+            namespace.set_typ(kind).set_path(path);
+            namespace
+        };
+        let private = self.private_pids.then_some((LinuxNamespaceType::Pid, None));
+        let kept = kept.into_iter().map(|(kind, path)| (kind, Some(path))).chain(private).map(of).collect();
+        if let Some(linux) = spec.linux_mut() {
+            linux.set_namespaces(Some(kept));
+        }
+        furnish::fit(&mut spec, &self.fittings);
+        spec
+    }
+}
+
+/// Ends a holder and forgets it.
+async fn end(shim: &Arc<Shim>, task: &Arc<Task>, patience: Duration) -> Result<()> {
+    // One that has ended needs no signal.
+    let _ended = task.kill(nix::libc::SIGKILL, false);
+    let gone = async {
+        if task.is_open() {
+            task.exit().wait().await;
+        }
+        task.delete().await
+    };
+    let gone = tokio::time::timeout(patience, gone).await;
+    gone.unwrap_or_else(|_| {
+        let id = task.id();
+        Err(Failure::unknown(format!("stop sandbox {id}: its process has not ended in {patience:?}")))
+    })?;
+    shim.remove(task);
+    Ok(())
+}
+
+fn check(shim: &Shim, id: &str, bundle: &str) -> Result<PathBuf> {
+    container::check_id(id).map_err(|error| Failure::from(error).while_doing("create sandbox"))?;
+    if !Path::new(bundle).is_absolute() {
+        return Err(Failure::invalid(format!("create sandbox {id}: bundle {bundle:?} is no absolute path")));
+    }
+    match shim.pod_sandbox() {
+        Some(other) => Err(Failure::exists(format!("create sandbox {id}: this shim has sandbox {}", other.id))),
+        None => Ok(bundle.into()),
+    }
+}
