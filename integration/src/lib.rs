@@ -21,7 +21,9 @@ pub mod programs;
 pub mod requirements;
 pub mod slices;
 pub mod supervise;
+pub mod version;
 
 pub use lab::{Lab, Options};
 pub use patience::patience;
 pub use supervise::in_lab;
+pub use version::{Sandboxer, Version};

@@ -1,6 +1,9 @@
 //! Pods on a real containerd, one test for each promise. They run in a lab of their own, through the shim unless
 //! `LOMENT_TEST_HANDLER` names another runtime class: with `runc` the tests themselves are tested.
 //!
+//! `LOMENT_TEST_CONTAINERD` names another containerd than the machine's, by its version (`1.7`, see
+//! `scripts/containerds`) or its path; `LOMENT_TEST_SANDBOXER` says who makes the sandboxes: `podsandbox`, or `shim`.
+//!
 //! `LOMENT_TEST_CASES` names those to run, separated by spaces, where one filter does not say it.
 //!
 //! After each test, the pods are removed and nothing may be left of them.
@@ -51,11 +54,18 @@ mod pods {
     pub(crate) mod whole;
 }
 
-use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    env,
+    io::{self, Write as _},
+    pin::Pin,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
-use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
+use loment_integration::{Lab, Options, Sandboxer, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, hooks, init, isolation,
@@ -384,15 +394,30 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
+    let options = match options() {
+        Ok(options) => options,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(None)).exit_code();
     }
     // One after the other, because each counts what it leaves behind.
     let one_by_one = *arguments.test_threads.get_or_insert(1) == 1;
-    in_lab(Options::default(), |lab| {
+    in_lab(options, |lab| {
         let setting = Setting { lab: Arc::clone(lab), handler: handler(), one_by_one };
         Ok(libtest_mimic::run(&arguments, trials(Some(&setting))).exit_code())
     })
+}
+
+/// The lab that the environment asks for.
+fn options() -> Result<Options> {
+    let sandboxer = env::var("LOMENT_TEST_SANDBOXER").ok().map(|name| name.parse::<Sandboxer>());
+    let sandboxer = sandboxer.transpose().map_err(|error| anyhow!("LOMENT_TEST_SANDBOXER: {error}"))?;
+    let containerd = env::var("LOMENT_TEST_CONTAINERD").ok().filter(|asked| !asked.is_empty());
+    Ok(Options { containerd, sandboxer: sandboxer.unwrap_or_default(), ..Options::default() })
 }
 
 fn handler() -> String {
