@@ -35,7 +35,7 @@ const SYSTEMD: &str = "/run/systemd";
 /// Enters the lab's namespaces. The calling process must have one thread.
 ///
 /// Where pods are put into systemd's slices (see [`crate::slices`]), the lab sees the machine's cgroups, as systemd does.
-pub fn enter(id: &str, options: Options) -> Result<()> {
+pub fn enter(id: &str, options: &Options) -> Result<()> {
     let cgroups = LabCgroups::locate(id)?;
     cgroups.enter()?;
     if slices::are_used() {

@@ -27,6 +27,7 @@ use crate::{
     patience,
     requirements::{self, Machine},
     slices,
+    version::{Containerd, Sandboxer, Version},
 };
 
 /// The containerd namespace of everything that CRI makes.
@@ -42,18 +43,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// How a lab is set up.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// containerd logs all that it does.
     pub debug: bool,
     /// On a machine with both versions of cgroups, only v1 is seen in the lab.
     pub legacy_cgroups: bool,
+    /// The containerd to run, by its version or its path, where it is not the machine's own.
+    pub containerd: Option<String>,
+    /// Who makes the sandboxes of the runtime class `loment`.
+    pub sandboxer: Sandboxer,
 }
 
 /// A running containerd with images, a network and two runtime classes.
 #[derive(Debug)]
 pub struct Lab {
     machine: Machine,
+    sandboxer: Sandboxer,
     path: OsString,
     containerd: Mutex<Child>,
     before: Census,
@@ -71,21 +77,34 @@ impl Lab {
             directory,
             cni: &machine.cni,
             pause_image: images::PAUSE,
+            version: machine.containerd.version,
+            sandboxer: options.sandboxer,
             may_lower_oom_score: requirements::may_lower_oom_score(),
             debug: options.debug,
             runc: machine.runc.as_deref(),
             crun: machine.crun.as_deref(),
         };
-        hooks::write_base_spec(&machine.ctr, directory)?;
+        hooks::write_base_spec(&machine.containerd.ctr, directory)?;
         write(&directory.join("config.toml"), &config::containerd(&settings))?;
         write(&directory.join("cni/10-loment.conflist"), &config::network(directory))?;
-        let path = search_path(bin)?;
-        let containerd = Mutex::new(start(machine, &path)?);
-        let mut lab = Self { machine: machine.clone(), path, containerd, before: Census::default() };
+        let path = search_path(bin, &machine.containerd)?;
+        let sandboxer = options.sandboxer;
+        let containerd = Mutex::new(start(machine, sandboxer, &path)?);
+        let mut lab = Self { machine: machine.clone(), sandboxer, path, containerd, before: Census::default() };
         block_on(lab.wait_until_ready())??;
         lab.import_images(bin)?;
         lab.before = lab.census();
         Ok(lab)
+    }
+
+    /// Which version containerd is of.
+    pub fn version(&self) -> Version {
+        self.machine.containerd.version
+    }
+
+    /// Who makes the sandboxes of the runtime class `loment`.
+    pub fn sandboxer(&self) -> Sandboxer {
+        self.sandboxer
     }
 
     /// containerd's socket, for CRI and for containerd's own API.
@@ -112,7 +131,7 @@ impl Lab {
 
     /// containerd's own client, in the namespace where CRI's containers are.
     pub fn ctr(&self) -> Command {
-        let mut command = self.command(&self.machine.ctr);
+        let mut command = self.command(&self.machine.containerd.ctr);
         // A shim that does not answer fails a test; it does not stop all tests.
         command.arg("--address").arg(self.socket()).args(["--namespace", NAMESPACE, "--timeout", "60s"]);
         command
@@ -171,7 +190,7 @@ impl Lab {
     fn replace_containerd(&self) -> Result<()> {
         let mut containerd = self.containerd();
         stop(&mut containerd)?;
-        *containerd = start(&self.machine, &self.path)?;
+        *containerd = start(&self.machine, self.sandboxer, &self.path)?;
         Ok(())
     }
 
@@ -305,21 +324,30 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-/// The shim's directory, that of the program that runs (where `loment` is), and the caller's own path.
-fn search_path(bin: &Path) -> Result<OsString> {
+/// The shim's directory, that of the program that runs (where `loment` is), that of containerd, which has its own shim
+/// beside, and the caller's own path.
+fn search_path(bin: &Path, containerd: &Containerd) -> Result<OsString> {
     let own = env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));
     let given = env::var_os("PATH").unwrap_or_default();
     let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let all = [bin.to_path_buf()].into_iter().chain(own).chain(env::split_paths(&given)).chain(administrators);
+    // Who names the directories of programs has said in which order.
+    let beside = containerd.directory().filter(|directory| env::split_paths(&given).all(|one| one != **directory));
+    let first = [bin.to_path_buf()].into_iter().chain(own).chain(beside.map(Path::to_path_buf));
+    let all = first.chain(env::split_paths(&given)).chain(administrators);
     env::join_paths(all).context("join the directories of PATH")
 }
 
-fn start(machine: &Machine, path: &OsStr) -> Result<Child> {
+fn start(machine: &Machine, sandboxer: Sandboxer, path: &OsStr) -> Result<Child> {
     let log = Path::new(LAB_DIR).join("containerd.log");
     let file = File::options().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("open {}", log.display()))?;
     let errors = file.try_clone().with_context(|| format!("open {}", log.display()))?;
-    let child = Command::new(&machine.containerd)
+    let Containerd { program, version, .. } = &machine.containerd;
+    let mut command = Command::new(program);
+    if sandboxer.is_experiment(*version) {
+        command.env("ENABLE_CRI_SANDBOXES", "1");
+    }
+    let child = command
         .arg("--config")
         .arg(Path::new(LAB_DIR).join("config.toml"))
         .env("PATH", path)
@@ -329,7 +357,7 @@ fn start(machine: &Machine, path: &OsStr) -> Result<Child> {
         // Its own group: an interrupt at the terminal is for the lab, which then ends containerd in its turn.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("start {}", machine.containerd.display()))?;
+        .with_context(|| format!("start {}", program.display()))?;
     if !slices::are_used() {
         hierarchy::set_containerd_apart(child.id())?;
     }

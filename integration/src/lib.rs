@@ -14,14 +14,18 @@ pub mod images;
 pub mod isolate;
 pub mod lab;
 pub mod loment;
+pub mod matrix;
 mod patience;
 pub mod pod;
 pub mod process;
 pub mod programs;
 pub mod requirements;
+pub mod results;
 pub mod slices;
 pub mod supervise;
+pub mod version;
 
 pub use lab::{Lab, Options};
 pub use patience::patience;
 pub use supervise::in_lab;
+pub use version::{Sandboxer, Version};

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use loment_integration::{Lab, Options, in_lab};
+use loment_integration::{Lab, Options, Sandboxer, in_lab};
 
 /// Starts a private containerd that knows the runtime class `loment`, with offline images, and leaves nothing behind.
 #[derive(Debug, Parser)]
@@ -19,6 +19,13 @@ struct Arguments {
     /// Where a machine has both versions of cgroups, the lab sees v1 alone: crun runs on no machine with both
     #[arg(long)]
     legacy_cgroups: bool,
+    /// The containerd to run: a version that scripts/containerds has unpacked, as 1.7, or a path. Without it the machine's
+    #[arg(long, value_name = "VERSION|PATH")]
+    containerd: Option<String>,
+    /// Who makes the sandboxes of the runtime class loment: podsandbox (containerd) or shim. From containerd 2.1 on the
+    /// class loment-shim has the latter anyway
+    #[arg(long, default_value_t = Sandboxer::Podsandbox)]
+    sandboxer: Sandboxer,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -37,9 +44,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let options = Options { debug: arguments.debug, legacy_cgroups: arguments.legacy_cgroups };
-    match arguments.verb {
+    let Arguments { debug, legacy_cgroups, containerd, sandboxer, verb } = Arguments::parse();
+    let options = Options { debug, legacy_cgroups, containerd, sandboxer };
+    match verb {
         Verb::Run { command } => in_lab(options, |lab| run(lab, &command)),
     }
 }

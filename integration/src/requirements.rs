@@ -7,6 +7,8 @@ use std::{
 
 use nix::{sys::utsname::uname, unistd::geteuid};
 
+use crate::version::Containerd;
+
 /// The static busybox of Debian's and Ubuntu's `busybox-static`.
 pub const BUSYBOX: &str = "/bin/busybox";
 
@@ -22,10 +24,8 @@ const CNI_PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 /// Programs of the machine that the lab uses.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// containerd itself; `LOMENT_LAB_CONTAINERD` names another one.
-    pub containerd: PathBuf,
-    /// containerd's own client, next to containerd.
-    pub ctr: PathBuf,
+    /// containerd with its client.
+    pub containerd: Containerd,
     /// Directory of the CNI reference plugins.
     pub cni: PathBuf,
     /// runc, where `LOMENT_LAB_RUNC` names another one than containerd's shim finds.
@@ -34,8 +34,9 @@ pub struct Machine {
     pub crun: Option<PathBuf>,
 }
 
-/// Looks for everything a lab needs. The error lists all that is missing at once, one sentence each.
-pub fn check() -> Result<Machine, Vec<String>> {
+/// Looks for everything a lab needs, with the containerd that is asked for (see [`Containerd::find`]). The error lists all
+/// that is missing at once, one sentence each.
+pub fn check(asked: Option<&str>) -> Result<Machine, Vec<String>> {
     let mut missing = Vec::new();
     if !geteuid().is_root() {
         missing.push("root: namespaces, mounts and cgroups are made; run this with sudo".to_owned());
@@ -44,17 +45,11 @@ pub fn check() -> Result<Machine, Vec<String>> {
     if let Some(complaint) = kernel_complaint(&release) {
         missing.push(complaint);
     }
-    let containerd = named("LOMENT_LAB_CONTAINERD").or_else(|| find("containerd"));
-    // Released containerds come with their ctr in the same directory.
-    let beside = containerd.as_ref().and_then(|path| Some(path.parent()?.join("ctr"))).filter(|path| path.is_file());
-    let ctr = beside.or_else(|| find("ctr"));
+    let containerd = Containerd::find(asked).map_err(|complaint| missing.push(complaint)).ok();
     let cni = CNI_DIRECTORIES
         .iter()
         .map(Path::new)
         .find(|directory| CNI_PLUGINS.iter().all(|plugin| directory.join(plugin).is_file()));
-    if containerd.is_none() || ctr.is_none() {
-        missing.push("containerd 1.6 or newer with ctr (package containerd)".to_owned());
-    }
     if cni.is_none() {
         let names = CNI_PLUGINS.join(", ");
         missing.push(format!("the CNI plugins {names} (package containernetworking-plugins)"));
@@ -64,10 +59,10 @@ pub fn check() -> Result<Machine, Vec<String>> {
         Ok(_) => missing.push(format!("a static {BUSYBOX}; this one needs libraries (package busybox-static)")),
         Err(_) => missing.push(format!("{BUSYBOX} (package busybox-static)")),
     }
-    match (containerd, ctr, cni) {
-        (Some(containerd), Some(ctr), Some(cni)) if missing.is_empty() => {
+    match (containerd, cni) {
+        (Some(containerd), Some(cni)) if missing.is_empty() => {
             let (runc, crun) = (named("LOMENT_LAB_RUNC"), named("LOMENT_LAB_CRUN").or_else(|| find("crun")));
-            Ok(Machine { containerd, ctr, cni: cni.to_path_buf(), runc, crun })
+            Ok(Machine { containerd, cni: cni.to_path_buf(), runc, crun })
         }
         _ => Err(missing),
     }

@@ -40,7 +40,7 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(20);
 pub fn in_lab(options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<ExitCode>) -> ExitCode {
     let result = match env::var(ID) {
         Ok(id) => inside(&id, options, body),
-        Err(_) => outside(),
+        Err(_) => outside(&options),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));
@@ -51,10 +51,10 @@ pub fn in_lab(options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<ExitCode>
 fn inside(id: &str, options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<ExitCode>) -> Result<ExitCode> {
     // The outer process has them blocked, and a signal mask is inherited.
     SigSet::all().thread_unblock().context("unblock signals")?;
-    let machine = check()?;
+    let machine = check(&options)?;
     let bin =
         PathBuf::from(env::var_os(programs::BIN_DIR).context("the outer process names no directory of programs")?);
-    isolate::enter(id, options)?;
+    isolate::enter(id, &options)?;
     // containerd is a subreaper too; when it has ended, its shims must not leave for the outer process unseen.
     set_child_subreaper(true).context("become a subreaper")?;
     let lab = Arc::new(Lab::up(&machine, &bin, options)?);
@@ -65,8 +65,13 @@ fn inside(id: &str, options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<Exi
     Ok(code)
 }
 
-fn check() -> Result<Machine> {
-    requirements::check().map_err(|missing| {
+fn check(options: &Options) -> Result<Machine> {
+    let machine = requirements::check(options.containerd.as_deref());
+    let machine = machine.and_then(|machine| match options.sandboxer.complaint(machine.containerd.version) {
+        Some(complaint) => Err(vec![complaint]),
+        None => Ok(machine),
+    });
+    machine.map_err(|missing| {
         let list: String = missing.iter().map(|one| format!("\n  - {one}")).collect();
         anyhow::anyhow!(
             "this machine lacks:{list}\n`sudo scripts/install-deps` installs the packages on Debian and Ubuntu"
@@ -74,8 +79,8 @@ fn check() -> Result<Machine> {
     })
 }
 
-fn outside() -> Result<ExitCode> {
-    check()?;
+fn outside(options: &Options) -> Result<ExitCode> {
+    check(options)?;
     let bin = programs::directory()?;
     LabCgroups::remove_stale(SWEEP_LIMIT)?;
     let id = LabCgroups::own_id();

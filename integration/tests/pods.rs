@@ -1,6 +1,9 @@
 //! Pods on a real containerd, one test for each promise. They run in a lab of their own, through the shim unless
 //! `LOMENT_TEST_HANDLER` names another runtime class: with `runc` the tests themselves are tested.
 //!
+//! `LOMENT_TEST_CONTAINERD` names another containerd than the machine's, by its version (`1.7`, see
+//! `scripts/containerds`) or its path; `LOMENT_TEST_SANDBOXER` says who makes the sandboxes: `podsandbox`, or `shim`.
+//!
 //! `LOMENT_TEST_CASES` names those to run, separated by spaces, where one filter does not say it.
 //!
 //! After each test, the pods are removed and nothing may be left of them.
@@ -11,6 +14,7 @@ mod pods {
     pub(crate) mod attacks;
     pub(crate) mod bench;
     pub(crate) mod checkpoint;
+    pub(crate) mod columns;
     pub(crate) mod command;
     pub(crate) mod command_attach;
     pub(crate) mod command_cp;
@@ -37,6 +41,7 @@ mod pods {
     pub(crate) mod probes;
     pub(crate) mod resources;
     pub(crate) mod run;
+    pub(crate) mod runner;
     pub(crate) mod sandboxes;
     pub(crate) mod screen;
     pub(crate) mod seccomp;
@@ -51,53 +56,15 @@ mod pods {
     pub(crate) mod whole;
 }
 
-use std::{env, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
-use libtest_mimic::{Arguments, Failed, Trial};
-use loment_integration::{Lab, Options, config, in_lab, lab::block_on, loment::Loment, patience, pod::Node};
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, hooks, init, isolation,
-    lifecycle, lifecycle_hooks, logs, memory, messages, objects, probes, resources, sandboxes, seccomp, security, seed,
-    sharing, streams, supervised, traces, users, volumes, whole,
+    lifecycle, lifecycle_hooks, logs, memory, messages, objects, probes, resources,
+    runner::{self, Case, Named},
+    sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, users, volumes, whole,
 };
-
-/// A test that takes longer hangs.
-const HUNG: Duration = Duration::from_secs(180);
-
-/// The modules whose pods are run by the shim, made by `loment create`, or that ask it what only it answers.
-const BY_THE_SHIM: &[&str] = &[
-    "acceptance",
-    "accounting",
-    "bench",
-    "command",
-    "command_attach",
-    "command_cp",
-    "command_exec",
-    "command_forward",
-    "command_logs",
-    "content",
-    "evictions",
-    "footprint",
-    "init",
-    "lifecycle_hooks",
-    "memory",
-    "messages",
-    "objects",
-    "probes",
-    "sandboxes",
-    "seed",
-    "supervised",
-    "traces",
-    "volumes",
-    "whole",
-];
-
-/// The module of what an older runc does not withstand.
-const AGAINST_ATTACKS: &str = "attacks";
-
-type Case = for<'a> fn(&'a Node<'a>) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// Names each test like its function.
 macro_rules! cases {
@@ -106,7 +73,7 @@ macro_rules! cases {
     };
 }
 
-fn all() -> Vec<(&'static str, &'static str, Case)> {
+fn all() -> Vec<Named> {
     cases![
         acceptance::an_init_container_before_a_sidecar_fails,
         acceptance::an_init_container_after_a_sidecar_fails,
@@ -383,73 +350,5 @@ fn all() -> Vec<(&'static str, &'static str, Case)> {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    if arguments.list {
-        return libtest_mimic::run(&arguments, trials(None)).exit_code();
-    }
-    // One after the other, because each counts what it leaves behind.
-    let one_by_one = *arguments.test_threads.get_or_insert(1) == 1;
-    in_lab(Options::default(), |lab| {
-        let setting = Setting { lab: Arc::clone(lab), handler: handler(), one_by_one };
-        Ok(libtest_mimic::run(&arguments, trials(Some(&setting))).exit_code())
-    })
-}
-
-fn handler() -> String {
-    env::var("LOMENT_TEST_HANDLER").unwrap_or_else(|_| config::HANDLER.to_owned())
-}
-
-#[derive(Clone)]
-struct Setting {
-    lab: Arc<Lab>,
-    handler: String,
-    one_by_one: bool,
-}
-
-fn trials(setting: Option<&Setting>) -> Vec<Trial> {
-    let chosen = env::var("LOMENT_TEST_CASES").unwrap_or_default();
-    let is_chosen = |module: &str, name: &str| {
-        chosen.is_empty() || chosen.split(' ').any(|case| format!("{module}::{name}").starts_with(case))
-    };
-    let cases = all().into_iter().filter(|(module, name, _)| is_chosen(module, name));
-    cases
-        .map(|(module, name, case)| {
-            let setting = setting.cloned();
-            let ours = BY_THE_SHIM.contains(&module) || module == AGAINST_ATTACKS;
-            let elsewhere = handler() != config::HANDLER && ours;
-            let trial = Trial::test(format!("{module}::{name}"), move || {
-                let setting = setting.ok_or("there is no lab to run in")?;
-                run(&setting, case).map_err(|error| Failed::from(format!("{error:#}")))
-            });
-            trial.with_ignored_flag(elsewhere)
-        })
-        .collect()
-}
-
-fn run(setting: &Setting, case: Case) -> Result<()> {
-    let lab = &setting.lab;
-    let before = lab.census();
-    let logged = lab.log_lines();
-    let result = block_on(async {
-        let node = Node::connect(lab, &setting.handler).await?;
-        let hung = patience(HUNG);
-        let test = tokio::time::timeout(hung, case(&node));
-        test.await.unwrap_or_else(|_| bail!("the test did not end within {hung:?}"))
-    })?;
-    let result = result.with_context(|| format!("containerd logged:\n{}\n", lab.log_since(logged)));
-    if !setting.one_by_one {
-        return result;
-    }
-    if result.is_err() {
-        // What a test that failed has not come to remove is no news. Whether this works is told by the census.
-        let _ = block_on(Loment::new(lab).run(&["delete", "pod", "--all", "--force"], ""))?;
-    }
-    let removed = block_on(lab.remove_pods())?;
-    result?;
-    removed.context("remove the pods of the test")?;
-    let left = lab.left_since(&before);
-    if !left.is_empty() {
-        bail!("left behind:\n  {}", left.join("\n  "));
-    }
-    Ok(())
+    runner::run(all())
 }

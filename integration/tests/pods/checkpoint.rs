@@ -1,20 +1,16 @@
 //! Checkpoint and restore by containerd's own client, with the CRIU of the machine: what `LOMENT_CRIU` names, or what is
 //! in `PATH`. Where `LOMENT_TEST_CRIU` is set, it has to work.
 
-use std::{
-    env, fs,
-    io::{self, Write as _},
-    path::Path,
-    time::Duration,
-};
+use std::{env, fs, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use loment_cri::v1;
 use loment_integration::{
     config,
     events::Events,
     hierarchy,
     pod::{Node, eventually, shell},
+    results::LeftOut,
 };
 
 use super::run::{Run, succeeded};
@@ -41,9 +37,9 @@ async fn criu_fails(node: &Node<'_>) -> Result<Option<String>> {
     Ok(Some(why))
 }
 
-/// Said in any case, as only this machine's CRIU is to blame.
+/// Only this machine's CRIU is to blame.
 fn skipped(why: &str) -> Result<()> {
-    Ok(writeln!(io::stderr(), "SKIPPED: no container is brought back: criu check: {}", why.trim())?)
+    bail!(LeftOut(format!("no container is brought back: criu check: {}", why.trim())))
 }
 
 pub(crate) async fn a_container_is_brought_back_from_its_checkpoint(node: &Node<'_>) -> Result<()> {
