@@ -5,12 +5,16 @@
 //! | 1.6 to 2.2 | runtime options as an `Any`, or nothing | the bare address, which all of them read as Task v2 |
 //! | 2.3 and later | `BootstrapParams` | `BootstrapResult`, Task v3 |
 
+use std::path::Path;
+
 use containerd_shim::{
     Flags,
     bootstrap::{BootstrapParams, BootstrapResult},
 };
 use protobuf::Message;
+use serde_json::json;
 
+use crate::buildinfo::is_containerd_2;
 use crate::failure::{Failure, Result};
 
 /// containerd reads no more than this either.
@@ -21,6 +25,8 @@ pub(crate) const MAX_INPUT: u64 = 10 << 20;
 pub(crate) enum Reply {
     /// The address and nothing else.
     Address,
+    /// The address and a version in JSON.
+    Json,
     /// `BootstrapResult`.
     Protobuf,
 }
@@ -83,7 +89,7 @@ pub(crate) fn read(flags: &Flags, input: &[u8], environment: &Environment) -> Re
             ttrpc_address: environment.ttrpc_address.clone(),
             socket_dir: None,
             debug: flags.debug,
-            reply: Reply::Address,
+            reply: if is_containerd_2(Path::new(&flags.publish_binary)) { Reply::Json } else { Reply::Address },
         },
     })
 }
@@ -105,6 +111,10 @@ fn params(flags: &Flags, input: &[u8]) -> Option<BootstrapParams> {
 pub(crate) fn reply(reply: Reply, address: &str) -> Result<Vec<u8>> {
     match reply {
         Reply::Address => Ok(address.as_bytes().to_vec()),
+        Reply::Json => {
+            let version = containerd_shim_protos::TASK_API_VERSION;
+            Ok(json!({"version": version, "address": address, "protocol": "ttrpc"}).to_string().into_bytes())
+        }
         Reply::Protobuf => BootstrapResult {
             version: containerd_shim_protos::TASK_API_VERSION,
             address: address.to_owned(),

@@ -20,6 +20,7 @@ use protobuf::{Message, MessageField};
 use crate::{
     address,
     failure::{Failure, Result},
+    sandbox::fittings::remove_shared_memory,
     spec,
     time::timestamp,
 };
@@ -43,6 +44,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.
     let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
+    remove_shared_memory(&bundle)?;
     let response = DeleteResponse {
         pid: swept.record.map_or(0, |record| record.pid.unsigned_abs()),
         exit_status: KILLED,

@@ -18,6 +18,7 @@
 mod address;
 mod args;
 mod bootstrap;
+mod buildinfo;
 pub mod client;
 mod delete;
 mod events;

@@ -125,6 +125,8 @@ impl Task {
     /// Tells containerd that the container will not run again.
     pub(crate) async fn report(self: Arc<Self>, code: u32, oom_killed: bool) {
         let exit = Exit { code, at: SystemTime::now() };
+        // What is left of it would keep its streams open, and containerd waits for their end before it deletes.
+        self.end_others().await;
         super::end::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
             self.publish_oom();
