@@ -4,6 +4,8 @@
 mod checkpoint;
 #[path = "start/pod.rs"]
 mod pod;
+#[path = "start/sandbox.rs"]
+mod sandbox;
 #[path = "start/task.rs"]
 mod task;
 #[path = "start/terminal.rs"]
@@ -108,6 +110,15 @@ impl Place {
         };
         let processes = fs::read_dir("/proc").unwrap().flatten().filter(ours);
         processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// Waits until none of them is left.
+    fn gone(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20) * task::slowness();
+        while !self.shims().is_empty() {
+            assert!(Instant::now() < deadline, "{:?} are still there", self.shims());
+            sleep(Duration::from_millis(5));
+        }
     }
 
     fn socket(&self) -> PathBuf {

@@ -16,6 +16,7 @@ mod mounts;
 mod mutations;
 mod network;
 mod notify;
+mod pins;
 mod secrecy;
 mod stubs;
 mod systemd;
@@ -39,6 +40,7 @@ fn main() {
         mutations::TESTS,
         network::TESTS,
         notify::TESTS,
+        pins::TESTS,
         secrecy::TESTS,
         stubs::TESTS,
         traces::TESTS,
