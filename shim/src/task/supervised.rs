@@ -125,6 +125,9 @@ impl Task {
     /// Tells containerd that the container will not run again.
     pub(crate) async fn report(self: Arc<Self>, code: u32, oom_killed: bool) {
         let exit = Exit { code, at: SystemTime::now() };
+        // With a pid namespace of the pod's, what it has left behind lives on and holds its output open: containerd reads
+        // that to its end before it has the container deleted.
+        self.end_others().await;
         super::end::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
             self.publish_oom();
