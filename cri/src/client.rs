@@ -9,6 +9,7 @@ use tonic::{
 
 use crate::{
     error::{Error, Result},
+    removal::insistently,
     v1::{self, image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient},
 };
 
@@ -86,7 +87,11 @@ impl Client {
     /// Removes the pod with its containers. A pod that does not exist is removed.
     pub async fn remove_pod_sandbox(&self, pod: &str) -> Result<()> {
         let request = v1::RemovePodSandboxRequest { pod_sandbox_id: pod.to_owned() };
-        call!(self.runtime.remove_pod_sandbox(request), "RemovePodSandbox", format!("pod {pod}")).map(|_| ())
+        let ask = async || {
+            let request = request.clone();
+            call!(self.runtime.remove_pod_sandbox(request), "RemovePodSandbox", format!("pod {pod}")).map(|_| ())
+        };
+        insistently(ask).await
     }
 
     /// State, address and annotations of a pod; `verbose` adds the runtime's own view as JSON in `info`.
@@ -133,7 +138,11 @@ impl Client {
     /// Removes a container, killing it when it runs. A container that does not exist is removed.
     pub async fn remove_container(&self, container: &str) -> Result<()> {
         let request = v1::RemoveContainerRequest { container_id: container.to_owned() };
-        call!(self.runtime.remove_container(request), "RemoveContainer", format!("container {container}")).map(|_| ())
+        let ask = async || {
+            let (request, object) = (request.clone(), format!("container {container}"));
+            call!(self.runtime.remove_container(request), "RemoveContainer", object).map(|_| ())
+        };
+        insistently(ask).await
     }
 
     /// The containers that the filter lets through; all without one.

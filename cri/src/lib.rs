@@ -4,6 +4,7 @@
 mod client;
 mod error;
 pub mod masks;
+mod removal;
 mod snapshots;
 
 pub use client::Client;

@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -21,7 +21,8 @@ use nix::{
 use crate::{
     hierarchy::{self, LabCgroups},
     lab::Options,
-    requirements, slices,
+    requirements::{self, Machine},
+    slices,
 };
 
 /// Everything that the lab itself makes is below this directory, on the lab's own tmpfs.
@@ -35,7 +36,7 @@ const SYSTEMD: &str = "/run/systemd";
 /// Enters the lab's namespaces. The calling process must have one thread.
 ///
 /// Where pods are put into systemd's slices (see [`crate::slices`]), the lab sees the machine's cgroups, as systemd does.
-pub fn enter(id: &str, options: &Options) -> Result<()> {
+pub fn enter(id: &str, machine: &Machine, options: &Options) -> Result<()> {
     let cgroups = LabCgroups::locate(id)?;
     cgroups.enter()?;
     if slices::are_used() {
@@ -70,7 +71,8 @@ pub fn enter(id: &str, options: &Options) -> Result<()> {
         fs::create_dir(SYSTEMD).context("create /run/systemd")?;
         mount(Some("/mnt"), SYSTEMD, NONE, MsFlags::MS_BIND, NONE).context("show what systemd has in /run")?;
     }
-    overlay_var()?;
+    overlay("/var")?;
+    offer_plugins(machine)?;
     restore(resolver)?;
     loopback_up()
 }
@@ -82,15 +84,29 @@ fn tmpfs(target: &str, options: &str) -> Result<()> {
 }
 
 /// containerd, CNI and commands for pods write below `/var` in places that are not all configurable.
-fn overlay_var() -> Result<()> {
-    let (upper, work) = (Path::new(LAB_DIR).join("var"), Path::new(LAB_DIR).join("var-work"));
+fn overlay(place: &str) -> Result<()> {
+    let name = place.trim_start_matches('/');
+    let (upper, work) = (Path::new(LAB_DIR).join(name), Path::new(LAB_DIR).join(format!("{name}-work")));
     for directory in [&upper, &work] {
         fs::create_dir(directory).with_context(|| format!("create {}", directory.display()))?;
     }
-    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755)).context("make the upper /var readable")?;
-    let options = format!("lowerdir=/var,upperdir={},workdir={}", upper.display(), work.display());
-    mount(Some("overlay"), "/var", Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .context("mount overlay on /var (is overlayfs in this kernel?)")
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("make the upper {place} readable"))?;
+    let options = format!("lowerdir={place},upperdir={},workdir={}", upper.display(), work.display());
+    mount(Some("overlay"), place, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        .with_context(|| format!("mount overlay on {place} (is overlayfs in this kernel?)"))
+}
+
+/// containerd's own client looks for CNI's plugins in one place only, which some distributions have changed in some
+/// versions: there they are.
+fn offer_plugins(machine: &Machine) -> Result<()> {
+    let place = Path::new(requirements::CNI_DEFAULT);
+    if place.exists() || !Path::new("/opt").is_dir() {
+        return Ok(());
+    }
+    overlay("/opt")?;
+    let made = place.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| symlink(&machine.cni, place));
+    made.with_context(|| format!("link {} to {}", place.display(), machine.cni.display()))
 }
 
 /// On a machine with systemd-resolved, `/etc/resolv.conf` points below `/run`, which the lab hides.

@@ -183,15 +183,17 @@ impl Lab {
 
     /// Ends containerd as a package upgrade does, pods staying, and starts it again.
     pub async fn restart_containerd(&self) -> Result<()> {
-        self.replace_containerd()?;
-        self.wait_until_ready().await
+        self.restart_containerd_after(async || Ok(())).await
     }
 
-    fn replace_containerd(&self) -> Result<()> {
-        let mut containerd = self.containerd();
-        stop(&mut containerd)?;
-        *containerd = start(&self.machine, self.sandboxer, &self.path)?;
-        Ok(())
+    /// The same with something that happens while containerd is away.
+    pub async fn restart_containerd_after(&self, happens: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+        stop(&mut self.containerd())?;
+        let happened = happens().await;
+        let new = start(&self.machine, self.sandboxer, &self.path)?;
+        *self.containerd() = new;
+        happened?;
+        self.wait_until_ready().await
     }
 
     /// Removes every pod, with its containers and its cgroup.

@@ -16,7 +16,10 @@ pub const BUSYBOX: &str = "/bin/busybox";
 const OLDEST_KERNEL: (u32, u32) = (5, 14);
 
 /// Where distributions and CNI's own releases put the reference plugins.
-const CNI_DIRECTORIES: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
+const CNI_DIRECTORIES: [&str; 3] = ["/usr/lib/cni", CNI_DEFAULT, "/usr/libexec/cni"];
+
+/// Where they are looked for without being told.
+pub const CNI_DEFAULT: &str = "/opt/cni/bin";
 
 /// The reference plugins that the lab's network uses.
 const CNI_PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];

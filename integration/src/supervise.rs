@@ -54,7 +54,7 @@ fn inside(id: &str, options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<Exi
     let machine = check(&options)?;
     let bin =
         PathBuf::from(env::var_os(programs::BIN_DIR).context("the outer process names no directory of programs")?);
-    isolate::enter(id, &options)?;
+    isolate::enter(id, &machine, &options)?;
     // containerd is a subreaper too; when it has ended, its shims must not leave for the outer process unseen.
     set_child_subreaper(true).context("become a subreaper")?;
     let lab = Arc::new(Lab::up(&machine, &bin, options)?);

@@ -223,6 +223,7 @@ fn all() -> Vec<Named> {
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,
         lifecycle::a_process_that_outlives_its_container_is_killed_with_it,
         lifecycle::containerd_restarts_and_the_pod_lives_on,
+        lifecycle::an_end_that_containerd_was_away_for_is_told_with_code_and_last_line,
         lifecycle::each_process_has_its_events_in_order,
         lifecycle_hooks::a1_the_next_container_starts_when_the_hook_of_the_last_one_has_returned,
         lifecycle_hooks::a2_a_post_start_hook_that_fails_ends_its_container,

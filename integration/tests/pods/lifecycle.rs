@@ -144,3 +144,28 @@ pub(crate) async fn containerd_restarts_and_the_pod_lives_on(node: &Node<'_>) ->
     node.lab.remove_pods().await?;
     Ok(())
 }
+
+pub(crate) async fn an_end_that_containerd_was_away_for_is_told_with_code_and_last_line(node: &Node<'_>) -> Result<()> {
+    let volume = node.lab.directory("volumes", "unseen")?;
+    let pod = node.pod("unseen").run().await?;
+    let script = "until [ -e /data/end ]; do sleep 0.02; done; echo last; exit 7";
+    let container = pod.start(shell("main", script).volume(&volume, "/data")).await?;
+    let pid = container.pid().await?;
+    let end = async || {
+        fs::write(volume.join("end"), "").context("tell it to end")?;
+        let gone = async || Ok((!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+        eventually("the end of the container", gone).await
+    };
+    node.lab.restart_containerd_after(end).await?;
+    let node = Node::connect(node.lab, &node.handler).await?;
+    let status = eventually("containerd to know of it", async || {
+        let status = node.cri.container_status(&container.id).await?;
+        Ok((status.state() == ContainerState::ContainerExited).then_some(status))
+    })
+    .await?;
+    ensure!(status.exit_code == 7, "it ended with {} ({})", status.exit_code, status.reason);
+    let last = container.logs()?.pop().context("a line of the log")?;
+    ensure!(last.text == "last", "its last words are {:?}", last.text);
+    drop(pod);
+    node.lab.remove_pods().await
+}

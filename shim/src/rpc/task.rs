@@ -140,7 +140,13 @@ impl TaskRpc for TaskService {
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
         let task = self.shim.task(&request.id)?;
         let execs = task.execs();
-        let pids = task.with_container(|container| Ok(container.cgroup().pids()?))?;
+        let mut pids = task.with_container(|container| Ok(container.cgroup().pids()?))?;
+        // containerd from 1.7 on asks when it has been restarted, and takes a shim without processes for a leaked one: the
+        // task would be gone for it, with an exit code that it has not heard of, or between two attempts. State tells the
+        // same pid.
+        if pids.is_empty() {
+            pids.extend(Some(task.pid()).filter(|pid| *pid > 0));
+        }
         let processes = pids.into_iter().map(|pid| process_info(pid, &execs)).collect();
         Ok(PidsResponse { processes, ..PidsResponse::default() })
     }

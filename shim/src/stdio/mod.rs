@@ -37,6 +37,9 @@ pub(crate) const STUCK: Duration = Duration::from_millis(500);
 /// Nor is one that reads what others go on writing: a process may have left some that hold its output open.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// First and longest wait before it is looked whether a client that was away has read what was left for it.
+const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
+
 /// How long a client may take to open what it wants to read.
 const MEETING: Duration = Duration::from_secs(2);
 
@@ -58,7 +61,7 @@ pub(crate) struct Paths {
 pub(crate) struct Stdio {
     paths: Paths,
     outputs: [Output; 2],
-    held: Mutex<Held>,
+    held: Arc<Mutex<Held>>,
     logger: Option<Logger>,
 }
 
@@ -79,6 +82,14 @@ struct Held {
     writers: Vec<File>,
     /// The logger's pipes, until the process will not run again.
     pipes: [Option<Pipe>; 2],
+}
+
+impl Held {
+    fn unread(&self) -> usize {
+        // What is no pipe keeps nothing back.
+        let readers = self.readers.iter().chain(self.pipes.iter().flatten().map(|pipe| &pipe.reader));
+        readers.map(|reader| loment_sys::fd::unread(reader.as_fd()).unwrap_or_default()).sum()
+    }
 }
 
 /// A pipe to a logger.
@@ -122,7 +133,7 @@ impl Stdio {
             let pipes = held.pipes.iter().flatten().map(|pipe| &pipe.reader);
             give_to(owner, held.readers.iter().chain(&held.stdin).chain(pipes))?;
         }
-        Ok(Self { paths, outputs, held: Mutex::new(held), logger: None })
+        Ok(Self { paths, outputs, held: Arc::new(Mutex::new(held)), logger: None })
     }
 
     /// The same with its logger, if it is to have one, started and ready. `id` is what the logger is told: the
@@ -231,10 +242,7 @@ impl Stdio {
 
     /// Bytes of output that the client has not read yet.
     fn unread(&self) -> usize {
-        let held = crate::lock(&self.held);
-        // What is no pipe keeps nothing back.
-        let readers = held.readers.iter().chain(held.pipes.iter().flatten().map(|pipe| &pipe.reader));
-        readers.map(|reader| loment_sys::fd::unread(reader.as_fd()).unwrap_or_default()).sum()
+        crate::lock(&self.held).unread()
     }
 
     /// Waits until the client has read all output, as long as it goes on reading.
@@ -262,6 +270,32 @@ impl Stdio {
     /// Lets go of every end: the process will not run again.
     pub(crate) fn release(&self) {
         *crate::lock(&self.held) = Held::default();
+    }
+
+    /// The same, but for fifos with something that nobody has read yet: containerd may be away, to be restarted. What it
+    /// opens again must have a writer, and what is in it must not go with the last reader.
+    pub(crate) fn release_when_read(&self) {
+        let mut held = crate::lock(&self.held);
+        let fifos = self.outputs.iter().filter_map(|output| match output {
+            Output::Fifo(path) => Some(path),
+            _ => None,
+        });
+        let readers = std::mem::take(&mut held.readers);
+        let writers = fifos.filter_map(|path| open(path, File::options().write(true), libc::O_NONBLOCK).ok()).collect();
+        *held = Held { readers, writers, ..Held::default() };
+        if held.unread() == 0 {
+            *held = Held::default();
+            return;
+        }
+        let held = Arc::clone(&self.held);
+        tokio::spawn(async move {
+            let mut pause = LOOK.0;
+            while crate::lock(&held).unread() > 0 {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LOOK.1);
+            }
+            *crate::lock(&held) = Held::default();
+        });
     }
 
     /// Ends the logger, which has found the end of both streams, and waits until it is gone.
@@ -428,6 +462,27 @@ mod tests {
         let stdio = Stdio::open(paths, false, (0, 0)).unwrap();
         let refusal = stdio.for_process().unwrap_err();
         assert!(refusal.message.contains("/out"), "{refusal}");
+    }
+
+    #[test]
+    fn what_nobody_has_read_is_kept_for_a_client_that_comes_later_and_then_ends() {
+        let fifos = Fifos::new("late");
+        let stdio = Stdio::open(fifos.paths(), false, (0, 0)).unwrap();
+        let mut stdout = plain(stdio.for_process().unwrap())[1].take().unwrap();
+        stdout.write_all(b"last words").unwrap();
+        drop(stdout);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let read = runtime.block_on(async {
+            stdio.release_when_read();
+            let path = fifos.0.join("out");
+            let reader = std::thread::spawn(move || std::fs::read_to_string(path));
+            while !reader.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            reader.join().unwrap()
+        });
+        assert_eq!(read.unwrap(), "last words");
+        assert!(crate::lock(&stdio.held).readers.is_empty());
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Task {
         live.stage = live.stage.next(Step::End).unwrap_or(Stage::Stopped);
         let pid = live.pid();
         drop(live);
-        self.plan.stdio.release();
+        self.plan.stdio.release_when_read();
         self.exit.set(exit);
         self.announce(&Event::Exit(TaskExit {
             container_id: self.plan.id.clone(),
@@ -164,6 +164,7 @@ impl Task {
         let _turn = self.turn.lock().await;
         self.stage().take(Step::Delete, &format!("container {}", self.plan.id))?;
         drain(self.relay(), &self.plan.stdio).await;
+        self.plan.stdio.release();
         if !self.take_back() {
             self.keep_usage();
             self.until_done("delete", Container::try_delete).await?;

@@ -125,7 +125,8 @@ impl Task {
     /// Tells containerd that the container will not run again.
     pub(crate) async fn report(self: Arc<Self>, code: u32, oom_killed: bool) {
         let exit = Exit { code, at: SystemTime::now() };
-        // What is left of it would keep its streams open, and containerd waits for their end before it deletes.
+        // With a pid namespace of the pod's, what it has left behind lives on and holds its output open: containerd reads
+        // that to its end before it has the container deleted.
         self.end_others().await;
         super::end::hand_over(&self.plan.stdio, self.relay()).await;
         if oom_killed {
