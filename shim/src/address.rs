@@ -118,19 +118,20 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
     Ok(Listening::Here(listener))
 }
 
-/// Removes the socket at `address` if nobody listens there any more: its shim was killed. Costs next to nothing when
-/// there is none.
-pub(crate) fn remove_stale(address: &str) -> Result<()> {
+/// Removes the socket at `address` if nobody listens there any more: its shim was killed. Whether there is a shim that
+/// listens. Costs next to nothing when there is no socket.
+pub(crate) fn remove_stale(address: &str) -> Result<bool> {
     let path = path(address);
     let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
     if path.symlink_metadata().is_err() {
-        return Ok(());
+        return Ok(false);
     }
     let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
     if is_answered(path).map_err(|e| failed("connect to", &e))? {
-        return Ok(());
+        return Ok(true);
     }
-    remove_socket(path).map_err(|e| failed("remove stale socket", &e))
+    remove_socket(path).map_err(|e| failed("remove stale socket", &e))?;
+    Ok(false)
 }
 
 /// While it is held nobody else takes a name in the directory of `path` or removes a stale one: between bind(2) and

@@ -2,7 +2,8 @@
 //!
 //! | containerd | standard input of `start` | answer given |
 //! |---|---|---|
-//! | 1.6 to 2.2 | runtime options as an `Any`, or nothing | the bare address, which all of them read as Task v2 |
+//! | 1.6, 1.7 | runtime options as an `Any`, or nothing | the bare address, which they read as Task v2 |
+//! | 2.0 to 2.2 | the same | the address and version 3 in JSON |
 //! | 2.3 and later | `BootstrapParams` | `BootstrapResult`, Task v3 |
 
 use std::path::Path;
@@ -29,6 +30,13 @@ pub(crate) enum Reply {
     Json,
     /// `BootstrapResult`.
     Protobuf,
+}
+
+impl Reply {
+    /// Whether who is answered so runs `start` and `delete` for each container. With Task v3 it does for the sandbox only.
+    pub(crate) fn names_each_container(self) -> bool {
+        self == Self::Address
+    }
 }
 
 /// What a shim is started with.

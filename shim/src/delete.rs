@@ -1,5 +1,6 @@
 //! `delete`: run by containerd when a shim has died, and at every normal teardown. Removes what is left of one
-//! container and of no other; when nothing is left it costs almost nothing.
+//! container, and of those that the shim had beside it if that is dead; of no other. When nothing is left it costs almost
+//! nothing.
 
 use std::{
     io::Write,
@@ -12,7 +13,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use loment_sandbox::{
     errand::Errand,
     hooks,
-    record::{self, Record},
+    record::{self, Record, Swept},
 };
 use nix::mount::{MntFlags, umount2};
 use protobuf::{Message, MessageField};
@@ -20,6 +21,7 @@ use protobuf::{Message, MessageField};
 use crate::{
     address,
     failure::{Failure, Result},
+    members,
     sandbox::fittings::remove_shared_memory,
     spec,
     time::timestamp,
@@ -35,15 +37,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     } else {
         PathBuf::from(&flags.bundle)
     };
-    let swept = record::sweep(&bundle)?;
     // A shim that was killed has left it behind, and nobody else knows of it.
-    address::remove_stale(&address(flags, &bundle))?;
-    // Without a process none of its hooks has run.
-    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0) {
-        run_hooks(&bundle, record);
+    let lives = address::remove_stale(&address(flags, &bundle))?;
+    let swept = sweep(&bundle)?;
+    if !lives {
+        // With Task v3 this is the only time that anybody asks.
+        members::bundles(&bundle).iter().try_for_each(|member| sweep(member).map(drop))?;
     }
-    // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.
-    let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
     remove_shared_memory(&bundle)?;
     let response = DeleteResponse {
         pid: swept.record.map_or(0, |record| record.pid.unsigned_abs()),
@@ -54,6 +54,18 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let bytes =
         response.write_to_bytes().map_err(|error| Failure::unknown(format!("encode the answer to delete: {error}")))?;
     std::io::stdout().write_all(&bytes).map_err(|error| Failure::io("answer on", "standard output", &error))
+}
+
+/// Removes what is left of the container of a bundle.
+fn sweep(bundle: &Path) -> Result<Swept> {
+    let swept = record::sweep(bundle)?;
+    // Without a process none of its hooks has run.
+    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0) {
+        run_hooks(bundle, record);
+    }
+    // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.
+    let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
+    Ok(swept)
 }
 
 /// The hooks for the time after a container. Its shim cannot run them any more. containerd logs what is said of them.

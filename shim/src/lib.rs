@@ -13,6 +13,7 @@
 //! | `traces` | when each phase of the last starts came |
 //! | [`pod`] | a pod that the shim runs itself |
 //! | [`client`] | the shim asked by another program |
+//! | `members` | the containers of a shim, for who comes after its death |
 //! | `delete`, `info` | the other two ways in which containerd runs this program |
 
 mod address;
@@ -25,6 +26,7 @@ mod events;
 mod failure;
 mod info;
 mod logger;
+mod members;
 mod pids;
 pub mod pod;
 mod quiet;

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io,
     os::unix::net::UnixListener,
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,6 +25,7 @@ use crate::{
     bootstrap::Start,
     events::Events,
     failure::{Failure, Result},
+    members::Members,
     rpc,
     shim::Shim,
     task::ready::readable,
@@ -40,7 +42,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(20);
 
 /// Serves until the shim is no longer wanted.
-pub(crate) fn run(start: &Start, listener: UnixListener, address: &str, began: Began) -> Result<()> {
+pub(crate) fn run(start: &Start, bundle: &Path, listener: UnixListener, address: &str, began: Began) -> Result<()> {
     // Nothing that this runtime does spawns a thread: the process may fork at any moment.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -49,7 +51,7 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str, began: B
         .build()
         .map_err(|error| Failure::io("make", "the event loop", &error))?;
     runtime.block_on(async {
-        let served = serve(start, listener, began).await;
+        let served = serve(start, bundle, listener, began).await;
         // First the name, then the process: a new shim of the same group must not find a socket that is not answered
         // for much longer.
         let removed = address::remove(address::path(address));
@@ -66,10 +68,11 @@ pub(crate) fn run(start: &Start, listener: UnixListener, address: &str, began: B
 }
 
 /// Serves until the shim is to leave. As long as the server is kept, open connections are answered.
-async fn serve(start: &Start, listener: UnixListener, began: Began) -> Result<(Arc<Shim>, Server)> {
+async fn serve(start: &Start, bundle: &Path, listener: UnixListener, began: Began) -> Result<(Arc<Shim>, Server)> {
     let signals = signals()?;
-    let shim =
-        Arc::new(Shim::new(Events::new(&start.namespace, &start.ttrpc_address), Layout::detect()?, Traces::new(began)));
+    let events = Events::new(&start.namespace, &start.ttrpc_address);
+    let members = if start.reply.names_each_container() { Members::default() } else { Members::of(bundle) };
+    let shim = Arc::new(Shim::new(events, Layout::detect()?, Traces::new(began), members));
     let sender = Arc::clone(&shim);
     tokio::spawn(async move { sender.events.run().await });
     let sweeper = Arc::clone(&shim);

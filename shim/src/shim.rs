@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::{
     events::Events,
     failure::{Failure, Result},
+    members::Members,
     pids::{Ending, Pids},
     pod::host::Host,
     quiet::Quiet,
@@ -45,6 +46,8 @@ pub(crate) struct Shim {
     pub(crate) slice: Mutex<Option<Slice>>,
     /// When each phase of its last starts came.
     pub(crate) traces: Traces,
+    /// The containers, for who comes after its death.
+    members: Members,
     tasks: Mutex<HashMap<String, Slot>>,
     /// What the pod uses as a whole.
     pod: Mutex<Pod>,
@@ -71,8 +74,9 @@ enum Slot {
 
 impl Shim {
     /// A shim without tasks.
-    pub(crate) fn new(events: Events, layout: Layout, traces: Traces) -> Self {
+    pub(crate) fn new(events: Events, layout: Layout, traces: Traces, members: Members) -> Self {
         Self {
+            members,
             events,
             layout,
             pids: Pids::default(),
@@ -107,8 +111,8 @@ impl Shim {
         ended.unwrap_or_else(|error| Err(Failure::unknown(format!("the request was not finished: {error}"))))
     }
 
-    /// Keeps `id` for a task that is about to be made.
-    pub(crate) fn reserve(self: &Arc<Self>, id: &str) -> Result<Reservation> {
+    /// Keeps `id` for a task that is about to be made in `bundle`.
+    pub(crate) fn reserve(self: &Arc<Self>, id: &str, bundle: &Path) -> Result<Reservation> {
         if self.leaving.load(Ordering::Relaxed) {
             return Err(Failure::precondition(format!("create container {id}: this shim is leaving (start another)")));
         }
@@ -119,6 +123,7 @@ impl Shim {
         if tasks.contains_key(id) {
             return Err(Failure::exists(format!("create container {id}: the id is taken")));
         }
+        self.members.add(id, bundle)?;
         let unwanted = Arc::new(Notify::new());
         tasks.insert(id.to_owned(), Slot::Reserved(Arc::clone(&unwanted)));
         Ok(Reservation { shim: Arc::clone(self), id: id.to_owned(), unwanted })
@@ -264,6 +269,7 @@ impl Shim {
         }
         drop(tasks);
         if is_here {
+            self.members.remove(task.id());
             self.close_account(task);
             if let Some(usage) = task.last_usage() {
                 crate::lock(&self.pod).bury(&usage);
@@ -315,6 +321,7 @@ impl Drop for Reservation {
         let mut tasks = crate::lock(&self.shim.tasks);
         if matches!(tasks.get(&self.id), Some(Slot::Reserved(_))) {
             tasks.remove(&self.id);
+            self.shim.members.remove(&self.id);
         }
         drop(tasks);
         self.shim.made.notify_waiters();
@@ -332,7 +339,12 @@ mod tests {
 
     fn shim() -> Arc<Shim> {
         let began = Began { invoked: 1, understood: 2, bound: 3, forked: 4 };
-        Arc::new(Shim::new(Events::new("test", "/nowhere"), Layout::detect().unwrap(), Traces::new(began)))
+        Arc::new(Shim::new(
+            Events::new("test", "/nowhere"),
+            Layout::detect().unwrap(),
+            Traces::new(began),
+            Members::default(),
+        ))
     }
 
     /// What a future says the next time it is asked; `None` while it waits.
@@ -346,7 +358,7 @@ mod tests {
     #[test]
     fn a_delete_waits_for_the_create_that_its_client_has_given_up() {
         let shim = shim();
-        let reservation = shim.reserve("a").unwrap();
+        let reservation = shim.reserve("a", Path::new("/b")).unwrap();
         let mut delete = pin!(shim.task_to_come("a"));
         assert!(ask(delete.as_mut()).is_none(), "the create is still under way");
         drop(reservation);
@@ -358,7 +370,7 @@ mod tests {
     #[test]
     fn a_shutdown_is_remembered_until_the_last_create_has_failed() {
         let shim = shim();
-        let reservation = shim.reserve("a").unwrap();
+        let reservation = shim.reserve("a", Path::new("/b")).unwrap();
         shim.shutdown();
         let mut leave = pin!(shim.left.notified());
         assert!(ask(leave.as_mut()).is_none(), "there is a container to come");
@@ -369,15 +381,15 @@ mod tests {
     #[test]
     fn nothing_is_created_in_a_shim_that_leaves() {
         let shim = shim();
-        assert!(shim.reserve("a").is_ok());
+        assert!(shim.reserve("a", Path::new("/b")).is_ok());
         shim.shutdown();
-        assert_eq!(shim.reserve("b").err().unwrap().code, ttrpc::Code::FAILED_PRECONDITION);
+        assert_eq!(shim.reserve("b", Path::new("/b")).err().unwrap().code, ttrpc::Code::FAILED_PRECONDITION);
     }
 
     #[test]
     fn an_id_is_given_once() {
         let shim = shim();
-        let _reservation = shim.reserve("a").unwrap();
-        assert_eq!(shim.reserve("a").err().unwrap().code, ttrpc::Code::ALREADY_EXISTS);
+        let _reservation = shim.reserve("a", Path::new("/b")).unwrap();
+        assert_eq!(shim.reserve("a", Path::new("/b")).err().unwrap().code, ttrpc::Code::ALREADY_EXISTS);
     }
 }

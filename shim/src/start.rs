@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::{self, IsTerminal, Read, Write},
     os::unix::net::UnixListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use containerd_shim::Flags;
@@ -39,7 +39,7 @@ pub(crate) fn run(flags: &Flags, invoked: u64) -> Result<()> {
         match fork() {
             Ok(Fork::Child) => {
                 let began = Began { invoked, understood, bound, forked: trace::now() };
-                serve(&start, listener, &address, began)
+                serve(&start, &bundle, listener, &address, began)
             }
             Ok(Fork::Parent(_)) => drop(listener),
             Err(errno) => {
@@ -73,10 +73,10 @@ fn input() -> Result<Vec<u8>> {
 }
 
 /// The fork: becomes the shim and never returns.
-fn serve(start: &Start, listener: UnixListener, address: &str, began: Began) -> ! {
+fn serve(start: &Start, bundle: &Path, listener: UnixListener, address: &str, began: Began) -> ! {
     logger::init(start.debug);
     log_panics();
-    let outcome = detach().and_then(|()| server::run(start, listener, address, began));
+    let outcome = detach().and_then(|()| server::run(start, bundle, listener, address, began));
     if let Err(failure) = &outcome {
         log::error!("{failure}");
     }

@@ -36,8 +36,8 @@ const POD_UID: &str = "io.kubernetes.cri.sandbox-uid";
 pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Result<i32> {
     let asked = trace::now();
     check(&request)?;
-    let reservation = shim.reserve(&request.id)?;
     let bundle = PathBuf::from(&request.bundle);
+    let reservation = shim.reserve(&request.id, &bundle)?;
     let mut spec = spec::read(&bundle)?;
     shim.fit_into_pod(&mut spec);
     let spec = Arc::new(spec);
@@ -105,7 +105,7 @@ pub(crate) async fn holder(
     spec: Arc<Spec>,
     trace: Trace,
 ) -> Result<Arc<Task>> {
-    let reservation = shim.reserve(id)?;
+    let reservation = shim.reserve(id, bundle)?;
     // Another attempt at it reads it again.
     spec::write(bundle, &spec)?;
     let uid = spec::annotation(&spec, POD_UID).map(str::to_owned);
