@@ -37,6 +37,8 @@ impl View {
         let sandbox = match session.client.pod_sandbox_status(&found.sandbox.id, false).await {
             Ok(answer) => answer.status.unwrap_or_default(),
             Err(error) if error.is_not_found() => return Ok(None),
+            // The pod's status says that nobody can tell it.
+            Err(error) if error.is_of_a_lost_shim() => loment_cri::v1::PodSandboxStatus::default(),
             Err(error) => return Err(error.into()),
         };
         add_addresses(&mut status, found, sandbox.network.unwrap_or_default());
