@@ -178,7 +178,8 @@ impl Lab {
     /// What is left since `before`, once things have settled.
     pub fn left_since(&self, before: &Census) -> Vec<String> {
         let own = self.containerd().id();
-        Census::settle(before, &[own], patience(SETTLE))
+        let counts = |entry: &str| !self.sandboxer.leaves_behind(self.version(), entry);
+        Census::settle(before, &[own], counts, patience(SETTLE))
     }
 
     /// Ends containerd as a package upgrade does, pods staying, and starts it again.
