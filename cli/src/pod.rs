@@ -113,6 +113,16 @@ pub(crate) async fn status(session: &Session, found: &Found) -> anyhow::Result<V
     serde_json::from_str(&answer.status).context("read the status that the shim tells")
 }
 
+/// By which process the pod's network is found, and where in procfs.
+pub(crate) async fn network(session: &Session, found: &Found) -> anyhow::Result<(i32, String)> {
+    let answer = connect(session, found).await?.status().await;
+    let answer = answer.with_context(|| format!("ask the shim of pod {:?} for its network", found.name()))?;
+    if answer.network.is_empty() {
+        return Err(anyhow!("the sandbox of pod {:?} has ended", found.name()));
+    }
+    Ok((answer.network_keeper, answer.network))
+}
+
 /// Tells the shim of a pod that the pod has been made: it begins.
 pub(crate) async fn start(session: &Session, pod: &str, sandbox: &str) -> anyhow::Result<()> {
     let answer = connect_to(session, pod, sandbox).await?.start().await;

@@ -39,10 +39,14 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     };
     // A shim that was killed has left it behind, and nobody else knows of it.
     let lives = address::remove_stale(&address(flags, &bundle))?;
-    let swept = sweep(&bundle)?;
+    let swept = sweep(&bundle, &bundle)?;
+    unmount_root(&bundle);
     if !lives {
         // With Task v3 this is the only time that anybody asks.
-        members::bundles(&bundle).iter().try_for_each(|member| sweep(member).map(drop))?;
+        for member in members::kept(&bundle) {
+            sweep(&member.directory, member.of_spec())?;
+            unmount_root(&member.bundle);
+        }
     }
     remove_shared_memory(&bundle)?;
     let response = DeleteResponse {
@@ -56,16 +60,21 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     std::io::stdout().write_all(&bytes).map_err(|error| Failure::io("answer on", "standard output", &error))
 }
 
-/// Removes what is left of the container of a bundle.
-fn sweep(bundle: &Path) -> Result<Swept> {
-    let swept = record::sweep(bundle)?;
+/// Removes what is left of the container whose record is in `directory`, and its specification in `bundle`.
+fn sweep(directory: &Path, bundle: &Path) -> Result<Swept> {
+    let swept = record::sweep(directory)?;
     // Without a process none of its hooks has run.
-    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0) {
+    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0 && bundle.join("config.json").exists())
+    {
         run_hooks(bundle, record);
     }
-    // For hooks to find, for a restore, or by another runtime: an ordinary container mounts nothing on the host.
-    let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
     Ok(swept)
+}
+
+/// Unmounts a root file system that is mounted for hooks to find, for a restore, or by another runtime: an ordinary
+/// container mounts nothing on the host.
+fn unmount_root(bundle: &Path) {
+    let _not_mounted = umount2(&bundle.join("rootfs"), MntFlags::MNT_DETACH);
 }
 
 /// The hooks for the time after a container. Its shim cannot run them any more. containerd logs what is said of them.

@@ -47,7 +47,7 @@ pub(crate) struct Shim {
     /// When each phase of its last starts came.
     pub(crate) traces: Traces,
     /// The containers, for who comes after its death.
-    members: Members,
+    pub(crate) members: Members,
     tasks: Mutex<HashMap<String, Slot>>,
     /// What the pod uses as a whole.
     pod: Mutex<Pod>,

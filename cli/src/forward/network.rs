@@ -21,25 +21,22 @@ use crate::session::{Found, Session};
 #[derive(Debug)]
 pub(crate) struct Network {
     namespace: File,
-    /// The process that holds it, as long as the sandbox exists.
+    /// The process by which it is found, which is there as long as the sandbox is: that of the sandbox, or the shim.
     holder: AsyncFd<OwnedFd>,
 }
 
 impl Network {
     /// That of the pod's sandbox.
     pub(crate) async fn of(session: &Session, found: &Found) -> anyhow::Result<Self> {
-        let shim = pod::tasks(session, found).await?;
-        let sandbox = &found.sandbox.id;
-        let pid = shim.container(sandbox).await?.pid;
-        let holder = loment_sys::pidfd::open(pid).with_context(|| format!("find the sandbox's process {pid}"))?;
-        let path = format!("/proc/{pid}/ns/net");
+        let (keeper, path) = pod::network(session, found).await?;
+        let holder =
+            loment_sys::pidfd::open(keeper).with_context(|| format!("find process {keeper}, which keeps it"))?;
         let namespace = File::open(&path).with_context(|| format!("open {path}"))?;
         // The pid could have become another process's in between, and the namespace another one's with it.
-        let again = shim.container(sandbox).await?;
-        if again.pid != pid || !again.running {
+        if pod::network(session, found).await? != (keeper, path) {
             bail!("the sandbox of pod {:?} has ended", found.name());
         }
-        let holder = watched(holder).context("watch the sandbox's process")?;
+        let holder = watched(holder).context("watch the process that keeps it")?;
         Ok(Self { namespace, holder })
     }
 

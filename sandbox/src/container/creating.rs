@@ -132,7 +132,8 @@ impl Creating {
         };
         let Request { id, bundle, spec, io, role, rootfs } = request;
         extras.trace.reached(Phase::Planned);
-        let cgroup = make_cgroup(&plan, &spec, extras.record.take().unwrap_or(bundle), layout)?;
+        let record = extras.record.take().unwrap_or_else(|| bundle.clone());
+        let cgroup = make_cgroup(&plan, &spec, record, layout)?;
         extras.trace.reached(Phase::CgroupMade);
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
@@ -149,7 +150,7 @@ impl Creating {
             true => {
                 // There is no process yet, and a runtime that is killed meanwhile leaves a cgroup that has to be found.
                 record::write(cgroup.bundle(), &Record::of_nobody(&unborn.id, cgroup.get()?.path()))?;
-                let (root, errand) = VisibleRoot::mount(&rootfs, cgroup.bundle())?;
+                let (root, errand) = VisibleRoot::mount(&rootfs, &bundle)?;
                 (Awaited::Errand(errand), Some(Box::new(unborn)), Some(root))
             }
         };

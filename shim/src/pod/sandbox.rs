@@ -3,6 +3,7 @@
 
 use std::{
     net::IpAddr,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock},
 };
@@ -61,6 +62,17 @@ impl Host {
         }
         let network = Arc::new(Network::of(pid)?);
         Ok(Arc::clone(self.sandbox.network.get_or_init(|| network)))
+    }
+
+    /// By which process the pod's network is found, and where.
+    pub(crate) fn network_at(&self) -> Option<(i32, String)> {
+        let holder = self.sandbox_pid();
+        if holder > 0 {
+            return Some((holder, format!("/proc/{holder}/ns/net")));
+        }
+        let (network, shim) = (self.sandbox.network.get()?, std::process::id());
+        let name = network.namespace().map_or("ns/net".to_owned(), |pin| format!("fd/{}", pin.as_raw_fd()));
+        Some((shim.cast_signed(), format!("/proc/{shim}/{name}")))
     }
 
     /// The pod's own address.

@@ -45,8 +45,11 @@ impl PodService {
 impl Pod for PodService {
     async fn status(&self, _: &TtrpcContext, _: StatusRequest) -> ttrpc::Result<StatusResponse> {
         let host = self.host()?;
+        let (network_keeper, network) = host.network_at().unwrap_or_default();
         Ok(StatusResponse {
             status: host.status()?,
+            network,
+            network_keeper,
             members: host.members(),
             sandbox_pid: host.sandbox_pid(),
             address: host.address().map_or_else(|_| String::new(), |address| address.to_string()),

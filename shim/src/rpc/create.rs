@@ -39,6 +39,9 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     let bundle = PathBuf::from(&request.bundle);
     let reservation = shim.reserve(&request.id, &bundle)?;
     let mut spec = spec::read(&bundle)?;
+    if spec.hooks().is_some() {
+        shim.members.keep_spec(&request.id, &bundle)?;
+    }
     shim.fit_into_pod(&mut spec);
     let spec = Arc::new(spec);
     let spec_read = trace::now();

@@ -38,7 +38,8 @@ pub(super) async fn make(
         }
         None => None,
     };
-    let extras = Extras { trace, stub: shim.stub(), ..Extras::default() };
+    let record = shim.members.place(&plan.id, &plan.bundle);
+    let extras = Extras { trace, stub: shim.stub(), record, ..Extras::default() };
     let mut creating = Creating::begin_in(request, extras, &shim.layout, occupant)?;
     for warning in creating.take_warnings() {
         log::warn!("create container {}: {warning}", plan.id);
