@@ -197,6 +197,15 @@ impl Lab {
         self.wait_until_ready().await
     }
 
+    /// Starts containerd where it has ended by itself, and says whether it had: it does not take all that comes later
+    /// with it.
+    pub async fn revive_containerd(&self) -> Result<bool> {
+        if self.containerd().try_wait().context("look at containerd")?.is_none() {
+            return Ok(false);
+        }
+        self.restart_containerd().await.map(|()| true)
+    }
+
     /// Removes every pod, with its containers and its cgroup.
     pub async fn remove_pods(&self) -> Result<()> {
         let removed = tokio::time::timeout(patience(PATIENCE), self.remove_each_pod()).await;
