@@ -369,10 +369,15 @@ impl Cgroup {
         };
         match kills.map_err(|e| Error::new("count out-of-memory kills of", dir.path().display(), e))? {
             Some(kills) => Ok(kills),
-            None if dir.open("cgroup.procs", OFlag::O_PATH).is_err() => Err(self.nowhere()),
+            // It may be on its way out: a count that is gone is not a count of none.
+            None if self.is_removed(dir)? => Err(self.nowhere()),
             // Without a memory controller nothing is killed on its account.
             None => Ok(0),
         }
+    }
+
+    fn is_removed(&self, dir: &Dir) -> Result<bool> {
+        dir.is_removed().map_err(|e| Error::new("list", dir.path().display(), e))
     }
 
     /// The slice around a scope of systemd's on cgroup v2: it has counted the memory kills of scopes that systemd has

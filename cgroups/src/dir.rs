@@ -8,6 +8,7 @@ use std::{
 
 use nix::{
     NixPath,
+    dir::Dir as Listing,
     errno::Errno,
     fcntl::{OFlag, openat},
     sys::stat::{Mode, fstat, mkdirat},
@@ -72,6 +73,18 @@ impl Dir {
         Ok(self.read(file, &mut text)?.then_some(text))
     }
 
+    /// Whether it has been removed.
+    ///
+    /// While a cgroup is being removed its files go one by one, and `cgroup.procs` is among the last: that a file is there
+    /// says nothing of the others, also not of why they are missing. But rmdir(2) holds the directory's lock for as long as
+    /// that takes, and listing a directory waits for it. One that is gone has nothing in it, not even itself.
+    pub(crate) fn is_removed(&self) -> io::Result<bool> {
+        Ok(match list(&self.fd)? {
+            Some(mut listing) => listing.iter().next().transpose()?.is_none(),
+            None => true,
+        })
+    }
+
     /// Makes a directory below; false when there is one already.
     pub(crate) fn make_dir(&self, relative: &Path) -> io::Result<bool> {
         match mkdirat(&self.fd, relative, Mode::from_bits_truncate(0o755)) {
@@ -105,6 +118,16 @@ fn open_dir<Fd: AsFd, P: NixPath + ?Sized>(parent: Fd, path: &P) -> nix::Result<
 pub(crate) fn open_dir_at<Fd: AsFd, P: NixPath + ?Sized>(parent: Fd, path: &P) -> io::Result<Option<OwnedFd>> {
     match open_dir(parent, path) {
         Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Opens an open directory for listing; `None` when it is gone.
+pub(crate) fn list<Fd: AsFd>(dir: Fd) -> io::Result<Option<Listing>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match openat(dir, c".", flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(Listing::from_fd(fd)?)),
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(e) => Err(e.into()),
     }

@@ -10,14 +10,12 @@ use std::{
 };
 
 use nix::{
-    dir::{Dir as Listing, Type},
+    dir::Type,
     errno::Errno,
-    fcntl::{OFlag, openat},
-    sys::stat::Mode,
     unistd::{UnlinkatFlags, unlinkat},
 };
 
-use crate::dir::{has_children, open_dir_at};
+use crate::dir::{has_children, list, open_dir_at};
 
 /// Calls `visit` with each cgroup below `root` (not with `root` itself), parents before their children. A cgroup that
 /// goes away meanwhile is passed over.
@@ -69,14 +67,9 @@ fn children(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     if !has_children(dir)? {
         return Ok(Vec::new());
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let fd = match openat(dir.as_fd(), c".", flags, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(Vec::new()),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(mut listing) = list(dir)? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
-    for entry in Listing::from_fd(fd)?.iter() {
+    for entry in listing.iter() {
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type() == Some(Type::Directory) && name != c"." && name != c".." {

@@ -308,3 +308,29 @@ fn the_watch_of_a_cgroup_that_is_removed_becomes_readable() {
     assert!(is_readable(&watch, 10_000) || cgroup.is_unified());
     assert_eq!(cgroup.stats().unwrap_err().cause.kind(), ErrorKind::NotFound);
 }
+
+/// Its files go one by one, and whoever asks meanwhile must not hear that there were no kills.
+#[test]
+fn the_count_of_a_cgroup_that_is_being_removed_is_whole_or_gone() {
+    for round in 0..60 {
+        let cgroup = TestCgroup::new();
+        cgroup.apply(json!({"memory": {"limit": 8 << 20, "swap": 8 << 20}}));
+        let mut greedy = cgroup.spawn("dd", &["if=/dev/zero", "of=/dev/null", "bs=100M"]);
+        assert_eq!(greedy.0.wait().unwrap().signal(), Some(9));
+        let kills = cgroup.oom_kills().unwrap();
+        assert!(kills > 0);
+        // The kernel then finds this name without the directory's lock, also while that is being removed.
+        assert_eq!(cgroup.read("memory", "cgroup.procs"), "");
+        std::thread::scope(|threads| {
+            let removal = threads.spawn(|| cgroup.remove());
+            let gone = loop {
+                match cgroup.oom_kills() {
+                    Ok(count) => assert_eq!(count, kills, "round {round}"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(gone.cause.kind(), ErrorKind::NotFound, "{gone}");
+            removal.join().unwrap().unwrap();
+        });
+    }
+}

@@ -163,6 +163,21 @@ impl Shim {
         Some(slice.survey(&tasks)?.share(account.standing, evidence))
     }
 
+    /// The slice's count beside those of its containers, for the log; `None` where there is no slice.
+    pub(crate) fn describe_slice(&self) -> Option<String> {
+        let tasks = self.tasks();
+        let slice = crate::lock(&self.slice);
+        let slice = slice.as_ref()?;
+        let count = slice.cgroup.oom_kills().map_or_else(|error| error.to_string(), |count| count.to_string());
+        let accounts: Vec<_> = tasks.iter().filter_map(|task| task.account_in(slice.cgroup.path())).collect();
+        let here: u64 = accounts.iter().map(|account| account.kills).sum();
+        Some(format!(
+            "; the slice around it counts {count}, {} of them in containers that are forgotten and {here} in {} others",
+            slice.past,
+            accounts.len()
+        ))
+    }
+
     /// A container is forgotten, or its next attempt gets a scope of its own: its kills have been, all the same.
     pub(crate) fn close_account(&self, task: &Task) {
         if let Some(slice) = crate::lock(&self.slice).as_mut() {

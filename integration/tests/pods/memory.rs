@@ -77,6 +77,8 @@ pub(crate) async fn who_is_killed_from_outside_has_not_run_out_of_memory_as_its_
         .await?;
     kill_from_outside(&first).await?;
     was_ended_otherwise(&events, &first).await.context("beside one that has lost a child")?;
+    let word = format!("container {}: it ended with 137, but no client has sent SIGKILL", first.id);
+    ensure!(node.lab.log_since(0).contains(&word), "the shim's log has no word of it");
     was_ended_by_memory(&events, &greedy(&pod, "greedy").await?).await?;
     kill_from_outside(&second).await?;
     was_ended_otherwise(&events, &second).await.context("beside one that has ended")?;

@@ -203,6 +203,7 @@ impl Task {
             let mut live = crate::lock(&self.live);
             let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
             live.stage = next;
+            live.kills.sent(nix::libc::SIGKILL);
             if let Some(container) = live.container().filter(|_| self.plan.member.is_none()) {
                 container.init().signal(nix::libc::SIGKILL)?;
                 self.killed.notify_one();

@@ -161,8 +161,26 @@ impl Task {
             self.ask_slice().await;
         }
         let mut live = crate::lock(&self.live);
+        let unexplained = live.kills.standing() == Standing::Wanting;
         live.kills.settled = true;
-        live.kills.ended_it()
+        let ended_it = live.kills.ended_it();
+        drop(live);
+        if unexplained {
+            self.tell_unexplained();
+        }
+        ended_it
+    }
+
+    /// Says in the log what the counts were at an end by SIGKILL that neither a client nor a memory kill explains.
+    fn tell_unexplained(&self) {
+        let own = self.with_container(|container| Ok(container.cgroup().oom_kills()?));
+        let own = own.map_or_else(|failure| failure.to_string(), |count| format!("its cgroup counts {count}"));
+        let around = self.shim.describe_slice().unwrap_or_default();
+        log::warn!(
+            "container {}: it ended with {KILLED}, but no client has sent SIGKILL, and no memory kill is found ({own}{around}): \
+             somebody else on the machine has killed it, or it has chosen the code",
+            self.plan.id
+        );
     }
 
     /// Takes from the slice around a scope that is gone what it knows of kills in there. Waits only where it should know

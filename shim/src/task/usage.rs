@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use loment_cgroups::stats::{Usage, usage::Memory};
+use loment_cgroups::stats::Usage;
 use loment_sandbox::container::Role;
 
 use super::Task;
@@ -56,7 +56,25 @@ impl Task {
         let all = || live.container().and_then(|container| container.cgroup().lasting_usage().ok());
         // A cgroup that is gone already has nothing to tell.
         let usage = if counted { None } else { all() };
-        let kills = Memory { oom_kills: live.kills.seen(), ..Memory::default() };
-        live.last_usage = Some(usage.unwrap_or_else(|| Usage { memory: kills, ..Usage::default() }));
+        live.last_usage = Some(with_kills(usage.unwrap_or_default(), live.kills.seen()));
+    }
+}
+
+/// A container's usage with the memory kills that are known: its cgroup may have been removed while it was read.
+fn with_kills(mut usage: Usage, known: u64) -> Usage {
+    usage.memory.oom_kills = usage.memory.oom_kills.max(known);
+    usage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_that_are_known_last_whatever_is_left_of_the_cgroup() {
+        let mut usage = Usage::default();
+        assert_eq!(with_kills(usage.clone(), 2).memory.oom_kills, 2);
+        usage.memory.oom_kills = 3;
+        assert_eq!(with_kills(usage, 2).memory.oom_kills, 3);
     }
 }
