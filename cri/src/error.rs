@@ -56,6 +56,12 @@ impl Error {
         }
     }
 
+    /// Whether the runtime could not ask a pod's shim, which has ended and whose end it has not taken notice of yet. It has
+    /// no code for that: it hands on what its connection says.
+    pub fn is_of_a_lost_shim(&self) -> bool {
+        matches!(self, Self::Request { message, .. } if message.ends_with("ttrpc: closed"))
+    }
+
     /// Whether the object of the request does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(Code::NotFound)

@@ -2,20 +2,19 @@
 //!
 //! | containerd | standard input of `start` | answer given |
 //! |---|---|---|
-//! | 1.6, 1.7 | runtime options as an `Any`, or nothing | the bare address, which they read as Task v2 |
-//! | 2.0 to 2.2 | the same | the address and version 3 in JSON |
+//! | 1.6 to 2.2 | runtime options as an `Any`, or nothing | the bare address, which all of them read as Task v2 |
 //! | 2.3 and later | `BootstrapParams` | `BootstrapResult`, Task v3 |
-
-use std::path::Path;
+//!
+//! 2.0 to 2.2 would take version 3 too, in JSON. With it they run no `start` and no `delete` for each container: that saves
+//! 0.3 ms of a StartContainer of 6 ms, and takes away the one time that somebody asks about a container whose shim was
+//! killed before its bundle is removed.
 
 use containerd_shim::{
     Flags,
     bootstrap::{BootstrapParams, BootstrapResult},
 };
 use protobuf::Message;
-use serde_json::json;
 
-use crate::buildinfo::is_containerd_2;
 use crate::failure::{Failure, Result};
 
 /// containerd reads no more than this either.
@@ -26,8 +25,6 @@ pub(crate) const MAX_INPUT: u64 = 10 << 20;
 pub(crate) enum Reply {
     /// The address and nothing else.
     Address,
-    /// The address and a version in JSON.
-    Json,
     /// `BootstrapResult`.
     Protobuf,
 }
@@ -97,7 +94,7 @@ pub(crate) fn read(flags: &Flags, input: &[u8], environment: &Environment) -> Re
             ttrpc_address: environment.ttrpc_address.clone(),
             socket_dir: None,
             debug: flags.debug,
-            reply: if is_containerd_2(Path::new(&flags.publish_binary)) { Reply::Json } else { Reply::Address },
+            reply: Reply::Address,
         },
     })
 }
@@ -119,10 +116,6 @@ fn params(flags: &Flags, input: &[u8]) -> Option<BootstrapParams> {
 pub(crate) fn reply(reply: Reply, address: &str) -> Result<Vec<u8>> {
     match reply {
         Reply::Address => Ok(address.as_bytes().to_vec()),
-        Reply::Json => {
-            let version = containerd_shim_protos::TASK_API_VERSION;
-            Ok(json!({"version": version, "address": address, "protocol": "ttrpc"}).to_string().into_bytes())
-        }
         Reply::Protobuf => BootstrapResult {
             version: containerd_shim_protos::TASK_API_VERSION,
             address: address.to_owned(),

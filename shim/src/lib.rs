@@ -19,7 +19,6 @@
 mod address;
 mod args;
 mod bootstrap;
-mod buildinfo;
 pub mod client;
 mod delete;
 mod events;

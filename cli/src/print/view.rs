@@ -28,7 +28,6 @@ impl View {
     /// Asks for the status of a pod; nothing when the pod has gone meanwhile.
     pub(crate) async fn of(session: &Session, found: &Found) -> anyhow::Result<Option<Self>> {
         let told = pod::status(session, found).await;
-        let is_silent = told.is_err();
         let mut status = told.unwrap_or_else(|error| unknown(last_known(found), &format!("{error:#}")));
         let deleting = pod::deletion(found).is_some();
         if found.is_lost() {
@@ -38,8 +37,8 @@ impl View {
         let sandbox = match session.client.pod_sandbox_status(&found.sandbox.id, false).await {
             Ok(answer) => answer.status.unwrap_or_default(),
             Err(error) if error.is_not_found() => return Ok(None),
-            // Of a sandbox that its shim has made, containerd asks the shim.
-            Err(_) if is_silent => v1::PodSandboxStatus::default(),
+            // The pod's status says that nobody can tell it.
+            Err(error) if error.is_of_a_lost_shim() => loment_cri::v1::PodSandboxStatus::default(),
             Err(error) => return Err(error.into()),
         };
         add_addresses(&mut status, found, sandbox.network.unwrap_or_default());

@@ -265,3 +265,43 @@ fn a_shim_that_was_killed_leaves_no_shared_memory_after_delete() {
     place.deleted();
     assert!(!sandbox.has_memory());
 }
+
+/// With Task v3 a client asks for the sandbox alone, and may have removed the bundles of its containers by then.
+#[test]
+fn after_the_death_of_a_shim_delete_ends_the_containers_of_its_sandbox() {
+    let place = Place::new();
+    let sandbox = place.sandbox("busybox sleep 1000");
+    sandbox.created().unwrap();
+    sandbox.started().unwrap();
+    sandbox.container.created().unwrap();
+    sandbox.container.started().unwrap();
+    let pid = sandbox.container.pid();
+    let [shim] = place.shims()[..] else { panic!("one shim") };
+    kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+    place.gone();
+    fs::remove_dir_all(&sandbox.container.create.bundle).unwrap();
+    place.deleted();
+    let has_ended = fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    assert!(has_ended, "process {pid} of the container is still there");
+    let cgroups = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|hierarchy| hierarchy.path());
+    let left: Vec<_> =
+        cgroups.map(|hierarchy| hierarchy.join(&sandbox.container.id)).filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_container_that_is_deleted_is_forgotten_where_the_shim_was_started() {
+    let place = Place::new();
+    let sandbox = place.sandbox("true");
+    sandbox.created().unwrap();
+    sandbox.started().unwrap();
+    sandbox.container.created().unwrap();
+    let members = sandbox.bundle.join("members");
+    assert_eq!(fs::read_dir(&members).unwrap().count(), 1);
+    sandbox.container.started().unwrap();
+    sandbox.container.ended();
+    sandbox.container.deleted().unwrap();
+    assert_eq!(fs::read_dir(&members).unwrap().count(), 0);
+    sandbox.shut_down();
+    place.gone();
+}
