@@ -44,12 +44,13 @@ impl Census {
         self.0.difference(&before.0).cloned().collect()
     }
 
-    /// Takes a census until nothing is left since `before`, at most for `limit`: the end of a process and the release
-    /// of its mounts and cgroups take the kernel a moment. Returns what is left.
-    pub fn settle(before: &Self, own: &[u32], limit: Duration) -> Vec<String> {
+    /// Takes a census until nothing that counts is left since `before`, at most for `limit`: the end of a process and the
+    /// release of its mounts and cgroups take the kernel a moment. Returns what is left.
+    pub fn settle(before: &Self, own: &[u32], counts: impl Fn(&str) -> bool, limit: Duration) -> Vec<String> {
         let deadline = Instant::now() + limit;
         loop {
-            let left = Self::take(own).since(before);
+            let mut left = Self::take(own).since(before);
+            left.retain(|entry| counts(entry));
             if left.is_empty() || Instant::now() > deadline {
                 return left;
             }
@@ -185,7 +186,7 @@ mod tests {
         assert!(left.iter().any(|found| found.starts_with(&phrase)), "{left:?}");
         child.kill().expect("kill sleep");
         child.wait().expect("reap sleep");
-        let left = Census::settle(&before, &[], Duration::from_secs(5));
+        let left = Census::settle(&before, &[], |_| true, Duration::from_secs(5));
         assert!(!left.iter().any(|found| found.starts_with(&phrase)), "{left:?}");
     }
 }

@@ -178,7 +178,8 @@ impl Lab {
     /// What is left since `before`, once things have settled.
     pub fn left_since(&self, before: &Census) -> Vec<String> {
         let own = self.containerd().id();
-        Census::settle(before, &[own], patience(SETTLE))
+        let counts = |entry: &str| !self.sandboxer.leaves_behind(self.version(), entry);
+        Census::settle(before, &[own], counts, patience(SETTLE))
     }
 
     /// Ends containerd as a package upgrade does, pods staying, and starts it again.
@@ -194,6 +195,15 @@ impl Lab {
         *self.containerd() = new;
         happened?;
         self.wait_until_ready().await
+    }
+
+    /// Starts containerd where it has ended by itself, and says whether it had: it does not take all that comes later
+    /// with it.
+    pub async fn revive_containerd(&self) -> Result<bool> {
+        if self.containerd().try_wait().context("look at containerd")?.is_none() {
+            return Ok(false);
+        }
+        self.restart_containerd().await.map(|()| true)
     }
 
     /// Removes every pod, with its containers and its cgroup.

@@ -6,7 +6,25 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use crate::results::{Column, Outcome, Record};
 
 /// A column: what became of its tests, or why there was no run.
-pub type Run = (Column, Result<Vec<Record>, String>);
+pub type Run = (Column, Result<Vec<Record>, Absence>);
+
+/// Why a column was not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absence {
+    /// It cannot be, for this reason.
+    Explained(String),
+    /// Nobody knows.
+    Forgotten,
+}
+
+impl Absence {
+    fn why(&self) -> &str {
+        match self {
+            Self::Explained(why) => why,
+            Self::Forgotten => "it has not been run",
+        }
+    }
+}
 
 /// Reasons in their order of appearance; a mark stands for each.
 #[derive(Debug, Default)]
@@ -61,13 +79,16 @@ pub fn table(runs: &[Run]) -> String {
     text
 }
 
-/// What is wrong with the runs: tests that failed, or that a column lacks without a reason.
+/// What is wrong with the runs: tests that failed, and tests or a whole column that is missing without a reason.
 pub fn complaints(runs: &[Run]) -> Vec<String> {
     let known: BTreeSet<(&str, &str)> = runs.iter().flat_map(|(_, run)| records(run)).map(name).collect();
     let mut complaints = Vec::new();
     for (column, run) in runs {
         let failed = records(run).iter().filter(|record| matches!(record.outcome, Outcome::Failed(_)));
         complaints.extend(failed.map(|one| format!("{column}: {}::{} failed", one.module, one.case)));
+        if let Err(absence @ Absence::Forgotten) = run {
+            complaints.push(format!("{column}: {}", absence.why()));
+        }
         let Ok(run) = run else { continue };
         let there: BTreeSet<(&str, &str)> = run.iter().map(name).collect();
         let missing = known.difference(&there);
@@ -76,7 +97,7 @@ pub fn complaints(runs: &[Run]) -> Vec<String> {
     complaints
 }
 
-fn records(run: &Result<Vec<Record>, String>) -> &[Record] {
+fn records(run: &Result<Vec<Record>, Absence>) -> &[Record] {
     run.as_deref().unwrap_or_default()
 }
 
@@ -85,10 +106,10 @@ fn name(record: &Record) -> (&str, &str) {
 }
 
 /// Of some tests of a run: how many passed, failed, and were left out for each reason.
-fn cell(run: &Result<Vec<Record>, String>, is_meant: impl Fn(&Record) -> bool, reasons: &mut Reasons) -> String {
+fn cell(run: &Result<Vec<Record>, Absence>, is_meant: impl Fn(&Record) -> bool, reasons: &mut Reasons) -> String {
     let run = match run {
         Ok(run) => run,
-        Err(why) => return format!("-{}", reasons.mark(why)),
+        Err(absence) => return format!("-{}", reasons.mark(absence.why())),
     };
     let meant: Vec<&Record> = run.iter().filter(|record| is_meant(record)).collect();
     let count = |is_it: &dyn Fn(&Outcome) -> bool| meant.iter().filter(|record| is_it(&record.outcome)).count();
@@ -149,7 +170,7 @@ mod tests {
         let runs = [
             (column(7, Sandboxer::Podsandbox), Ok(some)),
             (column(6, Sandboxer::Podsandbox), Ok(full)),
-            (column(6, Sandboxer::Shim), Err("it has none".to_owned())),
+            (column(6, Sandboxer::Shim), Err(Absence::Explained("it has none".to_owned()))),
         ];
         let expected = "containerd  1.6         1.6   1.7\n\
                         sandboxer   podsandbox  shim  podsandbox\n\
@@ -168,11 +189,15 @@ mod tests {
         let some = vec![record("exec::a", Outcome::Failed("no".to_owned()))];
         let runs = [
             (column(6, Sandboxer::Podsandbox), Ok(full)),
-            (column(6, Sandboxer::Shim), Err("it has none".to_owned())),
+            (column(6, Sandboxer::Shim), Err(Absence::Explained("it has none".to_owned()))),
             (column(7, Sandboxer::Podsandbox), Ok(some)),
+            (column(7, Sandboxer::Shim), Err(Absence::Forgotten)),
         ];
-        let expected =
-            ["containerd 1.7, podsandbox: exec::a failed", "containerd 1.7, podsandbox: nothing is known of exec::b"];
+        let expected = [
+            "containerd 1.7, podsandbox: exec::a failed",
+            "containerd 1.7, podsandbox: nothing is known of exec::b",
+            "containerd 1.7, shim: it has not been run",
+        ];
         assert_eq!(complaints(&runs), expected);
         assert!(complaints(&runs[..2]).is_empty());
     }

@@ -101,6 +101,12 @@ impl Sandboxer {
     pub(crate) fn is_experiment(self, version: Version) -> bool {
         self == Self::Shim && version == FIRST_WITH_SANDBOXES
     }
+
+    /// Whether containerd itself leaves this behind of a pod. The experiment makes directories in the place of what it
+    /// has not written, shared memory and `resolv.conf`, when a container is to have them, and removes none.
+    pub(crate) fn leaves_behind(self, version: Version, entry: &str) -> bool {
+        self.is_experiment(version) && entry.contains("/io.containerd.grpc.v1.cri/sandboxes/")
+    }
 }
 
 impl FromStr for Sandboxer {
@@ -202,6 +208,15 @@ mod tests {
         assert!(Sandboxer::Shim.complaint(Version::new(1, 6)).is_some());
         assert!(Sandboxer::Podsandbox.complaint(Version::new(1, 6)).is_none());
         assert!(Sandboxer::Shim.complaint(Version::new(1, 7)).is_none());
+    }
+
+    #[test]
+    fn what_the_experiment_leaves_behind_is_nobody_elses_excuse() {
+        let left = "directory /run/x/state/io.containerd.grpc.v1.cri/sandboxes/1a";
+        assert!(Sandboxer::Shim.leaves_behind(Version::new(1, 7), left));
+        assert!(!Sandboxer::Shim.leaves_behind(Version::new(1, 7), "file /run/containerd/s/1a"));
+        assert!(!Sandboxer::Podsandbox.leaves_behind(Version::new(1, 7), left));
+        assert!(!Sandboxer::Shim.leaves_behind(Version::new(2, 1), left));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use loment_integration::{
     Sandboxer, Version,
-    matrix::{self, Run},
+    matrix::{self, Absence, Run},
     results::{self, Column},
 };
 
@@ -57,17 +57,14 @@ fn without(runs: &[Run], absent: Vec<(Version, String)>) -> Vec<Run> {
     let mut versions: Vec<Version> = there.iter().map(|column| column.version).collect();
     versions.sort_unstable();
     versions.dedup();
-    let not_run = |version| {
-        move |sandboxer: Sandboxer| {
-            let why = sandboxer.complaint(version).unwrap_or_else(|| "it has not been run".to_owned());
+    let both = |version, otherwise: Absence| {
+        [Sandboxer::Podsandbox, Sandboxer::Shim].map(|sandboxer| {
+            let why = sandboxer.complaint(version).map_or_else(|| otherwise.clone(), Absence::Explained);
             (Column { version, sandboxer }, Err(why))
-        }
+        })
     };
-    let both = [Sandboxer::Podsandbox, Sandboxer::Shim];
-    let of_those_there = versions.into_iter().flat_map(|version| both.map(not_run(version)));
-    let of_the_absent = absent.into_iter().flat_map(|(version, why)| {
-        both.map(|sandboxer| (Column { version, sandboxer }, Err(sandboxer.complaint(version).unwrap_or(why.clone()))))
-    });
+    let of_those_there = versions.into_iter().flat_map(|version| both(version, Absence::Forgotten));
+    let of_the_absent = absent.into_iter().flat_map(|(version, why)| both(version, Absence::Explained(why)));
     of_those_there.chain(of_the_absent).filter(|(column, _)| !there.contains(column)).collect()
 }
 

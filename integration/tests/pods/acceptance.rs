@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use loment_integration::{
     images,
     loment::{Loment, container_status},
-    pod::Node,
+    pod::{Node, eventually},
 };
 use serde_json::{Value, json};
 
@@ -208,12 +208,15 @@ pub(crate) async fn a5_an_image_says_by_which_signal_its_containers_are_stopped(
 
 pub(crate) async fn a_sidecar_that_has_not_started_does_not_hold_up_the_end(node: &Node<'_>) -> Result<()> {
     let never = json!({ "exec": { "command": ["false"] }, "periodSeconds": 1, "failureThreshold": 1000 });
-    let pod = |pod: Manifest| pod.sidecar("sidecar", RUNS).app("app", RUNS);
+    // Before its trap, the signal would not end it.
+    let runs_and_says = "trap 'exit 0' TERM; touch /shared/up; sleep 1000 & wait";
+    let pod = |pod: Manifest| pod.sidecar("sidecar", runs_and_says).app("app", RUNS);
     let pod = |manifest: Manifest| pod(manifest).change("initContainers", 0, "startupProbe", never.clone());
     under_each_policy(node, "not-started", pod, async |loment, name, pod, _| {
         let up = |status: &Value| is(status, "sidecar", |sidecar| runs(sidecar) && sidecar["started"] == false);
         let status = loment.until(name, "the sidecar to run", up).await?;
         ensure!(is(&status, "app", never_ran), "the app was started: {status}");
+        eventually("the trap", async || Ok(pod.has("up").then_some(()))).await?;
         loment.ok(&["delete", "pod", name, "--grace-period=600"]).await?;
         loment.create(&pod.text()).await
     })

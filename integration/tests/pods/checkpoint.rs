@@ -39,7 +39,8 @@ async fn criu_fails(node: &Node<'_>) -> Result<Option<String>> {
 
 /// Only this machine's CRIU is to blame.
 fn skipped(why: &str) -> Result<()> {
-    bail!(LeftOut(format!("no container is brought back: criu check: {}", why.trim())))
+    let first = why.trim().lines().next().unwrap_or_default();
+    bail!(LeftOut(format!("no container is brought back on this machine: criu check: {first}")))
 }
 
 pub(crate) async fn a_container_is_brought_back_from_its_checkpoint(node: &Node<'_>) -> Result<()> {

@@ -136,6 +136,9 @@ impl Setting {
 
     fn run(&self, case: Case) -> Result<()> {
         let lab = &self.lab;
+        if block_on(lab.revive_containerd())?? {
+            say("containerd had ended in the test before, and was started again");
+        }
         let before = lab.census();
         let logged = lab.log_lines();
         let result = block_on(async {
