@@ -75,6 +75,11 @@ impl TaskRpc for TaskService {
     }
 
     async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
+        // containerd, started again, opens the output of a container that has ended, asks this, and then gives up opening
+        // what it has not opened yet: the last lines would be gone.
+        if let Some(ended) = self.shim.task(&request.id).ok().filter(|task| task.exit().get().is_some()) {
+            ended.stdio().taken().await;
+        }
         Ok(self.read_state(request)?)
     }
 

@@ -40,6 +40,9 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// First and longest wait before it is looked whether a client that was away has read what was left for it.
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
 
+/// How long an answer waits for a client that has come back to take what was left for it.
+const TAKING: Duration = Duration::from_millis(50);
+
 /// How long a client may take to open what it wants to read.
 const MEETING: Duration = Duration::from_secs(2);
 
@@ -296,6 +299,16 @@ impl Stdio {
             }
             *crate::lock(&held) = Held::default();
         });
+    }
+
+    /// Gives a client that was away a moment to take what was left for it.
+    pub(crate) async fn taken(&self) {
+        let taken = async {
+            while self.unread() > 0 {
+                tokio::time::sleep(LOOK.0).await;
+            }
+        };
+        let _not_yet = tokio::time::timeout(TAKING, taken).await;
     }
 
     /// Ends the logger, which has found the end of both streams, and waits until it is gone.
