@@ -1,6 +1,6 @@
 //! What a pod uses: its own cgroup, or the sum of its containers, living and dead.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use crate::{Cgroup, Layout, Result, path, stats::Usage, systemd};
 
@@ -30,7 +30,13 @@ impl Pod {
 
     /// The pod with this uid, which has no sandbox: its containers are to be below `parent` (CRI's `cgroup_parent`: a path,
     /// or the name of a slice).
+    ///
+    /// # Errors
+    /// `parent` is no path of a cgroup.
     pub fn below(layout: &Layout, parent: &Path, uid: Option<&str>) -> Result<Self> {
+        if parent.components().all(|part| part == Component::RootDir) {
+            return Ok(Self::default());
+        }
         let parent = systemd::slice_path(parent).map_or_else(|| path::below_root(parent), Ok)?;
         let is_own = uid.filter(|uid| !uid.is_empty()).is_some_and(|uid| is_named_after(&parent, uid));
         let own = if is_own { Some(Cgroup::open(layout, &parent)?) } else { None };
@@ -75,6 +81,16 @@ fn is_named_after(path: &Path, uid: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_below_the_root_or_below_what_is_not_there_has_no_cgroup_of_its_own() {
+        let layout = Layout::detect().unwrap();
+        for parent in ["/", "", "/no-such-cgroup/pod0f6a-11", "no-such-pod0f6a_11.slice"] {
+            let pod = Pod::below(&layout, Path::new(parent), Some("0f6a-11")).unwrap();
+            assert!(pod.cgroup().is_none(), "{parent}");
+        }
+        assert!(Pod::below(&layout, Path::new("/two\nlines"), None).is_err());
+    }
 
     #[test]
     fn a_pods_own_cgroup_is_named_after_it() {

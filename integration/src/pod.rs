@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use loment_cri::{Client, v1};
 use serde_json::Value;
 
-use crate::{Lab, Sandboxer, config, hierarchy, images, lab::POD_CGROUPS, patience, slices};
+use crate::{Lab, Sandboxer, hierarchy, images, lab::POD_CGROUPS, patience, slices};
 
 /// How long to wait for what must happen. Only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -83,9 +83,12 @@ impl<'a> Node<'a> {
         PodBuilder { node: self, uid, config }
     }
 
-    /// Whether a process stands for the sandbox of each pod. The shim needs one only for a pid namespace that is shared.
-    pub fn has_pause(&self) -> bool {
-        self.handler != config::HANDLER || self.lab.sandboxer() == Sandboxer::Podsandbox
+    /// How many processes, and containers, a pod has for its sandbox, unless its containers share their processes.
+    pub fn sandbox_processes(&self) -> u64 {
+        match self.lab.sandboxer() {
+            Sandboxer::Podsandbox => 1,
+            Sandboxer::Shim => 0,
+        }
     }
 
     /// The runtime's name outside CRI, for `ctr run --runtime`.

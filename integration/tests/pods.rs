@@ -38,8 +38,10 @@ mod pods {
     pub(crate) mod memory;
     pub(crate) mod messages;
     pub(crate) mod objects;
+    pub(crate) mod pauseless;
     pub(crate) mod probes;
     pub(crate) mod resources;
+    pub(crate) mod restarts;
     pub(crate) mod run;
     pub(crate) mod runner;
     pub(crate) mod sandboxes;
@@ -61,7 +63,7 @@ use std::process::ExitCode;
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, hooks, init, isolation,
-    lifecycle, lifecycle_hooks, logs, memory, messages, objects, probes, resources,
+    lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, users, volumes, whole,
 };
@@ -256,6 +258,13 @@ fn all() -> Vec<Named> {
         objects::s13_why_names_the_one_cause_and_the_next_attempt,
         objects::s13_a_timeline_is_drawn_and_kept_after_the_deletion,
         objects::s13_a_manifest_is_explained_and_nothing_is_made,
+        pauseless::a_pod_of_one_container_has_two_processes,
+        pauseless::a_pod_that_shares_its_processes_has_one_to_reap_them,
+        pauseless::a_pod_has_the_files_that_containerd_would_make,
+        pauseless::a_pod_has_a_network_and_parameters_of_its_own,
+        pauseless::what_a_sandbox_uses_is_its_pods_cgroup,
+        pauseless::a_stopped_sandbox_keeps_nothing_and_takes_no_container,
+        pauseless::a_killed_shim_takes_its_sandbox_with_it,
         probes::p1_a_container_is_ready_when_its_readiness_probe_says_so_and_as_long,
         probes::s2_what_comes_after_a_sidecar_waits_for_its_startup_probe,
         probes::p4_a_liveness_probe_that_fails_restarts_its_container_within_the_grace_of_the_probe,
@@ -271,6 +280,7 @@ fn all() -> Vec<Named> {
         resources::limits_are_in_the_cgroup_files,
         resources::statistics_agree_with_the_cgroup_files,
         resources::an_update_changes_the_limits_of_a_running_container,
+        restarts::fifty_restarts_of_containerd_lose_no_pod_no_exit_code_and_no_line,
         sandboxes::sandbox_8_a_pod_whose_sandbox_was_lost_begins_anew_in_another_with_its_volumes_and_address,
         sandboxes::sandbox_8_a_sandbox_that_takes_its_processes_with_it_is_made_again,
         sandboxes::sandbox_8_under_never_a_pod_whose_sandbox_was_lost_ends,

@@ -173,7 +173,7 @@ impl Shim {
 
     /// The pod is the one of this sandbox.
     pub(crate) fn is_around(&self, sandbox: &Arc<Task>, uid: Option<&str>) {
-        *crate::lock(&self.sandbox) = Arc::downgrade(sandbox);
+        self.has_sandbox(sandbox);
         match sandbox.with_container(|container| Ok(Pod::around(container.cgroup(), uid)?)) {
             Ok(pod) => *crate::lock(&self.pod) = pod,
             // Its containers are added up.
@@ -181,18 +181,17 @@ impl Shim {
         }
     }
 
+    /// The holder of the pod's namespaces is this one.
+    pub(crate) fn has_sandbox(&self, sandbox: &Arc<Task>) {
+        *crate::lock(&self.sandbox) = Arc::downgrade(sandbox);
+    }
+
     /// The shim makes the pod's sandbox, and this is it.
-    pub(crate) fn has_pod_sandbox(&self, sandbox: &Arc<PodSandbox>) -> Result<()> {
+    pub(crate) fn has_pod_sandbox(&self, sandbox: &Arc<PodSandbox>, pod: Pod) -> Result<()> {
         if self.pod_sandbox.set(Arc::clone(sandbox)).is_err() {
             return Err(Failure::exists(format!("create sandbox {}: this shim has another", sandbox.id())));
         }
-        if let Some(parent) = sandbox.cgroup_parent().filter(|_| !sandbox.is_held()) {
-            match Pod::below(&self.layout, parent, Some(sandbox.uid())) {
-                Ok(pod) => *crate::lock(&self.pod) = pod,
-                // Its containers are added up.
-                Err(error) => log::warn!("look for the cgroup of the pod: {error}"),
-            }
-        }
+        *crate::lock(&self.pod) = pod;
         Ok(())
     }
 

@@ -131,11 +131,8 @@ pub(crate) async fn a_known_load_is_reported_within_five_per_cent(node: &Node<'_
     disk.check(&usage["io"]["devices"], 100 * MIB)?;
     // And the sandbox's.
     let total = &pod["usage"];
-    ensure!(
-        number(total, "/pids/processes")? == 20 + u64::from(node.has_pause()),
-        "the pod's pids are {}",
-        total["pids"]
-    );
+    let expected = 20 + node.sandbox_processes();
+    ensure!(number(total, "/pids/processes")? == expected, "the pod's pids are {}", total["pids"]);
     loment.ok(&["delete", "pod", "load", "--now"]).await.map(drop)
 }
 
@@ -232,8 +229,8 @@ pub(crate) async fn a_pod_without_a_cgroup_of_its_own_is_the_sum_of_its_containe
     ensure!(container(&seen, "burn").is_err(), "the container has been removed");
     let total = number(&seen, "/usage/cpu/totalNanoseconds")?;
     ensure!(total >= burnt * 95 / 100, "the pod has used {total}, and what has gone {burnt}");
-    let processes = 1 + u64::from(node.has_pause());
-    ensure!(number(&seen, "/usage/pids/processes")? == processes, "the sandbox and main: {}", seen["usage"]["pids"]);
+    let expected = 1 + node.sandbox_processes();
+    ensure!(number(&seen, "/usage/pids/processes")? == expected, "the sandbox and main: {}", seen["usage"]["pids"]);
     pod.remove().await
 }
 
@@ -432,14 +429,12 @@ pub(crate) async fn prometheus_reads_what_cadvisors_users_know(node: &Node<'_>) 
         ensure!(value == expected, "{name} is {value}");
     }
     let all = page.lines("container_processes", &[("pod", "watched")]);
-    ensure!(all.len() == 2 + usize::from(node.has_pause()), "the pod, its sandbox and its container: {all:?}");
+    let sandboxes = node.sandbox_processes();
+    ensure!(all.len() as u64 == 2 + sandboxes, "the pod, its sandbox and its container: {all:?}");
     let image = all.iter().find(|line| line.label("container") == "main").map(|line| line.label("image"));
     ensure!(image.is_some_and(|image| image.contains("busybox")), "the image is {image:?}");
     let own = all.iter().find(|line| line.label("container").is_empty()).context("the pod's own line")?;
-    ensure!(
-        own.label("id").starts_with("/loment/pod") && own.value == if node.has_pause() { 3.0 } else { 2.0 },
-        "the pod is {own:?}"
-    );
+    ensure!(own.label("id").starts_with("/loment/pod") && own.value == (2 + sandboxes) as f64, "the pod is {own:?}");
 
     let mut server = tokio::process::Command::from(node.lab.command(programs::COMMAND));
     server.args(["stats", "--prometheus", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).kill_on_drop(true);

@@ -119,7 +119,7 @@ pub(crate) async fn the_processes_of_a_pod_and_its_address_are_told(node: &Node<
     let manifest = by_hand("told-pids", &["one", "two"]);
     let pod = node.pod("told-pids").annotation("io.loment.pod.manifest", &manifest).run().await?;
     let status = ask(node, &pod.id).await?;
-    ensure!((status.sandbox_pid > 0) == node.has_pause(), "it is {status}");
+    ensure!(u64::from(status.sandbox_pid > 0) == node.sandbox_processes(), "its holder is {}", status.sandbox_pid);
     ensure!(status.members.iter().all(|member| member.pid == 0), "it is {status}");
     ensure!(status.address == pod.address().await?, "its address is {}", status.address);
     pod.start(shell("one", RUNS)).await?;

@@ -111,7 +111,6 @@ pub(crate) async fn holder(
     let reservation = shim.reserve(id, bundle)?;
     // Another attempt at it reads it again.
     spec::write(bundle, &spec)?;
-    let uid = spec::annotation(&spec, POD_UID).map(str::to_owned);
     let plan = Plan {
         id: id.to_owned(),
         name: String::new(),
@@ -125,7 +124,7 @@ pub(crate) async fn holder(
     };
     let made = Task::create(Arc::clone(shim), plan, spec, trace, &reservation.unwanted).await;
     let task = made.inspect_err(|_| shim.write_off_kills())?;
-    shim.is_around(&task, uid.as_deref());
+    shim.has_sandbox(&task);
     reservation.fill(Arc::clone(&task));
     shim.note_slice(&task);
     Ok(task)

@@ -23,6 +23,7 @@ use std::{
 };
 
 use containerd_shim_protos::sandbox_api::CreateSandboxRequest;
+use loment_cgroups::Pod;
 use loment_sandbox::{
     container::{self, Pinning, Pins, users_of_network},
     process::Exit,
@@ -52,9 +53,6 @@ const ENDING: Duration = Duration::from_secs(10);
 pub(crate) struct PodSandbox {
     id: String,
     spec: Arc<Spec>,
-    /// Of the pod, with which its own cgroup is known.
-    uid: String,
-    cgroup_parent: Option<PathBuf>,
     /// Whether its containers see no processes but their own.
     private_pids: bool,
     fittings: Fittings,
@@ -96,6 +94,10 @@ impl PodSandbox {
         let mut wanted = Wanted { id: &id, config: &config, network: network.as_deref(), users: None };
         let users = wanted.maps().and(network.as_deref()).map(users_of_network).transpose()?.flatten();
         wanted.users = users.as_ref().map(|(_, path)| path.as_path());
+        let pod = match wanted.cgroup_parent() {
+            Some(parent) => Pod::below(&shim.layout, parent, Some(&config.metadata.uid))?,
+            None => Pod::default(),
+        };
         let spec = Arc::new(wanted.spec()?);
         let host = Host::from_annotations(&spec)?;
         let trace = shim.traces.begin(Subject { kind: Kind::SANDBOX, id: &id, exec: "", name: "", attempt: 0 });
@@ -110,11 +112,8 @@ impl PodSandbox {
         };
         // While the founder is busy.
         let fittings = Fittings::make(&bundle, &wanted);
-        let (uid, cgroup_parent) = (config.metadata.uid.clone(), wanted.cgroup_parent().map(Path::to_owned));
         let private_pids = wanted.has_private_pids();
         let sandbox = Arc::new(Self {
-            uid,
-            cgroup_parent,
             private_pids,
             fittings: fittings.as_ref().map_or_else(|_| Fittings::of(&bundle, false), Clone::clone),
             id,
@@ -132,7 +131,7 @@ impl PodSandbox {
             sandbox.release(shim, ENDING).await?;
             return Err(failure);
         }
-        shim.has_pod_sandbox(&sandbox)
+        shim.has_pod_sandbox(&sandbox, pod)
     }
 
     /// containerd's id.
@@ -140,24 +139,9 @@ impl PodSandbox {
         &self.id
     }
 
-    /// The uid of its pod.
-    pub(crate) fn uid(&self) -> &str {
-        &self.uid
-    }
-
-    /// The cgroup above those of its containers, as CRI names it.
-    pub(crate) fn cgroup_parent(&self) -> Option<&Path> {
-        self.cgroup_parent.as_deref()
-    }
-
     /// Whether it may still be used.
     pub(crate) fn has_ended(&self) -> bool {
         *crate::lock(&self.stage) == Stage::Stopped
-    }
-
-    /// Whether its namespaces are kept by a holder, and not by the shim.
-    pub(crate) fn is_held(&self) -> bool {
-        matches!(*crate::lock(&self.backing), Backing::Held(_))
     }
 
     /// Pid of the holder, 0 without one.
