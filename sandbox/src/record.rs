@@ -35,7 +35,7 @@ pub struct Record {
 /// What [`sweep`] has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// The record, if there was one: without it there was nothing to do.
+    /// The record, if there was one and this sweep has removed it: without it there is nothing to do.
     pub record: Option<Record>,
     /// Whether init was still alive, and was killed.
     pub killed: bool,
@@ -88,12 +88,12 @@ pub fn read(bundle: &Path) -> Result<Option<Record>> {
     }
 }
 
-/// Removes the record; one that is gone is removed.
-pub(crate) fn forget(bundle: &Path) -> Result<()> {
+/// Removes the record; one that is gone is removed. Whether this has removed it.
+pub(crate) fn forget(bundle: &Path) -> Result<bool> {
     let path = bundle.join(NAME);
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path.display(), &error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true).map_err(|error| Error::io("remove", path.display(), &error)),
     }
 }
 
@@ -105,8 +105,9 @@ pub fn sweep(bundle: &Path) -> Result<Swept> {
     let cgroup = Cgroup::open(&Layout::detect()?, &record.cgroup)?;
     cgroup.kill()?;
     cgroup.remove_with_parent()?;
-    forget(bundle)?;
-    Ok(Swept { record: Some(record), killed })
+    // Two may have been asked at the same time, of whom one runs the hooks.
+    let is_ours = forget(bundle)?;
+    Ok(Swept { record: is_ours.then_some(record), killed })
 }
 
 /// Kills init if it is still the process that the record means.

@@ -45,6 +45,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         // With Task v3 this is the only time that anybody asks.
         for member in members::kept(&bundle) {
             sweep(&member.directory, member.of_spec())?;
+            sweep(&member.bundle, &member.bundle)?;
             unmount_root(&member.bundle);
         }
     }

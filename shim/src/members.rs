@@ -1,14 +1,16 @@
 //! The containers of a shim, on disk where it was started.
 //!
-//! Whoever is answered with Task v3 runs `delete` for the sandbox alone. Were the shim killed, nobody would name its
-//! containers; and containerd removes their bundles when it finds that the shim is gone, which may be before. So what must
-//! be known to clean up after them is kept in the bundle that the shim was started in.
+//! Whoever is answered with Task v3 runs `delete` for the sandbox alone, and so does containerd 1.7 where the shim makes the
+//! sandbox. Were the shim killed, nobody would name its containers. So their bundles are linked from the one that the shim
+//! was started in. With Task v3 containerd removes them when it finds that the shim is gone, which may be before: there the
+//! records are kept beside the links.
 
 use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::{DirBuilderExt as _, symlink},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crate::failure::{Failure, Result};
@@ -21,8 +23,12 @@ const BUNDLE: &str = "bundle";
 const SPEC: &str = "config.json";
 
 /// Where they are kept, if they have to be.
-#[derive(Debug, Default)]
-pub(crate) struct Members(Option<PathBuf>);
+#[derive(Debug)]
+pub(crate) struct Members {
+    home: PathBuf,
+    is_kept: AtomicBool,
+    has_records: bool,
+}
 
 /// A container that a shim has had.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,14 +47,23 @@ impl Member {
 }
 
 impl Members {
-    /// Those of a shim that was started in this bundle.
-    pub(crate) fn of(bundle: &Path) -> Self {
-        Self(Some(bundle.to_owned()))
+    /// Those of a shim that was started in this bundle. `has_records` says that their own bundles may go before.
+    pub(crate) fn of(bundle: &Path, has_records: bool) -> Self {
+        Self { home: bundle.to_owned(), is_kept: AtomicBool::new(has_records), has_records }
+    }
+
+    /// From now on they are kept: the sandbox is the shim's.
+    pub(crate) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    fn home(&self, bundle: &Path) -> Option<&Path> {
+        Some(self.home.as_path()).filter(|home| *home != bundle && self.is_kept.load(Ordering::Relaxed))
     }
 
     /// Makes a place for a container's record, before there is anything of it. That of the shim's own bundle stays there.
     pub(crate) fn add(&self, id: &str, bundle: &Path) -> Result<()> {
-        let Some(home) = self.0.as_deref().filter(|home| *home != bundle) else { return Ok(()) };
+        let Some(home) = self.home(bundle) else { return Ok(()) };
         let directory = home.join(NAME).join(id);
         let failed = |error: io::Error| Failure::io("make directory", directory.display(), &error);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
@@ -73,14 +88,16 @@ impl Members {
 
     /// The place of a container's record, if it is not its bundle.
     pub(crate) fn place(&self, id: &str, bundle: &Path) -> Option<PathBuf> {
-        let home = self.0.as_deref().filter(|home| *home != bundle)?;
+        let home = self.home(bundle).filter(|_| self.has_records)?;
         Some(home.join(NAME).join(id))
     }
 
     /// Forgets one of which nothing is left.
     pub(crate) fn remove(&self, id: &str) {
-        let Some(home) = &self.0 else { return };
-        let directory = home.join(NAME).join(id);
+        if !self.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
+        let directory = self.home.join(NAME).join(id);
         let _none = fs::remove_file(directory.join(SPEC));
         // What stays goes with the bundle. A record is taken away by whoever has cleaned up.
         let _missing = fs::remove_file(directory.join(BUNDLE)).and_then(|()| fs::remove_dir(&directory));
@@ -106,7 +123,7 @@ mod tests {
     fn a_container_is_kept_until_it_is_gone_and_the_shims_own_bundle_is_not() {
         let home = std::env::temp_dir().join(format!("loment-members-{}", std::process::id()));
         fs::create_dir(&home).unwrap();
-        let members = Members::of(&home);
+        let members = Members::of(&home, true);
         members.add("own", &home).unwrap();
         assert_eq!((kept(&home), members.place("own", &home)), (Vec::new(), None));
         let bundle = |name: &str| Path::new("/bundles").join(name);
@@ -121,7 +138,12 @@ mod tests {
         members.remove("a");
         assert_eq!(kept(&home), [member("b")]);
         assert!(members.add("b", &bundle("b")).is_err(), "it is there");
-        Members::default().add("c", &bundle("c")).unwrap();
+        let links = Members::of(&home, false);
+        links.add("c", &bundle("c")).unwrap();
+        assert_eq!(kept(&home).len(), 1, "containerd names each container");
+        links.keep();
+        links.add("c", &bundle("c")).unwrap();
+        assert_eq!((kept(&home).len(), links.place("c", &bundle("c"))), (2, None));
         fs::remove_dir_all(&home).unwrap();
         assert!(kept(&home).is_empty());
     }

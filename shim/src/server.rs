@@ -71,7 +71,7 @@ pub(crate) fn run(start: &Start, bundle: &Path, listener: UnixListener, address:
 async fn serve(start: &Start, bundle: &Path, listener: UnixListener, began: Began) -> Result<(Arc<Shim>, Server)> {
     let signals = signals()?;
     let events = Events::new(&start.namespace, &start.ttrpc_address);
-    let members = if start.reply.names_each_container() { Members::default() } else { Members::of(bundle) };
+    let members = Members::of(bundle, !start.reply.names_each_container());
     let shim = Arc::new(Shim::new(events, Layout::detect()?, Traces::new(began), members));
     let sender = Arc::clone(&shim);
     tokio::spawn(async move { sender.events.run().await });

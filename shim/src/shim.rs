@@ -342,7 +342,7 @@ mod tests {
             Events::new("test", "/nowhere"),
             Layout::detect().unwrap(),
             Traces::new(began),
-            Members::default(),
+            Members::of(Path::new("/nowhere"), false),
         ))
     }
 

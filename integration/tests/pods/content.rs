@@ -185,7 +185,8 @@ pub(crate) async fn s11_a_sidecar_is_not_killed_before_the_app(node: &Node<'_>) 
     let text = pod(
         "scores",
         &format!(
-            "initContainers: [{}]",
+            "terminationGracePeriodSeconds: 1, initContainers: [{}]",
+            // It may be told to end before it can hear that.
             container("side", &format!("{score}; {}", manifest::RUNS), "restartPolicy: Always")
         ),
         &[container("app", score, "resources: {requests: {memory: 500Mi}}")],

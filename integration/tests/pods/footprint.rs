@@ -26,9 +26,8 @@ struct Idle {
 }
 
 impl Idle {
-    /// Those of the pod whose only container has this first process: whatever else the shim has begun is the holder. Where
-    /// the shim makes the sandbox, it and the container are all that there is.
-    fn around(node: &Node<'_>, container: i32) -> Result<Self> {
+    /// Those of the pod whose only container has this first process: whatever else the shim has begun is the holder.
+    fn around(container: i32) -> Result<Self> {
         let status = fs::read_to_string(format!("/proc/{container}/status")).context("read its status")?;
         let shim = field(&status, "PPid")?.parse()?;
         let holder = descendants(shim).into_iter().find(|process| process.parent == shim && process.pid != container);
@@ -71,10 +70,10 @@ async fn with_one_container<'a>(node: &'a Node<'_>, name: &str) -> Result<(Pod<'
 pub(crate) async fn an_idle_pod_has_a_tenth_of_the_memory_that_it_has_under_runc(node: &Node<'_>) -> Result<()> {
     let other = Node::connect(node.lab, config::RUNC).await?;
     let (theirs, container) = with_one_container(&other, "idle-runc").await?;
-    let runc = Idle::around(&other, container.pid().await?)?.memory_at_rest().await?;
+    let runc = Idle::around(container.pid().await?)?.memory_at_rest().await?;
     theirs.remove().await?;
     let (ours, container) = with_one_container(node, "idle").await?;
-    let idle = Idle::around(node, container.pid().await?)?;
+    let idle = Idle::around(container.pid().await?)?;
     let loment = idle.memory_at_rest().await?;
     ensure!(loment * 10 <= runc, "{loment} KiB of its own, and {runc} KiB under runc");
     ensure!(idle.holders_memory()? <= 16, "the holder has {} KiB", idle.holders_memory()?);
@@ -87,7 +86,7 @@ pub(crate) async fn an_idle_pod_has_a_tenth_of_the_memory_that_it_has_under_runc
 pub(crate) async fn a_container_adds_little_to_an_idle_pod(node: &Node<'_>) -> Result<()> {
     const MORE: u64 = 5;
     let (pod, container) = with_one_container(node, "idle-many").await?;
-    let idle = Idle::around(node, container.pid().await?)?;
+    let idle = Idle::around(container.pid().await?)?;
     let one = idle.memory_at_rest().await?;
     for number in 0..MORE {
         pod.start(command(&format!("more-{number}"), &["sleep", "1000"])).await?;
@@ -119,7 +118,7 @@ pub(crate) async fn execs_and_restarts_leave_an_idle_pod_as_small_as_it_was(node
     wear(node, &pod, 1).await?;
     let status = sandboxes::shim(node, &sandbox(node, "worn").await?).await?.status().await.context("ask for it")?;
     let app = status.members.iter().find(|member| member.name == "app").context("its container")?;
-    let idle = Idle::around(node, app.pid)?;
+    let idle = Idle::around(app.pid)?;
     let before = idle.memory_at_rest().await?;
     pod.touch(&format!("past-{ATTEMPTS}"))?;
     wear(node, &pod, 2).await?;

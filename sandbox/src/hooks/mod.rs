@@ -183,7 +183,7 @@ impl Aftermath {
                 chdir("/").at("enter", "/")?;
                 rootfs::unmount(root)?;
             }
-            of.map_or(Ok(()), record::forget)
+            of.map_or(Ok(()), |of| record::forget(of).map(drop))
         })
     }
 }

@@ -23,8 +23,8 @@ pub(crate) fn join(spec: &mut Spec, pin: impl Fn(LinuxNamespaceType) -> Option<P
     *namespaces = std::mem::take(namespaces).into_iter().filter_map(joined).collect();
 }
 
-/// Mounts the pod's fittings where the specification has nothing of its own.
-pub(crate) fn fit(spec: &mut Spec, fittings: &Fittings) {
+/// Mounts the pod's fittings where the specification has nothing of its own. `sandbox` is containerd's id.
+pub(crate) fn fit(spec: &mut Spec, fittings: &Fittings, sandbox: &str) {
     let is_readonly = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false);
     let mut mounts = spec.mounts_mut().take().unwrap_or_default();
     for (place, source) in &fittings.places {
@@ -33,11 +33,19 @@ pub(crate) fn fit(spec: &mut Spec, fittings: &Fittings) {
         match mounts.iter_mut().find(|mount| mount.destination() == Path::new(place)) {
             // The default of the engine, for who has no pod.
             Some(found) if is_memory && found.typ().as_deref() == Some("tmpfs") && is_shm(found) => *found = mount,
+            Some(found) if is_of_nobody(found, sandbox) => *found = mount,
             Some(_) => {}
             None => mounts.push(mount),
         }
     }
     spec.set_mounts(Some(mounts));
+}
+
+/// Whether it is a file that containerd would have made for a sandbox of its own. 1.7 names it whoever makes the sandbox, and
+/// makes a directory where there is none.
+fn is_of_nobody(mount: &Mount, sandbox: &str) -> bool {
+    let directory = mount.source().as_deref().and_then(Path::parent);
+    directory.is_some_and(|directory| directory.ends_with(Path::new("sandboxes").join(sandbox)))
 }
 
 fn is_shm(mount: &Mount) -> bool {
@@ -69,7 +77,7 @@ mod tests {
 
     fn fitted(value: Value) -> Vec<(String, String, String)> {
         let mut spec = spec(value);
-        fit(&mut spec, &Fittings::of(Path::new("/b"), true));
+        fit(&mut spec, &Fittings::of(Path::new("/b"), true), "ab12");
         let text = |path: &Path| path.display().to_string();
         let row = |mount: &Mount| {
             let source = mount.source().as_deref().map_or_else(String::new, text);
@@ -122,6 +130,19 @@ mod tests {
         assert_eq!(found[0].1, "/own");
         assert_eq!(found[1].1, "tmpfs");
         assert_eq!(found.len(), 4, "the name and the resolver");
+    }
+
+    #[test]
+    fn what_containerd_has_not_made_is_the_pods() {
+        let mount = |place: &str, directory: &str, name: &str| json!({"destination": place, "type": "bind", "source": format!("{directory}/{name}"), "options": ["rbind"]});
+        let cri = "/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/ab12";
+        let found = fitted(json!({"mounts": [
+            mount("/etc/hosts", cri, "hosts"),
+            mount("/etc/resolv.conf", "/var/lib/containerd/sandboxes/other", "resolv.conf"),
+            mount("/dev/shm", cri, "shm"),
+        ]}));
+        let sources: Vec<_> = found.iter().map(|(_, source, _)| source.as_str()).collect();
+        assert_eq!(sources, ["/b/hosts", "/var/lib/containerd/sandboxes/other/resolv.conf", "/b/shm", "/b/hostname"]);
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl PodSandbox {
             None => Pod::default(),
         };
         let spec = Arc::new(wanted.spec()?);
+        shim.members.keep();
         let host = Host::from_annotations(&spec)?;
         let trace = shim.traces.begin(Subject { kind: Kind::SANDBOX, id: &id, exec: "", name: "", attempt: 0 });
         trace.reached_at(Phase::Asked, asked);
@@ -166,7 +167,7 @@ impl PodSandbox {
             Backing::Pinned(pins) => pins.path(kind),
             _ => None,
         });
-        furnish::fit(spec, &self.fittings);
+        furnish::fit(spec, &self.fittings, &self.id);
     }
 
     /// Waits until the namespaces are there, and lets containers join them.
@@ -291,7 +292,7 @@ impl PodSandbox {
         if let Some(linux) = spec.linux_mut() {
             linux.set_namespaces(Some(kept));
         }
-        furnish::fit(&mut spec, &self.fittings);
+        furnish::fit(&mut spec, &self.fittings, &self.id);
         spec
     }
 }
