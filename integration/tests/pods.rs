@@ -260,6 +260,7 @@ fn all() -> Vec<Named> {
         objects::s13_a_manifest_is_explained_and_nothing_is_made,
         pauseless::a_pod_of_one_container_has_two_processes,
         pauseless::a_pod_that_shares_its_processes_has_one_to_reap_them,
+        pauseless::a_container_never_sees_the_processes_of_the_node,
         pauseless::a_pod_has_the_files_that_containerd_would_make,
         pauseless::a_pod_has_a_network_and_parameters_of_its_own,
         pauseless::what_a_sandbox_uses_is_its_pods_cgroup,

@@ -97,6 +97,18 @@ pub(crate) fn forget(bundle: &Path) -> Result<bool> {
     }
 }
 
+/// Kills what is left of the container of `bundle`, and no other, and does not wait for its end: [`sweep`] does.
+///
+/// # Errors
+/// Its record cannot be read.
+pub fn strike(bundle: &Path) -> Result<()> {
+    let Some(record) = read(bundle)? else { return Ok(()) };
+    if let Some(process) = record.init()? {
+        process.signal(SIGKILL)?;
+    }
+    Ok(Cgroup::open(&Layout::detect()?, &record.cgroup)?.kill()?)
+}
+
 /// Ends whatever is left of the container of `bundle`, and no other: kills its init and its cgroup, removes the
 /// cgroup. For a container that was deleted in the ordinary way there is no record, and nothing to do.
 pub fn sweep(bundle: &Path) -> Result<Swept> {

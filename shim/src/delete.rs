@@ -21,7 +21,7 @@ use protobuf::{Message, MessageField};
 use crate::{
     address,
     failure::{Failure, Result},
-    members,
+    members::{self, Member},
     sandbox::fittings::remove_shared_memory,
     spec,
     time::timestamp,
@@ -39,17 +39,18 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     };
     // A shim that was killed has left it behind, and nobody else knows of it.
     let lives = address::remove_stale(&address(flags, &bundle))?;
-    let swept = sweep(&bundle, &bundle)?;
+    // With Task v3 this is the only time that anybody asks for them.
+    let members = if lives { Vec::new() } else { members::kept(&bundle) };
+    // None of them waits for another one, which may not die.
+    members.iter().flat_map(Member::places).for_each(|(place, _)| told(record::strike(place).map_err(Failure::from)));
+    let swept = sweep(&bundle, &bundle);
     unmount_root(&bundle);
-    if !lives {
-        // With Task v3 this is the only time that anybody asks.
-        for member in members::kept(&bundle) {
-            sweep(&member.directory, member.of_spec())?;
-            sweep(&member.bundle, &member.bundle)?;
-            unmount_root(&member.bundle);
-        }
+    told(remove_shared_memory(&bundle));
+    for member in &members {
+        member.places().into_iter().for_each(|(place, bundle)| told(sweep(place, bundle)));
+        unmount_root(&member.bundle);
     }
-    remove_shared_memory(&bundle)?;
+    let swept = swept?;
     let response = DeleteResponse {
         pid: swept.record.map_or(0, |record| record.pid.unsigned_abs()),
         exit_status: KILLED,
@@ -59,6 +60,14 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let bytes =
         response.write_to_bytes().map_err(|error| Failure::unknown(format!("encode the answer to delete: {error}")))?;
     std::io::stdout().write_all(&bytes).map_err(|error| Failure::io("answer on", "standard output", &error))
+}
+
+/// Says what could not be done: containerd logs it.
+fn told<T>(done: Result<T>) {
+    if let Err(failure) = done {
+        // Nobody is left to be told when standard error is gone too.
+        let _ = writeln!(std::io::stderr(), "delete: {failure}");
+    }
 }
 
 /// Removes what is left of the container whose record is in `directory`, and its specification in `bundle`.

@@ -40,9 +40,10 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Where its specification still is.
-    pub(crate) fn of_spec(&self) -> &Path {
-        if self.bundle.join(SPEC).exists() { &self.bundle } else { &self.directory }
+    /// Where its record may be, each with where its specification is then.
+    pub(crate) fn places(&self) -> [(&Path, &Path); 2] {
+        let of_spec = if self.bundle.join(SPEC).exists() { &self.bundle } else { &self.directory };
+        [(&self.directory, of_spec), (&self.bundle, &self.bundle)]
     }
 }
 

@@ -250,13 +250,29 @@ impl Shim {
 
     /// Makes a container's specification fit its pod: the namespaces that it names by the pod's holder are those of the
     /// holder that there is now, or the shim's own pins.
-    pub(crate) fn fit_into_pod(&self, spec: &mut Spec) {
+    pub(crate) fn fit_into_pod(&self, spec: &mut Spec) -> Result<()> {
         if let Some(host) = self.host.get() {
             host.lead_to_holder(spec);
         }
-        if let Some(sandbox) = self.pod_sandbox() {
-            sandbox.furnish(spec);
+        self.pod_sandbox().map_or(Ok(()), |sandbox| sandbox.furnish(spec))
+    }
+
+    /// Waits until none is being made any more; those that are, are not wanted.
+    pub(crate) async fn all_made(&self) {
+        loop {
+            let made = self.made.notified();
+            let ids: Vec<_> = crate::lock(&self.tasks).keys().cloned().collect();
+            // Each is told.
+            if ids.iter().filter(|id| self.is_being_made(id)).count() == 0 {
+                return;
+            }
+            made.await;
         }
+    }
+
+    /// Whether it was to leave, and waits for the end of its last task.
+    pub(crate) fn is_to_leave(&self) -> bool {
+        self.shutdown_asked.load(Ordering::Relaxed)
     }
 
     /// Forgets a task that has been deleted; false when it had been forgotten, whoever has its id by now.

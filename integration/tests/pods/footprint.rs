@@ -31,7 +31,6 @@ impl Idle {
         let status = fs::read_to_string(format!("/proc/{container}/status")).context("read its status")?;
         let shim = field(&status, "PPid")?.parse()?;
         let holder = descendants(shim).into_iter().find(|process| process.parent == shim && process.pid != container);
-        ensure!(holder.is_some() == node.has_pause(), "beside the container the shim has {holder:?}");
         Ok(Self { shim, holder: holder.map(|process| process.pid) })
     }
 
@@ -76,6 +75,7 @@ pub(crate) async fn an_idle_pod_has_a_tenth_of_the_memory_that_it_has_under_runc
     let idle = Idle::around(container.pid().await?)?;
     let loment = idle.memory_at_rest().await?;
     ensure!(loment * 10 <= runc, "{loment} KiB of its own, and {runc} KiB under runc");
+    ensure!(idle.holder.is_some() == node.has_pause(), "its holder is {:?}", idle.holder);
     ensure!(idle.holders_memory()? <= 16, "the holder has {} KiB", idle.holders_memory()?);
     let status = fs::read_to_string(format!("/proc/{}/status", idle.shim)).context("read the shim's status")?;
     ensure!(field(&status, "Threads")? == "1", "the shim has more than one thread: {status}");

@@ -43,6 +43,24 @@ pub(crate) async fn a_pod_that_shares_its_processes_has_one_to_reap_them(node: &
     pod.remove().await
 }
 
+pub(crate) async fn a_container_never_sees_the_processes_of_the_node(node: &Node<'_>) -> Result<()> {
+    use loment_cri::v1::NamespaceMode;
+    let first = shell("first", "cat /proc/1/comm; ls /proc | grep -c '^[0-9]'");
+    // As CRI has it, a pod that says nothing shares its processes.
+    let silent = node.pod("silent").with_linux(|linux| linux.security_context = None).run().await?;
+    let seen = silent.output_of(first.clone()).await?;
+    ensure!(seen.starts_with("pause\n"), "in a pod that says nothing it sees {seen:?}");
+    silent.remove().await?;
+    // There is nothing to share in the pod that the container asks for.
+    let pod = node.pod("private").run().await?;
+    let asks = first.security(|security| {
+        security.namespace_options.get_or_insert_default().pid = NamespaceMode::Pod.into();
+    });
+    let seen = pod.output_of(asks).await?;
+    ensure!(seen.starts_with("sh\n"), "it sees {seen:?}");
+    pod.remove().await
+}
+
 pub(crate) async fn a_pod_has_the_files_that_containerd_would_make(node: &Node<'_>) -> Result<()> {
     let pod = node.pod("fitted").with(|config| {
         let dns = config.dns_config.get_or_insert_default();

@@ -47,7 +47,7 @@ pub(crate) async fn a_trace_has_every_phase_of_any_clients_pod(node: &Node<'_>) 
     // When its holder enters its root depends on how soon it is started.
     let sandbox = names("sandbox");
     // Without one, what makes the namespaces ends when they are there.
-    let phases = if node.sandbox_processes() > 0 { 15 } else { 9 };
+    let phases = if node.has_pause() { 15 } else { 9 };
     ensure!(sandbox.iter().map(|(_, count)| count).sum::<usize>() == phases, "sandbox: {sandbox:?}\n{told:#}");
     let own = trace(&loment, &["pod/seen", "-c", "main"]).await?;
     ensure!(own["starts"].as_array().map(Vec::len) == Some(1), "of one container, without execs: {own:#}");

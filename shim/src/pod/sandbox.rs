@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Sandbox {
     task: OnceLock<Arc<Task>>,
     /// Opened when it is first asked for.
-    network: OnceLock<Arc<Network>>,
+    network: Mutex<Option<Arc<Network>>>,
     /// How the holder ended that was lost, as long as there is no other.
     lost: Mutex<Option<Exit>>,
     /// The pids of holders that were lost: by them clients, and specifications, go on to name the pod's namespaces.
@@ -38,8 +38,12 @@ impl Host {
 
     /// The pod has no holder, and its network is this one.
     pub(crate) fn has_network(&self, network: Network) {
-        // A pod has one.
-        let _second = self.sandbox.network.set(Arc::new(network));
+        *crate::lock(&self.sandbox.network) = Some(Arc::new(network));
+    }
+
+    /// The pod's network is given back.
+    pub(crate) fn leaves_network(&self) {
+        *crate::lock(&self.sandbox.network) = None;
     }
 
     fn sandbox_task(&self) -> Option<&Arc<Task>> {
@@ -53,7 +57,7 @@ impl Host {
 
     /// The pod's network.
     pub(super) fn network(&self) -> Result<Arc<Network>> {
-        if let Some(network) = self.sandbox.network.get() {
+        if let Some(network) = &*crate::lock(&self.sandbox.network) {
             return Ok(Arc::clone(network));
         }
         let pid = self.sandbox_pid();
@@ -61,7 +65,8 @@ impl Host {
             return Err(Failure::precondition("enter the pod's network: its sandbox is gone"));
         }
         let network = Arc::new(Network::of(pid)?);
-        Ok(Arc::clone(self.sandbox.network.get_or_init(|| network)))
+        *crate::lock(&self.sandbox.network) = Some(Arc::clone(&network));
+        Ok(network)
     }
 
     /// By which process the pod's network is found, and where.
@@ -70,7 +75,7 @@ impl Host {
         if holder > 0 {
             return Some((holder, format!("/proc/{holder}/ns/net")));
         }
-        let (network, shim) = (self.sandbox.network.get()?, std::process::id());
+        let (network, shim) = (crate::lock(&self.sandbox.network).clone()?, std::process::id());
         let name = network.namespace().map_or("ns/net".to_owned(), |pin| format!("fd/{}", pin.as_raw_fd()));
         Some((shim.cast_signed(), format!("/proc/{shim}/{name}")))
     }

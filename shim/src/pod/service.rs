@@ -41,10 +41,17 @@ impl PodService {
     }
 }
 
+impl PodService {
+    /// The host of a pod that has a sandbox and no container yet: it can be looked at.
+    fn host_to_be(&self) -> Option<Arc<Host>> {
+        self.shim.pod_sandbox()?.host().filter(|_| self.shim.host.get().is_none()).cloned()
+    }
+}
+
 #[async_trait]
 impl Pod for PodService {
     async fn status(&self, _: &TtrpcContext, _: StatusRequest) -> ttrpc::Result<StatusResponse> {
-        let host = self.host()?;
+        let host = self.host_to_be().map_or_else(|| self.host(), Ok)?;
         let (network_keeper, network) = host.network_at().unwrap_or_default();
         Ok(StatusResponse {
             status: host.status()?,

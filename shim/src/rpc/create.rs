@@ -42,7 +42,10 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
     if spec.hooks().is_some() {
         shim.members.keep_spec(&request.id, &bundle)?;
     }
-    shim.fit_into_pod(&mut spec);
+    if let Some(sandbox) = shim.pod_sandbox() {
+        sandbox.adopt_with(&shim, &spec);
+    }
+    shim.fit_into_pod(&mut spec)?;
     let spec = Arc::new(spec);
     let spec_read = trace::now();
     let is_sandbox = is_sandbox(&spec);

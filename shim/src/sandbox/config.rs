@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
-use protobuf::{Message, well_known_types::any::Any};
+use protobuf::{Message, MessageField, well_known_types::any::Any};
 use serde_json::{Map, Value, json};
 
 pub(crate) use crate::generated::cri::PodSandboxConfig;
 use crate::{
     failure::{Failure, Result},
-    generated::cri::{IDMapping, NamespaceMode, NamespaceOption},
+    generated::cri::{IDMapping, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption},
 };
 
 /// What CRI calls the message.
@@ -21,10 +21,17 @@ const NAME: &str = "runtime.v1.PodSandboxConfig";
 const LOW_PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
 const PING: (&str, &str) = ("net.ipv4.ping_group_range", "0 2147483647");
 
-/// Reads the options of CreateSandbox. Without any, the pod has its own of all that can be shared.
+/// Reads the options of CreateSandbox. Without any, which is no client of CRI's, a sandbox has a network, IPC and name of
+/// its own, and each container its own processes.
 pub(crate) fn read(options: Option<&Any>) -> Result<PodSandboxConfig> {
     match options.filter(|any| !any.type_url.is_empty()) {
-        None => Ok(PodSandboxConfig::new()),
+        None => {
+            let options = NamespaceOption { pid: NamespaceMode::CONTAINER.into(), ..NamespaceOption::default() };
+            let security =
+                LinuxSandboxSecurityContext { namespace_options: MessageField::some(options), ..Default::default() };
+            let linux = LinuxPodSandboxConfig { security_context: MessageField::some(security), ..Default::default() };
+            Ok(PodSandboxConfig { linux: MessageField::some(linux), ..PodSandboxConfig::default() })
+        }
         Some(any) if any.type_url.rsplit('/').next() == Some(NAME) => PodSandboxConfig::parse_from_bytes(&any.value)
             .map_err(|error| Failure::invalid(format!("read the pod's configuration: {error}"))),
         Some(any) => {
@@ -67,11 +74,10 @@ impl Wanted<'_> {
         self.has_own(|options| options.ipc.enum_value_or_default())
     }
 
-    /// Whether its containers see each other's processes, which takes a first process for them.
+    /// Whether its containers see each other's processes, which takes a first process for them. So it is in CRI where nothing
+    /// is said.
     pub(crate) fn shares_pids(&self) -> bool {
-        // CRI's default is POD, and a client that says nothing wants nothing shared.
-        let says = self.config.linux.as_ref().is_some_and(|linux| linux.security_context.is_some());
-        says && self.namespaces().pid.enum_value_or_default() == NamespaceMode::POD
+        self.namespaces().pid.enum_value_or_default() == NamespaceMode::POD
     }
 
     /// Whether each container has processes of its own.
@@ -183,12 +189,10 @@ fn mappings(maps: &[IDMapping]) -> Value {
 #[cfg(test)]
 mod tests {
     use oci_spec::runtime::LinuxNamespaceType;
-    use protobuf::{EnumOrUnknown, MessageField};
+    use protobuf::EnumOrUnknown;
 
     use super::*;
-    use crate::generated::cri::{
-        LinuxPodSandboxConfig, LinuxSandboxSecurityContext, PodSandboxMetadata, UserNamespace,
-    };
+    use crate::generated::cri::{PodSandboxMetadata, UserNamespace};
 
     fn config(change: impl FnOnce(&mut NamespaceOption)) -> PodSandboxConfig {
         let mut options = NamespaceOption { pid: NamespaceMode::CONTAINER.into(), ..NamespaceOption::default() };
@@ -257,7 +261,8 @@ mod tests {
             let config = config(|options| options.pid = mode.into());
             assert!(!wanted(&config, None).shares_pids(), "{mode:?}");
         }
-        assert!(!wanted(&PodSandboxConfig::new(), None).shares_pids(), "nothing was said");
+        assert!(wanted(&PodSandboxConfig::new(), None).shares_pids(), "CRI's default");
+        assert!(!wanted(&read(None).unwrap(), None).shares_pids(), "nobody has said anything");
     }
 
     #[test]
@@ -288,7 +293,6 @@ mod tests {
             |type_url: &str, value: &[u8]| Any { type_url: type_url.into(), value: value.into(), ..Any::default() };
         assert!(read(Some(&any("example/Other", b""))).unwrap_err().message.contains("example/Other"));
         assert!(read(Some(&any("runtime.v1.PodSandboxConfig", b"\xff"))).is_err());
-        assert_eq!(read(None).unwrap(), PodSandboxConfig::new());
         let unknown = NamespaceOption { ipc: EnumOrUnknown::from_i32(77), ..NamespaceOption::default() };
         assert_eq!(unknown.ipc.enum_value_or_default(), NamespaceMode::POD, "what is not known is the pod's own");
     }

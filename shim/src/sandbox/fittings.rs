@@ -1,5 +1,8 @@
 //! The files that every container of a pod finds at the same place: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`, and
 //! `/dev/shm`. containerd makes them for a sandbox that it makes itself; else they are in the sandbox's bundle.
+//!
+//! The files are written by containers too, and a bundle is mostly in memory, which the whole machine needs. So they are on
+//! the disk, in the directory that containerd keeps there for each bundle and removes with it.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -20,6 +23,8 @@ use crate::failure::{Failure, Result};
 const SHM_SIZE: &str = "64m";
 /// Name of its directory in the bundle.
 const SHM: &str = "shm";
+/// Name of the link in a bundle to its directory on the disk.
+const WORK: &str = "work";
 
 /// Where they are. Dropping this leaves them: see [`Fittings::remove`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +37,9 @@ pub(crate) struct Fittings {
 impl Fittings {
     /// Where they are in a bundle.
     pub(crate) fn of(bundle: &Path, has_ipc: bool) -> Self {
-        let file = |name: &str| bundle.join(name);
-        let shm = if has_ipc { file(SHM) } else { PathBuf::from("/dev/shm") };
+        let on_disk = fs::canonicalize(bundle.join(WORK)).unwrap_or_else(|_| bundle.to_owned());
+        let file = |name: &str| on_disk.join(name);
+        let shm = if has_ipc { bundle.join(SHM) } else { PathBuf::from("/dev/shm") };
         let places = [
             ("/etc/hosts", file("hosts")),
             ("/etc/hostname", file("hostname")),
@@ -83,7 +89,8 @@ pub(crate) fn remove_shared_memory(bundle: &Path) -> Result<()> {
 
 fn share_memory(bundle: &Path, root: (u32, u32)) -> Result<()> {
     let path = bundle.join(SHM);
-    let made = DirBuilder::new().mode(0o755).create(&path);
+    // An attempt that has failed may have made it.
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
     made.map_err(|error| Failure::io("make directory", path.display(), &error))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = format!("mode=1777,size={SHM_SIZE},uid={},gid={}", root.0, root.1);
@@ -94,7 +101,9 @@ fn share_memory(bundle: &Path, root: (u32, u32)) -> Result<()> {
 /// A file that the pod's containers may read, whatever the shim's umask is.
 fn write(path: &Path, text: &str, (uid, gid): (u32, u32)) -> Result<()> {
     let failed = |error: io::Error| Failure::io("write", path.display(), &error);
-    let mut file = File::options().write(true).create_new(true).mode(0o644).open(path).map_err(failed)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o644).custom_flags(nix::libc::O_NOFOLLOW);
+    let mut file = options.open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     if (uid, gid) != (0, 0) {
         fchown(&file, Some(uid), Some(gid)).map_err(failed)?;

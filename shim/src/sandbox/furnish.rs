@@ -6,21 +6,44 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount, Spec};
 
 use super::fittings::Fittings;
+use crate::failure::Result;
 
 /// The namespaces of a process that there is not.
 const OF_NOBODY: &str = "/proc/0/ns/";
 
-/// Puts `pin` in the place of each namespace of nobody's. Where the pod has none of its own, neither has the container.
-pub(crate) fn join(spec: &mut Spec, pin: impl Fn(LinuxNamespaceType) -> Option<PathBuf>) {
-    let Some(namespaces) = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut()) else { return };
-    let joined = |mut namespace: LinuxNamespace| {
-        let is_nobodys = namespace.path().as_ref().is_some_and(|path| path.starts_with(OF_NOBODY));
-        if is_nobodys {
-            namespace.set_path(Some(pin(namespace.typ())?));
-        }
-        Some(namespace)
+/// What becomes of a namespace of nobody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// The pod's, which is found here.
+    Pods(PathBuf),
+    /// One of the container's own.
+    Own,
+    /// The host's: the pod has none of this kind.
+    Hosts,
+}
+
+/// Puts what is there in the place of each namespace of nobody's.
+///
+/// # Errors
+/// Those of `instead`. The specification is useless then.
+pub(crate) fn join(spec: &mut Spec, instead: impl Fn(LinuxNamespaceType) -> Result<Instead>) -> Result<()> {
+    let Some(namespaces) = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut()) else {
+        return Ok(());
     };
-    *namespaces = std::mem::take(namespaces).into_iter().filter_map(joined).collect();
+    let joined = |mut namespace: LinuxNamespace| {
+        if !namespace.path().as_ref().is_some_and(|path| path.starts_with(OF_NOBODY)) {
+            return Ok(Some(namespace));
+        }
+        namespace.set_path(match instead(namespace.typ())? {
+            Instead::Pods(path) => Some(path),
+            Instead::Own => None,
+            Instead::Hosts => return Ok(None),
+        });
+        Ok(Some(namespace))
+    };
+    let joined = std::mem::take(namespaces).into_iter().map(joined).collect::<Result<Vec<_>>>()?;
+    *namespaces = joined.into_iter().flatten().collect();
+    Ok(())
 }
 
 /// Mounts the pod's fittings where the specification has nothing of its own. `sandbox` is containerd's id.
@@ -90,16 +113,27 @@ mod tests {
     fn namespaces_of_nobody_are_the_pods_pins_and_all_others_stay() {
         let mut spec = spec(json!({"linux": {"namespaces": [
             {"type": "network", "path": "/proc/0/ns/net"},
+            {"type": "user", "path": "/proc/0/ns/user"},
             {"type": "ipc", "path": "/proc/0/ns/ipc"},
             {"type": "pid", "path": "/proc/7/ns/pid"},
             {"type": "uts", "path": "/proc/0/ns/uts"},
             {"type": "mount"},
         ]}}));
-        join(&mut spec, |kind| (kind != LinuxNamespaceType::Network).then(|| format!("/pin/{kind}").into()));
+        let instead = |kind| match kind {
+            LinuxNamespaceType::Network => Ok(Instead::Hosts),
+            LinuxNamespaceType::User => Ok(Instead::Own),
+            kind => Ok(Instead::Pods(format!("/pin/{kind}").into())),
+        };
+        join(&mut spec, instead).unwrap();
         let namespaces = spec.linux().as_ref().unwrap().namespaces().clone().unwrap();
         let paths = namespaces.iter().map(|one| (one.typ().to_string(), one.path().clone())).collect::<Vec<_>>();
-        let expected =
-            [("ipc", Some("/pin/ipc")), ("pid", Some("/proc/7/ns/pid")), ("uts", Some("/pin/uts")), ("mnt", None)];
+        let expected = [
+            ("user", None),
+            ("ipc", Some("/pin/ipc")),
+            ("pid", Some("/proc/7/ns/pid")),
+            ("uts", Some("/pin/uts")),
+            ("mnt", None),
+        ];
         assert_eq!(paths, expected.map(|(kind, path)| (kind.to_owned(), path.map(PathBuf::from))));
     }
 
@@ -107,7 +141,7 @@ mod tests {
     fn a_specification_without_namespaces_has_none_to_be_joined() {
         let mut empty = spec(json!({}));
         let before = empty.clone();
-        join(&mut empty, |_| Some("/pin".into()));
+        join(&mut empty, |_| Ok(Instead::Pods("/pin".into()))).unwrap();
         assert_eq!(empty, before);
     }
 

@@ -35,17 +35,21 @@ use tokio::sync::Mutex as Turn;
 use self::{
     config::Wanted,
     fittings::Fittings,
+    furnish::Instead,
     stage::{Stage, Step},
 };
 use crate::{
     failure::{Failure, Result},
-    pod::{api::traced_start::Kind, host::Host},
+    pod::{api::traced_start::Kind, host::Host, names::MANIFEST},
     rpc::create,
     shim::Shim,
+    spec,
     task::{Task, exit::ExitCell, ready::readable},
     traces::Subject,
 };
 
+/// Exit status of a sandbox that could not be started: what a shell says of a program that cannot be run.
+const FAILED: u32 = 126;
 /// How long what was killed may take to be gone, if the client does not say.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -132,12 +136,26 @@ impl PodSandbox {
             sandbox.release(shim, ENDING).await?;
             return Err(failure);
         }
-        shim.has_pod_sandbox(&sandbox, pod)
+        shim.has_pod_sandbox(&sandbox, pod)?;
+        if shim.is_to_leave() {
+            // Its client has given it up while it was being made.
+            sandbox.shut_down(shim).await?;
+            return Err(Failure::precondition(format!(
+                "create sandbox {}: it was to be shut down meanwhile",
+                sandbox.id
+            )));
+        }
+        Ok(())
     }
 
     /// containerd's id.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Who is to run the pod, if the sandbox asks for that.
+    pub(crate) fn host(&self) -> Option<&Arc<Host>> {
+        self.host.as_ref()
     }
 
     /// Whether it may still be used.
@@ -162,18 +180,63 @@ impl PodSandbox {
     }
 
     /// Makes the specification of one of its containers fit.
-    pub(crate) fn furnish(&self, spec: &mut Spec) {
-        furnish::join(spec, |kind| match &*crate::lock(&self.backing) {
-            Backing::Pinned(pins) => pins.path(kind),
-            _ => None,
-        });
+    pub(crate) fn furnish(&self, spec: &mut Spec) -> Result<()> {
+        furnish::join(spec, |kind| self.instead_of_nobodys(kind))?;
         furnish::fit(spec, &self.fittings, &self.id);
+        Ok(())
+    }
+
+    /// What a container gets that is to be in a namespace of this kind of a sandbox without a process. What the pod has is
+    /// never silently the host's instead.
+    fn instead_of_nobodys(&self, kind: LinuxNamespaceType) -> Result<Instead> {
+        if kind == LinuxNamespaceType::Pid && self.private_pids {
+            return Ok(Instead::Own);
+        }
+        if !self.kinds().any(|of_pod| of_pod == kind) {
+            return Ok(Instead::Hosts);
+        }
+        let path = self.path(kind);
+        path.map(Instead::Pods).ok_or_else(|| {
+            let id = &self.id;
+            Failure::precondition(format!("join the {kind} namespace of sandbox {id}: it has no such namespace now"))
+        })
+    }
+
+    /// The kinds of namespaces that the pod has.
+    fn kinds(&self) -> impl Iterator<Item = LinuxNamespaceType> {
+        let namespaces = self.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        let kinds = namespaces.into_iter().flatten().map(LinuxNamespace::typ);
+        kinds.filter(|kind| *kind != LinuxNamespaceType::Mount)
+    }
+
+    /// Where one of them is found now.
+    fn path(&self, kind: LinuxNamespaceType) -> Option<PathBuf> {
+        match &*crate::lock(&self.backing) {
+            Backing::Pinned(pins) => pins.path(kind),
+            Backing::Held(task) if !task.has_ended() => {
+                Some(format!("/proc/{}/ns/{}", task.pid(), in_procfs(kind)).into())
+            }
+            _ => None,
+        }
     }
 
     /// Waits until the namespaces are there, and lets containers join them.
     async fn start(self: &Arc<Self>, shim: &Arc<Shim>) -> Result<()> {
         let _turn = self.turn.lock().await;
         let next = crate::lock(&self.stage).take(Step::Start, &self.id)?;
+        if let Err(failure) = self.back(shim).await {
+            // It is not to be tried again: what there was of it is gone.
+            self.release(shim, ENDING).await?;
+            self.ended(Exit { code: FAILED, at: SystemTime::now() });
+            return Err(failure.while_doing(format!("start sandbox {}", self.id)));
+        }
+        *crate::lock(&self.stage) = next;
+        self.trace.reached(Phase::Started);
+        Ok(())
+    }
+
+    /// Waits for what keeps the namespaces.
+    async fn back(self: &Arc<Self>, shim: &Arc<Shim>) -> Result<()> {
         let backing = std::mem::take(&mut *crate::lock(&self.backing));
         let backing = match backing {
             Backing::Founding(pinning) => {
@@ -183,33 +246,34 @@ impl PodSandbox {
                     Err(failure) => Err(failure),
                 };
                 shim.pids.remove(pid);
-                Backing::Pinned(pins.map_err(|failure| failure.while_doing(format!("start sandbox {}", self.id)))?)
+                let pins = pins?;
+                if let Some(host) = &self.host {
+                    host.has_network(pins.network()?);
+                }
+                Backing::Pinned(pins)
             }
             Backing::Held(task) => {
                 *crate::lock(&self.backing) = Backing::Held(Arc::clone(&task));
                 Arc::clone(&task).start().await?;
+                if let Some(host) = &self.host {
+                    host.has_sandbox(&task);
+                }
                 tokio::spawn(Arc::clone(self).watch(Arc::clone(&task)));
                 Backing::Held(task)
             }
             gone => gone,
         };
         *crate::lock(&self.backing) = backing;
-        *crate::lock(&self.stage) = next;
-        self.adopt(shim)?;
-        self.trace.reached(Phase::Started);
         Ok(())
     }
 
-    /// From now on the shim runs the pod, if that is wanted.
-    fn adopt(&self, shim: &Shim) -> Result<()> {
-        let Some(host) = &self.host else { return Ok(()) };
-        match &*crate::lock(&self.backing) {
-            Backing::Held(task) => host.has_sandbox(task),
-            Backing::Pinned(pins) => host.has_network(pins.network()?),
-            Backing::Founding(..) | Backing::Gone => {}
+    /// From now on the shim runs the pod, if the sandbox asks for that and the administrator lets it: CRI hands all of the
+    /// pod's annotations to who makes the sandbox, but to containers only those that the runtime class lets through.
+    pub(crate) fn adopt_with(&self, shim: &Shim, container: &Spec) {
+        let Some(host) = self.host.as_ref().filter(|_| shim.host.get().is_none()) else { return };
+        if spec::annotation(container, MANIFEST) == spec::annotation(&self.spec, MANIFEST) {
+            create::adopt(shim, Arc::clone(host));
         }
-        create::adopt(shim, Arc::clone(host));
-        Ok(())
     }
 
     /// The holder has ended, and that is final: a pod that the shim runs itself gets another one.
@@ -221,35 +285,49 @@ impl PodSandbox {
     fn ended(&self, exit: Exit) {
         *crate::lock(&self.stage) = Stage::Stopped;
         self.fittings.remove();
+        if let Some(host) = &self.host {
+            host.leaves_network();
+        }
         self.exit.set(exit);
     }
 
     /// Ends the sandbox, with the containers that are still there. More than once is once.
     async fn stop(&self, shim: &Arc<Shim>, patience: Duration) -> Result<()> {
         let _turn = self.turn.lock().await;
-        crate::lock(&self.stage).take(Step::Stop, &self.id)?;
-        for task in shim.tasks().into_iter().filter(|task| !task.is_sandbox() && task.exit().get().is_none()) {
-            // One that has just ended needs no signal.
-            let _ended = task.kill(nix::libc::SIGKILL, true);
-            let gone = tokio::time::timeout(patience, task.exit().wait()).await;
-            gone.map_err(|_| {
-                let id = task.id();
-                Failure::unknown(format!("stop sandbox {}: container {id} has not ended in {patience:?}", self.id))
-            })?;
-        }
+        // First of all: no container is made any more.
+        let next = crate::lock(&self.stage).take(Step::Stop, &self.id)?;
+        *crate::lock(&self.stage) = next;
+        tokio::time::timeout(patience, end_containers(shim)).await.map_err(|_| {
+            let left = shim.tasks().into_iter().filter(|task| is_alive(task)).map(|task| task.id().to_owned());
+            let left = left.collect::<Vec<_>>().join(", ");
+            Failure::unknown(format!(
+                "stop sandbox {}: its containers have been killed and have not ended in {patience:?}: {left} (try again)",
+                self.id
+            ))
+        })?;
         self.release(shim, patience).await?;
         self.ended(Exit { code: 0, at: SystemTime::now() });
         Ok(())
     }
 
     /// Deletes the containers that a client has not deleted: nobody would, without this shim.
-    async fn forget_containers(&self, shim: &Arc<Shim>) {
+    async fn forget_containers(&self, shim: &Arc<Shim>) -> Result<()> {
+        let mut failed = Ok(());
         for task in shim.tasks() {
             match task.delete().await {
                 Ok(_) => drop(shim.remove(&task)),
-                Err(failure) => log::error!("shut sandbox {} down: {failure}", self.id),
+                Err(failure) => failed = Err(failure.while_doing(format!("shut sandbox {} down", self.id))),
             }
         }
+        failed
+    }
+
+    /// Ends it, with all that is left of its containers, and lets the shim leave.
+    async fn shut_down(&self, shim: &Arc<Shim>) -> Result<()> {
+        self.stop(shim, ENDING).await?;
+        self.forget_containers(shim).await?;
+        shim.leave();
+        Ok(())
     }
 
     /// Lets go of the namespaces.
@@ -278,10 +356,7 @@ impl PodSandbox {
     /// containers.
     fn as_it_is(&self) -> Spec {
         let mut spec = (*self.spec).clone();
-        let kept: Vec<_> = match &*crate::lock(&self.backing) {
-            Backing::Pinned(pins) => pins.paths().collect(),
-            _ => Vec::new(),
-        };
+        let kept: Vec<_> = self.kinds().filter_map(|kind| Some((kind, self.path(kind)?))).collect();
         let of = |(kind, path): (LinuxNamespaceType, Option<PathBuf>)| {
             let mut namespace = LinuxNamespace::default();
             namespace.set_typ(kind).set_path(path);
@@ -294,6 +369,37 @@ impl PodSandbox {
         }
         furnish::fit(&mut spec, &self.fittings, &self.id);
         spec
+    }
+}
+
+/// Ends every container, also those that are still being made, and waits until they have ended.
+async fn end_containers(shim: &Arc<Shim>) {
+    shim.all_made().await;
+    let tasks: Vec<_> = shim.tasks().into_iter().filter(|task| is_alive(task)).collect();
+    for task in &tasks {
+        // One that has just ended needs no signal.
+        let _ended = task.kill(nix::libc::SIGKILL, true);
+    }
+    for task in tasks {
+        task.exit().wait().await;
+    }
+}
+
+fn is_alive(task: &Task) -> bool {
+    !task.is_sandbox() && task.exit().get().is_none()
+}
+
+/// The name of a kind of namespaces in `/proc/PID/ns`.
+fn in_procfs(kind: LinuxNamespaceType) -> &'static str {
+    match kind {
+        LinuxNamespaceType::Mount => "mnt",
+        LinuxNamespaceType::Cgroup => "cgroup",
+        LinuxNamespaceType::Uts => "uts",
+        LinuxNamespaceType::Ipc => "ipc",
+        LinuxNamespaceType::User => "user",
+        LinuxNamespaceType::Pid => "pid",
+        LinuxNamespaceType::Network => "net",
+        LinuxNamespaceType::Time => "time",
     }
 }
 

@@ -141,15 +141,16 @@ impl Sandbox for SandboxService {
         request: ShutdownSandboxRequest,
     ) -> ttrpc::Result<ShutdownSandboxResponse> {
         let shim = Arc::clone(&self.shim);
-        // Also for a client whose CreateSandbox has failed: then there is nothing but the shim.
+        // Also for a client whose CreateSandbox has failed, or is still under way and sees to the rest then.
         let sandbox = self.sandbox(&request.sandbox_id).ok();
         self.to_the_end(async move {
-            if let Some(sandbox) = sandbox {
-                sandbox.stop(&shim, ENDING).await?;
-                sandbox.forget_containers(&shim).await;
+            match sandbox {
+                Some(sandbox) => sandbox.shut_down(&shim).await,
+                None => {
+                    shim.leave();
+                    Ok(())
+                }
             }
-            shim.leave();
-            Ok(())
         })
         .await?;
         Ok(ShutdownSandboxResponse::default())

@@ -61,7 +61,7 @@ impl Task {
         }
         let (asked, number) = (trace::now(), crate::lock(&self.live).attempt + 1);
         let mut spec = spec::read(&self.plan.bundle)?;
-        self.shim.fit_into_pod(&mut spec);
+        self.shim.fit_into_pod(&mut spec)?;
         let spec = Arc::new(spec);
         let trace = self.plan.trace_in(&self.shim, number);
         trace.reached_at(Phase::Asked, asked);

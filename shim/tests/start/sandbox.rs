@@ -305,3 +305,26 @@ fn a_container_that_is_deleted_is_forgotten_where_the_shim_was_started() {
     sandbox.shut_down();
     place.gone();
 }
+
+/// CRI hands all of the pod's annotations to who makes the sandbox, and to containers only those that the class lets through.
+#[test]
+fn a_manifest_that_the_administrator_does_not_let_through_runs_nothing() {
+    let place = Place::new();
+    let sandbox = place.sandbox("true");
+    let (sandbox_id, bundle_path) = (sandbox.id.clone(), sandbox.bundle.display().to_string());
+    // Its app would wait for what is never created.
+    let manifest = json!({"metadata": {"name": "p"}, "spec": {
+        "initContainers": [{"name": "first"}], "containers": [{"name": "app"}],
+    }});
+    let annotations = [("io.loment.pod.manifest".to_owned(), manifest.to_string())].into();
+    let request = CreateSandboxRequest { sandbox_id, bundle_path, annotations, ..CreateSandboxRequest::default() };
+    sandbox.client.create_sandbox(patience(), &request).unwrap();
+    sandbox.started().unwrap();
+    sandbox.container.change(|spec| spec["annotations"] = json!({"io.loment.container.name": "app"}));
+    sandbox.container.created().unwrap();
+    sandbox.container.started().unwrap();
+    assert_eq!(sandbox.container.ended(), 0);
+    sandbox.container.deleted().unwrap();
+    sandbox.shut_down();
+    place.gone();
+}
