@@ -42,14 +42,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     // With Task v3 this is the only time that anybody asks for them.
     let members = if lives { Vec::new() } else { members::kept(&bundle) };
     // None of them waits for another one, which may not die.
-    members.iter().flat_map(Member::places).for_each(|(place, _)| told(record::strike(place).map_err(Failure::from)));
-    let swept = sweep(&bundle, &bundle);
-    unmount_root(&bundle);
+    members.iter().for_each(|member| told(record::strike(&member.directory).map_err(Failure::from)));
+    let swept = sweep(&Member::of(&bundle));
     told(remove_shared_memory(&bundle));
-    for member in &members {
-        member.places().into_iter().for_each(|(place, bundle)| told(sweep(place, bundle)));
-        unmount_root(&member.bundle);
-    }
+    members.iter().for_each(|member| told(sweep(member)));
     let swept = swept?;
     let response = DeleteResponse {
         pid: swept.record.map_or(0, |record| record.pid.unsigned_abs()),
@@ -70,14 +66,17 @@ fn told<T>(done: Result<T>) {
     }
 }
 
-/// Removes what is left of the container whose record is in `directory`, and its specification in `bundle`.
-fn sweep(directory: &Path, bundle: &Path) -> Result<Swept> {
-    let swept = record::sweep(directory)?;
+/// Removes what is left of a container.
+fn sweep(member: &Member) -> Result<Swept> {
+    let _alone = member.alone();
+    let swept = record::sweep(&member.directory)?;
     // Without a process none of its hooks has run.
-    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0 && bundle.join("config.json").exists())
+    if let Some(record) = swept.record.as_ref().filter(|record| record.pid != 0)
+        && let Some(bundle) = member.of_spec()
     {
         run_hooks(bundle, record);
     }
+    unmount_root(&member.bundle);
     Ok(swept)
 }
 
