@@ -120,14 +120,34 @@ impl Lab {
         path.into_os_string().into_string().unwrap()
     }
 
-    /// How many containers this runtime knows of. Which directory below its own docker gives a runtime is docker's to say,
-    /// and a shim's are containerd's.
+    /// How many containers this runtime knows of.
     pub(crate) fn known(&self) -> usize {
-        let below =
-            |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+        let containers = self.places().into_iter().flat_map(|place| below(&place));
+        containers.filter(|container| container.join("loment.json").exists()).count()
+    }
+
+    /// Where there is a directory for each container. Which one below its own docker gives a runtime is docker's to say, and
+    /// a bundle is in containerd's.
+    fn places(&self) -> Vec<PathBuf> {
         let bundles = self.directory.join("exec/containerd/daemon/io.containerd.runtime.v2.task");
-        let roots = below(&self.directory.join("exec")).chain([bundles]).map(|root| root.join("moby"));
-        roots.flat_map(|root| below(&root)).filter(|container| container.join("loment.json").exists()).count()
+        below(&self.directory.join("exec")).chain([bundles]).map(|root| root.join("moby")).collect()
+    }
+
+    /// What there is of a container, a phrase each.
+    pub(crate) fn traces(&self, id: &str) -> Vec<String> {
+        let names_it = |process: &PathBuf| {
+            fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(id))
+        };
+        let processes = below(Path::new("/proc")).filter(names_it).map(|path| format!("process {}", path.display()));
+        let cgroup = format!("{}/{id}", &self.cgroups[1..]);
+        let hierarchies = below(Path::new("/sys/fs/cgroup")).chain([PathBuf::from("/sys/fs/cgroup")]);
+        let cgroups = hierarchies.map(|hierarchy| hierarchy.join(&cgroup)).filter(|cgroup| cgroup.exists());
+        let cgroups = cgroups.map(|path| format!("cgroup {}", path.display()));
+        let files = self.places().into_iter().map(|place| place.join(id)).filter(|path| path.exists());
+        let files = files.map(|path| format!("file {}", path.display()));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = mounts.lines().filter(|line| line.contains(id)).map(|line| format!("mount {line}"));
+        processes.chain(cgroups).chain(files).chain(mounts).collect()
     }
 
     /// The cases have removed what they made; the daemon ends, and nothing that it started stays.
@@ -151,4 +171,8 @@ impl Engine for Lab {
         command.args(["--host", &self.socket()]).args(args).stdin(Stdio::null());
         command
     }
+}
+
+fn below(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
 }

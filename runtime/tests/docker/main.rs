@@ -23,7 +23,7 @@ fn main() {
     // One after the other: one of them stops the daemon.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     if arguments.list {
-        engine::run(&arguments, &cases::all(), None).exit();
+        engine::run(&arguments, &cases::all(None), None).exit();
     }
     // What is there already is looked for, and what is not is built, where the machine's own files are.
     let failures = way::Way::all().into_iter().map(|way| under(&arguments, way)).filter(|status| *status != 0);
@@ -59,7 +59,7 @@ fn apart(arguments: &Arguments, ground: Ground, way: way::Way) -> ! {
 fn inside(arguments: &Arguments, ground: Ground, way: way::Way) -> ! {
     prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
     let lab: &'static lab::Lab = Box::leak(Box::new(lab::Lab::new(ground, way)));
-    let conclusion = engine::run(arguments, &cases::all(), Some(lab));
+    let conclusion = engine::run(arguments, &cases::all(Some(&lab.way)), Some(lab));
     lab.end();
     conclusion.exit()
 }
