@@ -7,6 +7,8 @@ mod engine;
 mod lab;
 mod way;
 
+use std::io::{self, Write as _};
+
 use engine::Ground;
 use libtest_mimic::Arguments;
 use loment_sys::fork::{Fork, fork};
@@ -26,13 +28,13 @@ fn main() {
         engine::run(&arguments, &cases::all(None), None).exit();
     }
     // What is there already is looked for, and what is not is built, where the machine's own files are.
-    let failures = way::Way::all().into_iter().map(|way| under(&arguments, way)).filter(|status| *status != 0);
-    std::process::exit(failures.last().unwrap_or(0));
+    let status = way::Way::all().into_iter().fold(0, |worst, way| worst.max(under(&arguments, way)));
+    std::process::exit(status);
 }
 
 /// Runs the cases in a process of its own, because a process enters a pid namespace only once; answers with its status.
 fn under(arguments: &Arguments, way: way::Way) -> i32 {
-    eprintln!("docker with {}:", way.name());
+    say(&format!("docker with {}:", way.name()));
     let ground = Ground::of("docker");
     let status = match fork().unwrap() {
         Fork::Child => apart(arguments, ground, way),
@@ -62,4 +64,8 @@ fn inside(arguments: &Arguments, ground: Ground, way: way::Way) -> ! {
     let conclusion = engine::run(arguments, &cases::all(Some(&lab.way)), Some(lab));
     lab.end();
     conclusion.exit()
+}
+
+fn say(text: &str) {
+    let _nobody_reads = writeln!(io::stderr(), "{text}");
 }

@@ -10,6 +10,8 @@ use std::{
 
 use loment_integration::programs;
 
+use crate::say;
+
 /// The first docker whose `daemon.json` takes a shim. An older one refuses to be given a shim's name with `docker run`, and
 /// where `daemon.json` has one, it says nothing and runs runc.
 const FIRST_WITH_SHIMS: u32 = 23;
@@ -31,11 +33,10 @@ impl Way {
     /// Those that there is a docker for; says which is left out.
     pub(crate) fn all() -> Vec<Self> {
         let Some(docker) = docker_with_shims() else {
-            eprintln!(
-                "SKIPPED: the shim under docker: that takes docker {FIRST_WITH_SHIMS} or newer, and there is only {:?} \
-                 (scripts/dockers unpacks one where it can)",
-                version(Path::new("dockerd"))
-            );
+            say(&format!(
+                "SKIPPED: the shim under docker: that takes docker {FIRST_WITH_SHIMS} or newer (scripts/dockers unpacks one \
+                 where it can)"
+            ));
             return vec![Self::Runtime];
         };
         let shim = programs::directory().expect("the shim is built");
