@@ -28,6 +28,7 @@ mod pods {
     pub(crate) mod exec;
     pub(crate) mod footprint;
     pub(crate) mod foreign;
+    pub(crate) mod groups;
     pub(crate) mod hooks;
     pub(crate) mod init;
     pub(crate) mod isolation;
@@ -62,8 +63,8 @@ use std::process::ExitCode;
 
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
-    command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, hooks, init, isolation,
-    lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources, restarts,
+    command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, groups, hooks, init,
+    isolation, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, users, volumes, whole,
 };
@@ -201,6 +202,10 @@ fn all() -> Vec<Named> {
         foreign::the_default_specification_of_runc_runs_without_a_terminal,
         foreign::a_specification_with_labels_that_this_kernel_lacks_is_refused,
         foreign::the_default_specification_of_podman_runs,
+        groups::containers_of_one_group_are_served_by_one_shim,
+        groups::who_is_left_of_a_group_runs_on_and_its_exit_code_is_told,
+        groups::the_end_of_one_does_not_touch_the_other_and_the_shim_leaves_with_the_last,
+        groups::a_group_whose_shim_was_killed_is_told_and_cleaned_up_as_a_whole,
         hooks::a_client_that_gives_up_waiting_for_a_hook_ends_it_with_its_container,
         hooks::a_container_of_a_class_with_hooks_has_what_they_give_it,
         hooks::a_failing_hook_fails_the_container_with_what_it_said_and_leaves_nothing,

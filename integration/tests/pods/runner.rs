@@ -66,7 +66,7 @@ pub(crate) fn run(cases: Vec<Named>) -> ExitCode {
 fn is_chosen() -> impl Fn(&Named) -> bool {
     let chosen = env::var("LOMENT_TEST_CASES").unwrap_or_default();
     move |(module, name, _)| {
-        chosen.is_empty() || chosen.split(' ').any(|case| format!("{module}::{name}").starts_with(case))
+        chosen.trim().is_empty() || chosen.split_whitespace().any(|case| format!("{module}::{name}").starts_with(case))
     }
 }
 

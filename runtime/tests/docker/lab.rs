@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     ops::Deref,
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
     time::SystemTime,
@@ -16,7 +16,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::engine::{Engine, Ground, eventually};
+use crate::{
+    engine::{Engine, Ground, eventually},
+    way::Way,
+};
 
 /// What dockerd and its containerd write to besides the directories that they are given; covered here.
 const COVERED: [&str; 3] = ["/run", "/etc/docker", "/opt"];
@@ -25,6 +28,7 @@ const MISSING: &str = "dockerd and docker must be installed: scripts/install-dep
 
 pub(crate) struct Lab {
     ground: Ground,
+    pub(crate) way: Way,
     daemon: Mutex<Option<Child>>,
 }
 
@@ -38,10 +42,12 @@ impl Deref for Lab {
 
 impl Lab {
     /// Must be called by the first process of a pid namespace.
-    pub(crate) fn new(ground: Ground) -> Self {
-        let lab = Self { ground, daemon: Mutex::new(None) };
+    pub(crate) fn new(ground: Ground, way: Way) -> Self {
+        let lab = Self { ground, way, daemon: Mutex::new(None) };
         lab.enter(&COVERED);
         mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
+        let configuration = format!(r#"{{"runtimes":{{"loment":{}}}}}"#, lab.way.configuration());
+        fs::write(lab.configuration(), configuration).unwrap();
         lab.start_daemon();
         lab.call(&["import", &lab.make_image(), "busybox"]).ok();
         lab
@@ -53,7 +59,7 @@ impl Lab {
         let mut command = self.program("dockerd");
         command.arg("--data-root").arg(path("data")).arg("--exec-root").arg(path("exec"));
         command.arg("--pidfile").arg(path("pid")).args(["--host", &self.socket()]);
-        command.arg("--add-runtime").arg(format!("loment={}", env!("CARGO_BIN_EXE_loment-runtime")));
+        command.arg("--config-file").arg(self.configuration());
         command.args(["--default-runtime", "loment", "--exec-opt", "native.cgroupdriver=cgroupfs"]);
         command.args(["--cgroup-parent", &self.cgroups, "--storage-driver", "vfs", "--live-restore"]);
         // A test machine's kernel may lack the modules of iptables; without them ports are carried by docker's proxy.
@@ -81,15 +87,18 @@ impl Lab {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
+    fn configuration(&self) -> PathBuf {
+        self.directory.join("daemon.json")
+    }
+
     fn socket(&self) -> String {
         format!("unix://{}", self.directory.join("socket").display())
     }
 
-    /// dockerd finds containerd and the proxy by PATH, which may lack the directories of daemons.
+    /// dockerd finds containerd and the proxy by PATH, and containerd the shim.
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("HOME", &self.directory);
+        command.env("PATH", self.way.path()).env("HOME", &self.directory);
         command
     }
 
@@ -111,12 +120,34 @@ impl Lab {
         path.into_os_string().into_string().unwrap()
     }
 
-    /// How many containers this runtime knows of. Which directory below its own docker gives a runtime is docker's to say.
+    /// How many containers this runtime knows of.
     pub(crate) fn known(&self) -> usize {
-        let below =
-            |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-        let roots = below(&self.directory.join("exec")).map(|root| root.join("moby"));
-        roots.flat_map(|root| below(&root)).filter(|container| container.join("loment.json").exists()).count()
+        let containers = self.places().into_iter().flat_map(|place| below(&place));
+        containers.filter(|container| container.join("loment.json").exists()).count()
+    }
+
+    /// Where there is a directory for each container. Which one below its own docker gives a runtime is docker's to say, and
+    /// a bundle is in containerd's.
+    fn places(&self) -> Vec<PathBuf> {
+        let bundles = self.directory.join("exec/containerd/daemon/io.containerd.runtime.v2.task");
+        below(&self.directory.join("exec")).chain([bundles]).map(|root| root.join("moby")).collect()
+    }
+
+    /// What there is of a container, a phrase each.
+    pub(crate) fn traces(&self, id: &str) -> Vec<String> {
+        let names_it = |process: &PathBuf| {
+            fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(id))
+        };
+        let processes = below(Path::new("/proc")).filter(names_it).map(|path| format!("process {}", path.display()));
+        let cgroup = format!("{}/{id}", &self.cgroups[1..]);
+        let hierarchies = below(Path::new("/sys/fs/cgroup")).chain([PathBuf::from("/sys/fs/cgroup")]);
+        let cgroups = hierarchies.map(|hierarchy| hierarchy.join(&cgroup)).filter(|cgroup| cgroup.exists());
+        let cgroups = cgroups.map(|path| format!("cgroup {}", path.display()));
+        let files = self.places().into_iter().map(|place| place.join(id)).filter(|path| path.exists());
+        let files = files.map(|path| format!("file {}", path.display()));
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = mounts.lines().filter(|line| line.contains(id)).map(|line| format!("mount {line}"));
+        processes.chain(cgroups).chain(files).chain(mounts).collect()
     }
 
     /// The cases have removed what they made; the daemon ends, and nothing that it started stays.
@@ -140,4 +171,8 @@ impl Engine for Lab {
         command.args(["--host", &self.socket()]).args(args).stdin(Stdio::null());
         command
     }
+}
+
+fn below(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
 }

@@ -20,6 +20,7 @@ pub(super) const CASES: &[Case<Lab>] = cases![
     many_containers_start_at_once,
     an_image_is_built_in_containers,
     a_container_outlives_the_daemon,
+    a_container_that_is_removed_leaves_nothing,
 ];
 
 fn docker_uses_this_runtime(lab: &Lab) {
@@ -149,6 +150,25 @@ fn a_container_outlives_the_daemon(lab: &Lab) {
     assert_eq!(lab.call(&["wait", "outlives"]).ok(), "6\n");
     assert_eq!(lab.call(&["logs", "outlives"]).ok(), "gone\n");
     lab.remove("outlives");
+}
+
+fn a_container_that_is_removed_leaves_nothing(lab: &Lab) {
+    for (remove, end) in [("rm --force", "exec sleep 1000"), ("rm", "exit 1")] {
+        // What is shared is a mount outside.
+        lab.start("traceless", &["--ipc", "shareable"], end);
+        let id = lab.inspect("traceless", ".Id");
+        if remove == "rm" {
+            lab.call(&["wait", "traceless"]).ok();
+        } else {
+            let traces = lab.traces(&id);
+            for kind in ["process", "cgroup", "file", "mount"] {
+                assert!(traces.iter().any(|trace| trace.starts_with(kind)), "no {kind} in {traces:?}");
+            }
+        }
+        let words: Vec<_> = remove.split(' ').chain(["traceless"]).collect();
+        lab.call(&words).ok();
+        eventually("the end of all that was its own", || lab.traces(&id).is_empty());
+    }
 }
 
 fn many_containers_start_at_once(lab: &Lab) {

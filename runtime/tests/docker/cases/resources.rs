@@ -15,8 +15,15 @@ pub(super) const CASES: &[Case<Lab>] = cases![
     limits_change_while_a_container_runs,
     usage_is_told,
     a_container_cannot_have_more_processes_than_its_limit,
-    docker_learns_that_a_container_lacked_memory,
 ];
+
+/// Those of the runtime's command line: beside it is runc's shim, which tells of every kill.
+pub(super) const OF_THE_RUNTIME: &[Case<Lab>] = cases![docker_learns_that_a_container_lacked_memory];
+
+/// A first process that loses a child for want of memory, prints its exit code, and waits for a file. It goes on until
+/// docker has heard of the loss: its own end may overtake the news.
+pub(super) const SURVIVES_A_CHILD: &str =
+    "dd if=/dev/zero of=/dev/null bs=100M count=1; echo $?; while [ ! -e /go ]; do sleep 0.05; done";
 
 /// Where a container sees the files of its limits, on v1 and v2.
 const LIMITS: &str = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us 2>/dev/null || \
@@ -80,9 +87,7 @@ fn a_container_cannot_have_more_processes_than_its_limit(lab: &Lab) {
 }
 
 fn docker_learns_that_a_container_lacked_memory(lab: &Lab) {
-    // The first process goes on until docker has heard of it: its end may overtake the news.
-    let script = "dd if=/dev/zero of=/dev/null bs=100M count=1; echo $?; while [ ! -e /go ]; do sleep 0.05; done";
-    lab.start("oom", &["--memory", "20m", "--memory-swap", "20m"], script);
+    lab.start("oom", &["--memory", "20m", "--memory-swap", "20m"], SURVIVES_A_CHILD);
     eventually("the event", || lab.events("oom", "{{.Action}}").lines().any(|action| action == "oom"));
     eventually("the status", || lab.call(&["logs", "oom"]).ok() == "137\n");
     lab.call(&["exec", "oom", "touch", "/go"]).ok();
