@@ -126,8 +126,8 @@ impl Lab {
         containers.filter(|container| container.join("loment.json").exists()).count()
     }
 
-    /// Where there is a directory for each container. Which one below its own docker gives a runtime is docker's to say, and
-    /// a bundle is in containerd's.
+    /// Where there is a directory for each container. Which one below its own docker gives a runtime is docker's to say,
+    /// and a bundle is in containerd's.
     fn places(&self) -> Vec<PathBuf> {
         let bundles = self.directory.join("exec/containerd/daemon/io.containerd.runtime.v2.task");
         below(&self.directory.join("exec")).chain([bundles]).map(|root| root.join("moby")).collect()
