@@ -1,7 +1,9 @@
 //! What an idle pod keeps: its shim, and the process that holds its namespaces.
 
-use anyhow::{Context as _, Result, bail};
-use loment_cri::Client;
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result};
+use loment_cri::{Client, v1};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,9 +12,9 @@ use crate::{process, statistics};
 /// The processes of a pod beside those of its containers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Processes {
-    /// The pause container's process, or what else holds the pod's namespaces.
-    pub(crate) sandbox: i32,
-    /// Its parent; absent when that is no shim but process 1, which adopts whom nobody else does.
+    /// The pause container's process, or what else holds the pod's namespaces; absent when only the shim does.
+    pub(crate) sandbox: Option<i32>,
+    /// Its parent, or that of a container; absent when that is no shim but process 1, which adopts whom nobody else does.
     pub(crate) shim: Option<i32>,
 }
 
@@ -57,15 +59,32 @@ impl Idle {
 
 /// The processes of a pod, as containerd tells them.
 ///
-/// Errors: containerd does not tell the sandbox's process, or it has ended.
+/// Errors: containerd tells neither the sandbox's process nor one of a container, or it has ended.
 pub(crate) async fn processes(client: &Client, sandbox: &str) -> Result<Processes> {
     let status = client.pod_sandbox_status(sandbox, true).await?;
-    let info = status.info.get("info").context("containerd tells nothing of the sandbox's process")?;
-    let info: Value = serde_json::from_str(info).context("parse what containerd tells of a sandbox")?;
-    let pid = info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
-    let Some(pid) = pid else { bail!("containerd tells no process of sandbox {sandbox}") };
-    let parent = process::parent(pid)?;
-    Ok(Processes { sandbox: pid, shim: (parent > 1).then_some(parent) })
+    let own = pid(&status.info)?;
+    let child = match own {
+        Some(pid) => pid,
+        None => container(client, sandbox).await?,
+    };
+    let parent = process::parent(child)?;
+    Ok(Processes { sandbox: own, shim: (parent > 1).then_some(parent) })
+}
+
+/// The process of one of a pod's containers.
+async fn container(client: &Client, sandbox: &str) -> Result<i32> {
+    let filter = v1::ContainerFilter { pod_sandbox_id: sandbox.to_owned(), ..v1::ContainerFilter::default() };
+    let containers = client.list_containers(Some(filter)).await?;
+    let first = containers.first().with_context(|| format!("find a container of sandbox {sandbox}"))?;
+    let status = client.container_status_verbose(&first.id, true).await?;
+    pid(&status.info)?.with_context(|| format!("containerd tells no process of sandbox {sandbox}, nor of a container"))
+}
+
+/// The pid in what containerd tells of a sandbox or a container.
+fn pid(info: &HashMap<String, String>) -> Result<Option<i32>> {
+    let info = info.get("info").context("containerd tells nothing of a process")?;
+    let info: Value = serde_json::from_str(info).context("parse what containerd tells of a process")?;
+    Ok(info["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0))
 }
 
 /// What a pod's processes keep now. Nobody is asked, so that they stay idle.
@@ -73,7 +92,8 @@ pub(crate) async fn processes(client: &Client, sandbox: &str) -> Result<Processe
 /// Errors: the pod has no shim of its own that can be seen from here.
 pub(crate) fn read(found: Processes) -> Result<Idle> {
     let shim = found.shim.context("find the shim of a sandbox: process 1 is its parent")?;
-    let (shim_memory, sandbox_memory) = (process::memory(shim)?, process::memory(found.sandbox)?);
+    let shim_memory = process::memory(shim)?;
+    let sandbox_memory = found.sandbox.map(process::memory).transpose()?.unwrap_or_default();
     Ok(Idle {
         shim_pss_kib: shim_memory.proportional,
         shim_uss_kib: shim_memory.private,
