@@ -27,6 +27,7 @@ use crate::{
     patience,
     requirements::{self, Machine},
     slices,
+    torture::gate,
     version::{Containerd, Sandboxer, Version},
 };
 
@@ -53,6 +54,8 @@ pub struct Options {
     pub containerd: Option<String>,
     /// Who makes the sandboxes of the runtime class `loment`.
     pub sandboxer: Sandboxer,
+    /// The program at which the shim waits for whoever watches it (see [`crate::torture::gate`]).
+    pub tracee: Option<PathBuf>,
 }
 
 /// A running containerd with images, a network and two runtime classes.
@@ -87,7 +90,8 @@ impl Lab {
         hooks::write_base_spec(&machine.containerd.ctr, directory)?;
         write(&directory.join("config.toml"), &config::containerd(&settings))?;
         write(&directory.join("cni/10-loment.conflist"), &config::network(directory))?;
-        let path = search_path(bin, &machine.containerd)?;
+        let gate = options.tracee.as_deref().map(gate::place).transpose()?;
+        let path = search_path(gate, bin, &machine.containerd)?;
         let sandboxer = options.sandboxer;
         let containerd = Mutex::new(start(machine, sandboxer, &path)?);
         let mut lab = Self { machine: machine.clone(), sandboxer, path, containerd, before: Census::default() };
@@ -170,9 +174,21 @@ impl Lab {
         command
     }
 
+    /// containerd's pid.
+    pub fn containerd_pid(&self) -> u32 {
+        self.containerd().id()
+    }
+
     /// What exists now, containerd apart.
     pub fn census(&self) -> Census {
         Census::take(&[self.containerd().id()])
+    }
+
+    /// What is there now and was not `before`.
+    pub fn left_now(&self, before: &Census) -> Vec<String> {
+        let mut left = self.census().since(before);
+        left.retain(|entry| !self.sandboxer.leaves_behind(self.version(), entry));
+        left
     }
 
     /// What is left since `before`, once things have settled.
@@ -304,9 +320,16 @@ impl Lab {
 
     /// The last lines that containerd has logged after `line`.
     pub fn log_since(&self, line: usize) -> String {
-        let log = fs::read_to_string(self.log()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().skip(line).collect();
+        let log = self.log_all_since(line);
+        let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// All that containerd has logged after `line`.
+    pub fn log_all_since(&self, line: usize) -> String {
+        let log = fs::read(self.log()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().skip(line).collect::<Vec<_>>().join("\n")
     }
 
     /// The last lines of containerd's log.
@@ -336,15 +359,15 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-/// The shim's directory, that of the program that runs (where `loment` is), that of containerd, which has its own shim
+/// What stands before the shim, the shim's directory, that of the program that runs (where `loment` is), that of containerd, which has its own shim
 /// beside, and the caller's own path.
-fn search_path(bin: &Path, containerd: &Containerd) -> Result<OsString> {
+fn search_path(gate: Option<PathBuf>, bin: &Path, containerd: &Containerd) -> Result<OsString> {
     let own = env::current_exe().ok().and_then(|program| Some(program.parent()?.to_path_buf()));
     let given = env::var_os("PATH").unwrap_or_default();
     let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     // Who names the directories of programs has said in which order.
     let beside = containerd.directory().filter(|directory| env::split_paths(&given).all(|one| one != **directory));
-    let first = [bin.to_path_buf()].into_iter().chain(own).chain(beside.map(Path::to_path_buf));
+    let first = gate.into_iter().chain([bin.to_path_buf()]).chain(own).chain(beside.map(Path::to_path_buf));
     let all = first.chain(env::split_paths(&given)).chain(administrators);
     env::join_paths(all).context("join the directories of PATH")
 }

@@ -23,6 +23,7 @@ pub mod requirements;
 pub mod results;
 pub mod slices;
 pub mod supervise;
+pub mod torture;
 pub mod version;
 
 pub use lab::{Lab, Options};

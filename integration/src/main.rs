@@ -45,7 +45,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let Arguments { debug, legacy_cgroups, containerd, sandboxer, verb } = Arguments::parse();
-    let options = Options { debug, legacy_cgroups, containerd, sandboxer };
+    let options = Options { debug, legacy_cgroups, containerd, sandboxer, tracee: None };
     match verb {
         Verb::Run { command } => in_lab(options, |lab| run(lab, &command)),
     }

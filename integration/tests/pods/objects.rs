@@ -379,6 +379,7 @@ pub(crate) async fn a7_a_container_whose_image_changes_is_started_anew_and_its_s
             own.is_some_and(|own| own["restartCount"] == 1 && own["state"]["running"].is_object())
         })
         .await?;
+    eventually("the second start", async || Ok((pod.lines("renewed-starts").len() >= 2).then_some(()))).await?;
     ensure!(pod.lines("renewed-starts").len() == 2, "it started {} times", pod.lines("renewed-starts").len());
     ensure!(pod.lines("stops") == ["stopped"], "it was stopped as {:?}", pod.lines("stops"));
     let id = |status: &Value, name: &str| anyhow::Ok(container_status(status, name)?["containerID"].clone());

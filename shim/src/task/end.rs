@@ -125,6 +125,9 @@ impl Task {
             return Err(exec::finished(&self.plan.id));
         }
         if let Some(member) = &self.plan.member {
+            // Who ends what it has not started waits for the end now, as containerd does when it was killed between the two.
+            crate::lock(&self.live).signalled |= signal != 0;
+            self.tell_end_if_asked();
             member.kill_requested(&self.plan.id, signal);
             return Ok(());
         }

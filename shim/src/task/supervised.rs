@@ -133,14 +133,21 @@ impl Task {
             self.publish_oom();
         }
         let mut live = crate::lock(&self.live);
-        if live.stage == Stage::Created {
-            // For containerd a container has to have been started before it can end.
+        if live.stage == Stage::Created && !live.signalled {
+            // For containerd a container has to have been started before it can end, if it has not ended it itself.
             live.untold = Some(exit);
             return;
         }
         drop(live);
         if self.exit.get().is_none() {
             self.finish(exit);
+        }
+    }
+
+    /// Tells an end that was kept back, if a client has asked for it.
+    pub(super) fn tell_end_if_asked(&self) {
+        if crate::lock(&self.live).signalled {
+            self.tell_end();
         }
     }
 

@@ -94,6 +94,23 @@ fn a_container_runs_when_it_has_been_started_and_every_end_is_told_once() {
 }
 
 #[test]
+fn a_container_that_is_killed_before_it_is_started_has_ended() {
+    let place = Place::new();
+    let (sandbox, tasks) = place.pod(&["one", "two"], json!({}), "touch /data/ran; exec sleep 1000");
+    sandbox.created().unwrap();
+    sandbox.started().unwrap();
+    tasks.iter().for_each(|task| task.created().unwrap());
+    // containerd does so when it was killed itself between Create and Start.
+    tasks[0].killed().unwrap();
+    assert_eq!(tasks[0].ended(), 137);
+    tasks[0].deleted().unwrap();
+    // One that nobody has killed is deleted at once.
+    tasks[1].deleted().unwrap();
+    assert!(!place.directory.join("ran").exists(), "it has run");
+    removed(&[&sandbox]);
+}
+
+#[test]
 fn a_probe_that_takes_a_program_which_is_missing_says_so_and_changes_nothing() {
     let place = Place::new();
     let liveness = json!({"httpGet": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1});

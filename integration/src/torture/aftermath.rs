@@ -1,0 +1,88 @@
+//! After something was done: the pod is removed as any client removes it, and nothing may be left.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use loment_cri::v1;
+
+use super::scene::NAME;
+use crate::{Lab, census::Census, hierarchy, lab::POD_CGROUPS, loment::Loment, patience, pod::Node};
+
+/// How long a pod may take to be gone. Only a failure waits this long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// Removes the pod as a kubelet does, again and again, until nothing is there that was not there `before`. Returns with
+/// what words it was refused meanwhile, and what is left in the end. A request that nobody waits for any more is still at
+/// work for a while, and what it makes has to go too.
+pub(super) async fn remove(
+    node: &Node<'_>,
+    is_supervised: bool,
+    before: &Census,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let mut refusals = Vec::new();
+    let deadline = Instant::now() + patience(PATIENCE);
+    loop {
+        let removed = match is_supervised {
+            true => delete(node).await,
+            false => Ok(()),
+        };
+        let removed = match removed {
+            Ok(()) => remove_listed(node).await,
+            refused => refused,
+        };
+        // A kubelet's housekeeping: the cgroup above the containers' is not the runtime's.
+        hierarchy::prune_everywhere(POD_CGROUPS)?;
+        let left = node.lab.left_now(before);
+        if removed.is_ok() && left.is_empty() || Instant::now() > deadline {
+            return Ok((refusals, left.into_iter().chain(removed.err().map(|error| format!("{error:#}"))).collect()));
+        }
+        refusals.extend(removed.err().map(|error| format!("{error:#}")));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// As a user does it who finds a pod that was not made to its end, or whose shim is gone.
+async fn delete(node: &Node<'_>) -> Result<()> {
+    let output = Loment::new(node.lab).run(&["delete", "pod", NAME, "--force"], "").await?;
+    ensure!(
+        output.code == 0 || output.stderr.contains("not found"),
+        "loment delete: exit code {}: {}",
+        output.code,
+        output.stderr.trim()
+    );
+    Ok(())
+}
+
+/// The pods that are still there, with whatever state they have.
+async fn remove_listed(node: &Node<'_>) -> Result<()> {
+    for pod in listed(node).await? {
+        node.cri.stop_pod_sandbox(&pod.id).await?;
+        node.cri.remove_pod_sandbox(&pod.id).await?;
+    }
+    Ok(())
+}
+
+async fn listed(node: &Node<'_>) -> Result<Vec<v1::PodSandbox>> {
+    let all = node.cri.list_pod_sandboxes(None).await?;
+    Ok(all.into_iter().filter(|pod| pod.metadata.as_ref().is_some_and(|data| data.name == NAME)).collect())
+}
+
+/// What containerd still knows of the tormented: containers and tasks other than `known`.
+pub(super) async fn known_to_containerd(lab: &Lab, known: &[String]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for kind in ["containers", "tasks"] {
+        let output = lab.ctr_output(&[kind, "list", "--quiet"], b"").await?;
+        let text = String::from_utf8(output.stdout).with_context(|| format!("what ctr {kind} list prints"))?;
+        let unknown = text.lines().filter(|id| !known.iter().any(|one| one == id));
+        found.extend(unknown.map(|id| format!("{kind} of containerd: {id}")));
+    }
+    Ok(found)
+}
+
+/// Lines in which a program of this project says that it has come to an end that nobody has thought of.
+pub(super) fn panics(log: &str) -> Vec<String> {
+    log.lines().filter(|line| line.contains("panicked at")).map(str::to_owned).collect()
+}

@@ -1,0 +1,1 @@
+//! Much, and for long: what must not grow.

@@ -1,0 +1,204 @@
+//! Rounds, one after the other, beside a pod to which nothing may happen.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{
+    aftermath,
+    plan::{self, Course, Courses, Deed, Operation, Round, Victim},
+    report::{Outcome, Report},
+    scene::Scene,
+    watch::{Others, Seen, Struck, Watch},
+};
+use crate::{
+    Lab, config,
+    lab::block_on,
+    pod::{Container, Node, Pod, command},
+};
+
+/// What is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Processes are killed.
+    Kills,
+    /// System calls fail.
+    Faults,
+}
+
+/// Which rounds are run.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What is drawn.
+    pub kind: Kind,
+    /// Of what it is drawn.
+    pub seed: u64,
+    /// From this number on.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Runs them, prints a line for each to `out`, and tells what came of all.
+///
+/// # Errors
+/// The lab itself fails, or the other pod does. What a round leaves behind is in the report.
+pub fn run(lab: &Lab, settings: Settings, out: &mut dyn std::io::Write) -> Result<Report> {
+    block_on(async {
+        let bystander = Bystander::start(lab).await?;
+        let courses = rehearse(lab, &bystander.ids).await?;
+        let mut report = Report::new(settings.kind, settings.seed);
+        for index in settings.first..settings.first + settings.count {
+            let drawn = match settings.kind {
+                Kind::Kills => plan::kill(settings.seed, index, &courses),
+                Kind::Faults => plan::fault(settings.seed, index, &courses),
+            };
+            let round = drawn.context("a rehearsal without any call")?;
+            let outcome = one(lab, round, &bystander.ids).await?;
+            writeln!(out, "{index} {round}: {outcome}").context("print")?;
+            out.flush().context("print")?;
+            report.add(index, round, outcome);
+            bystander.check().await.with_context(|| format!("after round {index}, {round}"))?;
+        }
+        bystander.end().await?;
+        Ok(report)
+    })?
+}
+
+/// Each operation without anything being done to it.
+async fn rehearse(lab: &Lab, known: &[String]) -> Result<Courses> {
+    let mut courses = Courses::new();
+    for operation in Operation::ALL {
+        let before = lab.census();
+        let node = Node::connect(lab, config::HANDLER).await?;
+        let mut scene = Scene::before(&node, operation).await?;
+        let watch = Watch::begin(None, scene.others(lab).await?)?;
+        let performed = scene.perform(operation).await;
+        let seen = watch.end()?;
+        performed.with_context(|| format!("rehearse {operation}"))?;
+        clean(lab, &node, operation, &before, known).await.with_context(|| format!("after a rehearsed {operation}"))?;
+        courses.insert(operation, seen.course);
+    }
+    ensure!(courses.values().any(|course| course.calls > 0), "no call was seen in any operation");
+    Ok(courses)
+}
+
+async fn clean(
+    lab: &Lab,
+    node: &Node<'_>,
+    operation: Operation,
+    before: &crate::census::Census,
+    known: &[String],
+) -> Result<Vec<String>> {
+    let (refusals, mut left) = aftermath::remove(node, operation.is_supervised(), before).await?;
+    left.extend(aftermath::known_to_containerd(lab, known).await?);
+    if !left.is_empty() {
+        bail!("left behind:\n  {}", left.join("\n  "));
+    }
+    Ok(refusals)
+}
+
+/// One round. What goes wrong in it is its outcome, not an error.
+async fn one(lab: &Lab, round: Round, known: &[String]) -> Result<Outcome> {
+    let begun = Instant::now();
+    let before = lab.census();
+    let logged = lab.log_lines();
+    let (seen, performed) = {
+        let node = Node::connect(lab, config::HANDLER).await?;
+        let mut scene = Scene::before(&node, round.operation).await.with_context(|| format!("prepare to {round}"))?;
+        let others = scene.others(lab).await?;
+        strike(&mut scene, round, others).await?
+    };
+    let revived = revive(lab, seen.struck.is_some() && takes_containerd(round.deed)).await?;
+    let node = Node::connect(lab, config::HANDLER).await?;
+    let cleaned = clean(lab, &node, round.operation, &before, known).await;
+    let panics = aftermath::panics(&lab.log_all_since(logged));
+    let Seen { struck, course } = seen;
+    Ok(Outcome {
+        struck: struck.as_ref().map(words),
+        answer: performed.map_err(|error| format!("{error:#}")),
+        containerd_restarted: revived,
+        calls: course.calls,
+        took: begun.elapsed(),
+        wrong: wrong(cleaned.as_ref().err().map(|error| format!("{error:#}")), panics),
+        refusals: cleaned.unwrap_or_default(),
+    })
+}
+
+fn wrong(cleaned: Option<String>, panics: Vec<String>) -> Vec<String> {
+    cleaned.into_iter().chain(panics).collect()
+}
+
+fn words(struck: &Struck) -> String {
+    let phase = struck.phase.map(|phase| format!(" after {:?}", phase.name())).unwrap_or_default();
+    format!("{} at {} of {}{phase}", struck.with, struck.call, struck.caller)
+}
+
+/// Asks for the operation while it is watched.
+async fn strike(scene: &mut Scene<'_>, round: Round, others: Others) -> Result<(Seen, Result<()>)> {
+    let watch = Watch::begin(Some(round), others)?;
+    let performed = tokio::select! {
+        performed = scene.perform(round.operation) => performed,
+        () = watch.hang_up.notified() => Err(anyhow::anyhow!("the client has hung up")),
+    };
+    Ok((watch.end()?, performed))
+}
+
+/// A pod that is there all the time.
+struct Bystander<'a> {
+    lab: &'a Lab,
+    ids: Vec<String>,
+    pid: i32,
+}
+
+impl<'a> Bystander<'a> {
+    async fn start(lab: &'a Lab) -> Result<Self> {
+        let node = Node::connect(lab, config::HANDLER).await?;
+        let pod: Pod<'_> = node.pod("bystander").run().await?;
+        let container: Container<'_> = pod.start(command("stays", &["/bin/busybox", "sleep", "100000"])).await?;
+        let pid = container.pid().await?;
+        Ok(Self { lab, ids: vec![pod.id.clone(), container.id.clone()], pid })
+    }
+
+    /// Its container runs on, as the same process, and can be reached.
+    async fn check(&self) -> Result<()> {
+        let node = Node::connect(self.lab, config::HANDLER).await?;
+        let answer = node.cri.exec_sync(&self.ids[1], &["/bin/busybox", "true"], Duration::from_secs(20));
+        ensure!(answer.await.context("exec in the pod beside")?.exit_code == 0, "an exec in the pod beside fails");
+        ensure!(Path::new(&format!("/proc/{}", self.pid)).exists(), "the process of the pod beside has gone");
+        Ok(())
+    }
+
+    async fn end(self) -> Result<()> {
+        let node = Node::connect(self.lab, config::HANDLER).await?;
+        node.cri.stop_pod_sandbox(&self.ids[0]).await?;
+        Ok(node.cri.remove_pod_sandbox(&self.ids[0]).await?)
+    }
+}
+
+/// Starts containerd where it has ended. Who was killed may need a moment for that.
+async fn revive(lab: &Lab, is_killed: bool) -> Result<bool> {
+    loop {
+        let revived = lab.revive_containerd().await.context("start containerd again")?;
+        if revived || !is_killed {
+            return Ok(revived);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether a victim is containerd.
+fn takes_containerd(deed: Deed) -> bool {
+    matches!(deed, Deed::Kill(Victim::Containerd | Victim::Both))
+}
+
+/// The courses as a table: what there is to strike at.
+pub fn table(courses: &Courses) -> String {
+    let line = |(operation, Course { calls, fallible, phases }): (&Operation, &Course)| {
+        format!("{operation}: {calls} calls, {fallible} of them may fail, {} phases\n", phases.len())
+    };
+    courses.iter().map(line).collect()
+}
