@@ -9,7 +9,7 @@
 //! | `slice` | memory kills in scopes that systemd has removed |
 //! | `stdio`, `relay` | their standard streams, and the loggers that take them |
 //! | `events` | what containerd is told |
-//! | `quiet` | memory that is given back when there is nothing to do for a while |
+//! | `quiet`, `home` | memory that is given back when there is nothing to do for a while, and whether anybody still knows of the shim |
 //! | `traces` | when each phase of the last starts came |
 //! | [`pod`] | a pod that the shim runs itself |
 //! | [`client`] | the shim asked by another program |
@@ -23,6 +23,7 @@ pub mod client;
 mod delete;
 mod events;
 mod failure;
+mod home;
 mod info;
 mod logger;
 mod members;

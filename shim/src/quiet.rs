@@ -1,12 +1,17 @@
-//! What the shim does when it has had nothing to do for a while: it gives back the memory that its work took.
+//! What the shim does when it has had nothing to do for a while: it gives back the memory that its work took, and where
+//! nothing of it runs it looks whether anybody still knows of it.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use loment_sys::memory;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{home::Home, shim::Shim};
 
 /// How long there must have been nothing to do: longer than the steps of a pod's start are apart.
 const QUIET: Duration = Duration::from_secs(1);
+/// The longest time between two looks.
+const LOOK: Duration = Duration::from_secs(32);
 
 /// Knows that there is something to do.
 #[derive(Default)]
@@ -18,12 +23,25 @@ impl Quiet {
         self.0.notify_one();
     }
 
-    /// Gives back memory once after each time of work, for ever.
-    pub(crate) async fn keep(&self) -> Infallible {
+    /// Gives back memory once after each time of work, for ever. Then it looks, less and less often, for as long as a look
+    /// says that there has to be another one.
+    pub(crate) async fn keep(&self, shim: &Arc<Shim>, home: &Home) -> Infallible {
         loop {
             self.0.notified().await;
-            while tokio::time::timeout(QUIET, self.0.notified()).await.is_ok() {}
-            memory::shrink();
+            let mut pause = QUIET;
+            loop {
+                while timeout(QUIET, self.0.notified()).await.is_ok() {
+                    pause = QUIET;
+                }
+                memory::shrink();
+                if !home.look(shim).await {
+                    break;
+                }
+                pause = (pause * 2).min(LOOK);
+                if timeout(pause - QUIET, self.0.notified()).await.is_ok() {
+                    pause = QUIET;
+                }
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     bootstrap::Start,
     events::Events,
     failure::{Failure, Result},
+    home::Home,
     members::Members,
     rpc,
     shim::Shim,
@@ -83,7 +84,10 @@ async fn serve(start: &Start, bundle: &Path, listener: UnixListener, began: Bega
         }
     });
     let idle = Arc::clone(&shim);
-    tokio::spawn(async move { idle.quiet.keep().await });
+    let home = Home(bundle.to_owned());
+    tokio::spawn(async move { idle.quiet.keep(&idle, &home).await });
+    // Somebody may have lost it already.
+    shim.quiet.disturb();
     let mut server = Server::new().add_listener(accept(listener)?).register_service(rpc::services(&shim));
     server.start().await.map_err(|error| Failure::unknown(format!("serve: {error}")))?;
     loop {

@@ -161,6 +161,11 @@ impl Shim {
         }
     }
 
+    /// Whether one is being made.
+    pub(crate) fn is_making(&self) -> bool {
+        crate::lock(&self.tasks).values().any(|slot| matches!(slot, Slot::Reserved(_)))
+    }
+
     /// Every task there is.
     pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
         let tasks = crate::lock(&self.tasks);

@@ -2,6 +2,8 @@
 
 #[path = "start/checkpoint.rs"]
 mod checkpoint;
+#[path = "start/home.rs"]
+mod home;
 #[path = "start/pod.rs"]
 mod pod;
 #[path = "start/sandbox.rs"]

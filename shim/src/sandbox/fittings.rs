@@ -7,8 +7,12 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown},
+    },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -27,11 +31,13 @@ const SHM: &str = "shm";
 const WORK: &str = "work";
 
 /// Where they are. Dropping this leaves them: see [`Fittings::remove`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fittings {
     /// Each place in a container, with what is there.
     pub(crate) places: Vec<(&'static str, PathBuf)>,
     bundle: PathBuf,
+    /// The shared memory: containerd may have renamed the bundle before it is to be unmounted.
+    shared: Option<Arc<File>>,
 }
 
 impl Fittings {
@@ -46,17 +52,17 @@ impl Fittings {
             ("/etc/resolv.conf", file("resolv.conf")),
             ("/dev/shm", shm),
         ];
-        Self { places: places.into(), bundle: bundle.to_owned() }
+        Self { places: places.into(), bundle: bundle.to_owned(), shared: None }
     }
 
     /// Makes them. They belong to the pod's root. On error they are removed again.
     pub(crate) fn make(bundle: &Path, wanted: &Wanted<'_>) -> Result<Self> {
-        let fittings = Self::of(bundle, wanted.has_ipc());
+        let mut fittings = Self::of(bundle, wanted.has_ipc());
         fittings.fill(wanted).inspect_err(|_| fittings.remove())?;
         Ok(fittings)
     }
 
-    fn fill(&self, wanted: &Wanted<'_>) -> Result<()> {
+    fn fill(&mut self, wanted: &Wanted<'_>) -> Result<()> {
         let config = wanted.config;
         for (place, path) in &self.places {
             let text = match *place {
@@ -67,12 +73,21 @@ impl Fittings {
             };
             write(path, &text, wanted.root())?;
         }
-        if wanted.has_ipc() { share_memory(&self.bundle, wanted.root()) } else { Ok(()) }
+        if wanted.has_ipc() {
+            self.shared = Some(Arc::new(share_memory(&self.bundle, wanted.root())?));
+        }
+        Ok(())
     }
 
     /// Takes back what lasts by itself. The files go with the bundle, which is containerd's.
     pub(crate) fn remove(&self) {
-        if let Err(failure) = remove_shared_memory(&self.bundle) {
+        let removed = match &self.shared {
+            Some(shared) => {
+                unmount(&PathBuf::from(format!("/proc/self/fd/{}/.", shared.as_raw_fd())), MntFlags::empty())
+            }
+            None => remove_shared_memory(&self.bundle),
+        };
+        if let Err(failure) = removed {
             log::warn!("{failure}");
         }
     }
@@ -80,14 +95,19 @@ impl Fittings {
 
 /// Unmounts the shared memory of a sandbox's bundle, if there is any. Of containers that still have it, it stays.
 pub(crate) fn remove_shared_memory(bundle: &Path) -> Result<()> {
-    let path = bundle.join(SHM);
-    match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+    unmount(&bundle.join(SHM), MntFlags::UMOUNT_NOFOLLOW)
+}
+
+fn unmount(path: &Path, flags: MntFlags) -> Result<()> {
+    match umount2(path, MntFlags::MNT_DETACH | flags) {
+        // It was none, or is none any more.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
         Err(errno) => Err(Failure::io("unmount", path.display(), &errno.into())),
     }
 }
 
-fn share_memory(bundle: &Path, root: (u32, u32)) -> Result<()> {
+/// Mounts it, and opens what was mounted.
+fn share_memory(bundle: &Path, root: (u32, u32)) -> Result<File> {
     let path = bundle.join(SHM);
     // An attempt that has failed may have made it.
     let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
@@ -95,7 +115,13 @@ fn share_memory(bundle: &Path, root: (u32, u32)) -> Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = format!("mode=1777,size={SHM_SIZE},uid={},gid={}", root.0, root.1);
     mount(Some("shm"), &path, Some("tmpfs"), flags, Some(options.as_str()))
-        .map_err(|errno| Failure::io("mount the pod's shared memory on", path.display(), &errno.into()))
+        .map_err(|errno| Failure::io("mount the pod's shared memory on", path.display(), &errno.into()))?;
+    let opened = File::options().read(true).custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY).open(&path);
+    opened.map_err(|error| {
+        // Nobody else would.
+        let _gone = remove_shared_memory(bundle);
+        Failure::io("open the pod's shared memory at", path.display(), &error)
+    })
 }
 
 /// A file that the pod's containers may read, whatever the shim's umask is.

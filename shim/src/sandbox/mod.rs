@@ -323,7 +323,7 @@ impl PodSandbox {
     }
 
     /// Ends it, with all that is left of its containers, and lets the shim leave.
-    async fn shut_down(&self, shim: &Arc<Shim>) -> Result<()> {
+    pub(crate) async fn shut_down(&self, shim: &Arc<Shim>) -> Result<()> {
         self.stop(shim, ENDING).await?;
         self.forget_containers(shim).await?;
         shim.leave();

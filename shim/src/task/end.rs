@@ -109,6 +109,7 @@ impl Task {
         drop(live);
         self.plan.stdio.release_when_read();
         self.exit.set(exit);
+        self.shim.quiet.disturb();
         self.announce(&Event::Exit(TaskExit {
             container_id: self.plan.id.clone(),
             id: self.plan.id.clone(),

@@ -328,3 +328,19 @@ fn a_manifest_that_the_administrator_does_not_let_through_runs_nothing() {
     sandbox.shut_down();
     place.gone();
 }
+
+#[test]
+fn shared_memory_is_unmounted_also_when_the_bundle_has_been_renamed() {
+    let place = Place::new();
+    let sandbox = place.sandbox("exec sleep 1000");
+    sandbox.created().unwrap();
+    let mounted =
+        || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&format!("{}/", place.directory.display()));
+    assert!(mounted(), "there is no shared memory");
+    // containerd that gives a sandbox up renames its bundle before it removes it.
+    let renamed = place.directory.join(".bundle");
+    fs::rename(&sandbox.bundle, &renamed).unwrap();
+    sandbox.shut_down();
+    assert!(!mounted(), "the shared memory is still mounted");
+    fs::rename(&renamed, &sandbox.bundle).unwrap();
+}

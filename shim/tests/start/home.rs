@@ -1,0 +1,52 @@
+//! A shim of which nobody knows any more: its bundle is gone, and nothing of it runs.
+
+use std::{fs, thread::sleep, time::Duration};
+
+use crate::{Place, task::slowness};
+
+/// Longer than a shim that nobody asks for anything waits before it looks.
+const QUIET: Duration = Duration::from_millis(2500);
+
+impl Place {
+    /// As containerd removes a bundle: it is renamed first.
+    fn loses(&self, bundle: &str) {
+        let renamed = self.directory.join(format!(".{bundle}"));
+        fs::rename(self.directory.join(bundle), &renamed).unwrap();
+        fs::remove_dir_all(renamed).unwrap();
+    }
+
+    /// Gives back what the place's end wants to find.
+    fn has_again(&self) {
+        fs::create_dir_all(self.directory.join("bundle")).unwrap();
+    }
+}
+
+#[test]
+fn a_shim_that_was_never_asked_for_anything_leaves_when_its_bundle_is_gone() {
+    let place = Place::new();
+    place.started("");
+    let socket = place.socket();
+    place.loses("bundle");
+    place.gone();
+    place.has_again();
+    assert!(!socket.exists(), "its socket is still there");
+}
+
+#[test]
+fn a_shim_whose_container_has_ended_leaves_with_its_bundle_and_one_whose_container_runs_stays() {
+    let place = Place::new();
+    let task = place.task(false, "exec sleep 1000");
+    let socket = place.socket();
+    task.created().unwrap();
+    task.started().unwrap();
+    // What is mounted in a bundle is not the shim's to lose: the container's root is nowhere but in its own namespace.
+    place.loses("bundle");
+    sleep(QUIET * slowness());
+    assert_eq!(place.shims().len(), 1, "it has left, and its container runs");
+    let cgroup = std::path::Path::new("/sys/fs/cgroup/memory").join(&place.id);
+    task.killed().unwrap();
+    place.gone();
+    place.has_again();
+    assert!(!socket.exists(), "its socket is still there");
+    assert!(!cgroup.exists(), "the cgroup of its container is still there");
+}
