@@ -18,7 +18,10 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
-    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+    sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, getsockopt, listen as listen_again, socket,
+        sockopt::PeerCredentials,
+    },
 };
 
 use serde::{
@@ -28,6 +31,7 @@ use serde::{
 
 use crate::{
     bootstrap::Start,
+    departing,
     failure::{Failure, Result},
 };
 
@@ -141,13 +145,41 @@ fn alone(path: &Path) -> io::Result<Flock<File>> {
     Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
 }
 
-/// Whether somebody listens at `path`. Never waits, as connecting to a shim that is too busy to accept would.
+/// Makes the calling process the one that a socket says to be its listener: the shim, and not the `start` that has bound it.
+pub(crate) fn claim(listener: &UnixListener) -> Result<()> {
+    listen_again(listener, Backlog::MAXCONN)
+        .map_err(|errno| Failure::io("listen on", "the shim's socket", &errno.into()))
+}
+
+/// Whether somebody listens at `path` who is not about to end. Waits for that end, but not for a shim that is too busy to
+/// accept.
 fn is_answered(path: &Path) -> io::Result<bool> {
+    match listener(path)? {
+        Answer::By(pid) if departing::await_end(pid) => Ok(!matches!(listener(path)?, Answer::Nobody)),
+        Answer::By(_) | Answer::BySomebody => Ok(true),
+        Answer::Nobody => Ok(false),
+    }
+}
+
+/// Who listens at an address.
+enum Answer {
+    /// The process with this pid.
+    By(i32),
+    /// It does not say who it is.
+    BySomebody,
+    Nobody,
+}
+
+fn listener(path: &Path) -> io::Result<Answer> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
-        Ok(()) | Err(Errno::EAGAIN) => Ok(true),
-        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(false),
+        Ok(()) => {
+            let peer = getsockopt(&socket, PeerCredentials)?;
+            Ok(if peer.pid() > 0 { Answer::By(peer.pid()) } else { Answer::BySomebody })
+        }
+        Err(Errno::EAGAIN) => Ok(Answer::BySomebody),
+        Err(Errno::ECONNREFUSED | Errno::ENOENT) => Ok(Answer::Nobody),
         Err(errno) => Err(errno.into()),
     }
 }

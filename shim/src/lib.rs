@@ -15,12 +15,14 @@
 //! | [`client`] | the shim asked by another program |
 //! | `members` | the containers of a shim, for who comes after its death |
 //! | `delete`, `info` | the other two ways in which containerd runs this program |
+//! | `departing` | processes that are on their way out |
 
 mod address;
 mod args;
 mod bootstrap;
 pub mod client;
 mod delete;
+mod departing;
 mod events;
 mod failure;
 mod home;

@@ -76,7 +76,9 @@ fn input() -> Result<Vec<u8>> {
 fn serve(start: &Start, bundle: &Path, listener: UnixListener, address: &str, began: Began) -> ! {
     logger::init(start.debug);
     log_panics();
-    let outcome = detach().and_then(|()| server::run(start, bundle, listener, address, began));
+    let outcome = detach()
+        .and_then(|()| address::claim(&listener))
+        .and_then(|()| server::run(start, bundle, listener, address, began));
     if let Err(failure) = &outcome {
         log::error!("{failure}");
     }

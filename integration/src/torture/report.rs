@@ -36,6 +36,7 @@ impl fmt::Display for Outcome {
             Ok(()) => write!(f, "answered well")?,
             Err(error) => write!(f, "answered: {}", shortened(error))?,
         }
+        write!(f, "; {:.1} s", self.took.as_secs_f64())?;
         if !self.refusals.is_empty() {
             write!(f, "; removed at attempt {}", self.refusals.len() + 1)?;
         }

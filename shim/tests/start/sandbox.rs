@@ -344,3 +344,19 @@ fn shared_memory_is_unmounted_also_when_the_bundle_has_been_renamed() {
     assert!(!mounted(), "the shared memory is still mounted");
     fs::rename(&renamed, &sandbox.bundle).unwrap();
 }
+
+#[test]
+fn a_shim_that_is_still_about_to_end_is_not_taken_for_one_that_lives() {
+    for _ in 0..10 {
+        let place = Place::new();
+        let sandbox = place.sandbox("exec sleep 1000");
+        sandbox.created().unwrap();
+        sandbox.started().unwrap();
+        let (socket, shims) = (place.socket(), place.shims());
+        kill(Pid::from_raw(shims[0]), Signal::SIGKILL).unwrap();
+        // containerd asks for the cleaning when its connection has ended: before the shim's namespaces have.
+        while sandbox.client.ping_sandbox(patience(), &PingRequest::default()).is_ok() {}
+        place.deleted();
+        assert!(!socket.exists(), "its socket is still there");
+    }
+}
