@@ -26,10 +26,10 @@ pub enum Phase {
     Invoked,
     /// It knows what is wanted: flags and standard input have been read.
     Understood,
-    /// Its socket is there.
-    Bound,
     /// The process that stays is there.
     Forked,
+    /// Its socket is there.
+    Bound,
     /// It answers.
     Serving,
     /// The request to make something has come.
@@ -99,8 +99,8 @@ enum Begin {
 const TABLE: [(Phase, Lane, Begin, &str); 25] = [
     (Phase::Invoked, Lane::Shim, Begin::Here, "invoked"),
     (Phase::Understood, Lane::Shim, Begin::Before, "read flags and input"),
-    (Phase::Bound, Lane::Shim, Begin::Before, "bind socket"),
     (Phase::Forked, Lane::Shim, Begin::Before, "fork"),
+    (Phase::Bound, Lane::Shim, Begin::Before, "bind socket"),
     (Phase::Serving, Lane::Shim, Begin::Before, "begin to serve"),
     (Phase::Asked, Lane::Shim, Begin::Here, "asked"),
     (Phase::SpecRead, Lane::Shim, Begin::Before, "read spec"),

@@ -18,10 +18,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
-    sys::socket::{
-        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, connect, getsockopt, listen as listen_again, socket,
-        sockopt::PeerCredentials,
-    },
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket, sockopt::PeerCredentials},
 };
 
 use serde::{
@@ -36,18 +33,30 @@ use crate::{
 };
 
 /// Annotations that put containers into one shim, the first that is set.
-const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", SANDBOX];
+/// Of them the one by which CRI names a container's sandbox.
+const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
 
 /// The container whose shim serves this one: itself, or its pod's sandbox. `config.json` may be absent (containerd's
 /// shim sandboxer makes a bundle without one); then the container stands alone.
-pub(crate) fn group(bundle: &Path, id: &str) -> String {
+pub(crate) fn group(bundle: &Path, id: &str) -> Group {
     let mut annotations = Annotations::default();
     if let Ok(text) = std::fs::read_to_string(bundle.join("config.json")) {
         // Where it cannot be read any further, whoever needs more of it says so.
         let _partly = serde_json::Deserializer::from_str(&text).deserialize_map(&mut annotations);
     }
     let Annotations(annotations) = annotations;
-    GROUPS.iter().find_map(|name| annotations.get(*name).cloned()).unwrap_or_else(|| id.to_owned())
+    let found = GROUPS.iter().find_map(|key| Some((*key, annotations.get(*key)?.clone())));
+    let (key, name) = found.unwrap_or((GROUPS[0], id.to_owned()));
+    Group { is_anothers_sandbox: key == SANDBOX && name != id, name }
+}
+
+/// Containers that share a shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    /// It is that of a pod whose sandbox has been made before.
+    pub(crate) is_anothers_sandbox: bool,
 }
 
 /// The annotations of a specification, which is read up to them: most of it, a seccomp profile, comes after them.
@@ -85,6 +94,17 @@ pub(crate) fn of_group(start: &Start, group: &str) -> String {
 /// The path of a `unix://` address.
 pub(crate) fn path(address: &str) -> &Path {
     Path::new(address.strip_prefix("unix://").unwrap_or(address))
+}
+
+/// Whether a shim answers at `address`.
+pub(crate) fn is_served(address: &str) -> Result<bool> {
+    let path = path(address);
+    let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
+    if path.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
+    is_answered(path).map_err(|e| failed("connect to", &e))
 }
 
 /// What became of an attempt to listen.
@@ -143,12 +163,6 @@ pub(crate) fn remove_stale(address: &str) -> Result<bool> {
 fn alone(path: &Path) -> io::Result<Flock<File>> {
     let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
     Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
-}
-
-/// Makes the calling process the one that a socket says to be its listener: the shim, and not the `start` that has bound it.
-pub(crate) fn claim(listener: &UnixListener) -> Result<()> {
-    listen_again(listener, Backlog::MAXCONN)
-        .map_err(|errno| Failure::io("listen on", "the shim's socket", &errno.into()))
 }
 
 /// Whether somebody listens at `path` who is not about to end. Waits for that end, but not for a shim that is too busy to
@@ -249,18 +263,20 @@ mod tests {
     fn containers_of_a_pod_share_a_shim_and_others_stand_alone() {
         let dir = std::env::temp_dir().join(format!("loment-group-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        assert_eq!(group(&dir, "me"), "me");
+        let of = |name: &str, is_anothers_sandbox| Group { name: name.into(), is_anothers_sandbox };
+        assert_eq!(group(&dir, "me"), of("me", false));
         std::fs::write(dir.join("config.json"), r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","x":"y"}}"#)
             .unwrap();
-        assert_eq!(group(&dir, "me"), "pod");
+        assert_eq!(group(&dir, "me"), of("pod", true));
+        assert_eq!(group(&dir, "pod"), of("pod", false));
         std::fs::write(
             dir.join("config.json"),
             r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"pod","io.containerd.runc.v2.group":"g"}}"#,
         )
         .unwrap();
-        assert_eq!(group(&dir, "me"), "g");
+        assert_eq!(group(&dir, "me"), of("g", false));
         std::fs::write(dir.join("config.json"), "{").unwrap();
-        assert_eq!(group(&dir, "me"), "me");
+        assert_eq!(group(&dir, "me"), of("me", false));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -358,7 +358,7 @@ mod tests {
     use crate::traces::Began;
 
     fn shim() -> Arc<Shim> {
-        let began = Began { invoked: 1, understood: 2, bound: 3, forked: 4 };
+        let began = Began { invoked: 1, understood: 2, forked: 3, bound: 4 };
         Arc::new(Shim::new(
             Events::new("test", "/nowhere"),
             Layout::detect().unwrap(),

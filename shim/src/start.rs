@@ -25,31 +25,61 @@ use crate::{
     traces::Began,
 };
 
+/// What the fork tells first when somebody listens: itself, or another one. Else why nobody does.
+const LISTENS: u8 = b'.';
+
 /// Runs the action of a program that has begun at `invoked` (by [`trace::now`]).
 pub(crate) fn run(flags: &Flags, invoked: u64) -> Result<()> {
     let start = bootstrap::read(flags, &input()?, &Environment::current())?;
     let understood = trace::now();
     let bundle = bundle(flags)?;
-    let address = address::of_group(&start, &address::group(&bundle, &start.id));
+    let group = address::group(&bundle, &start.id);
+    let address = address::of_group(&start, &group.name);
     // Before there is a shim: what fails from here on must not leave one behind that nobody knows of.
     address::record(&bundle, &address)?;
-    server::keep_signals()?;
-    if let Listening::Here(listener) = address::listen(&address)? {
-        let bound = trace::now();
-        match fork() {
-            Ok(Fork::Child) => {
-                let began = Began { invoked, understood, bound, forked: trace::now() };
-                serve(&start, &bundle, listener, &address, began)
-            }
-            Ok(Fork::Parent(_)) => drop(listener),
-            Err(errno) => {
-                let _gone = address::remove(address::path(&address));
-                return Err(Failure::io("fork", "the shim", &errno.into()));
-            }
+    if !address::is_served(&address)? {
+        if group.is_anothers_sandbox {
+            // One that took its place would answer for a sandbox that it does not have: containerd, started again, would
+            // not have that cleaned up.
+            return Err(Failure::precondition(format!(
+                "start a shim for container {}: that of its sandbox {} is gone (the pod has to be made anew)",
+                start.id, group.name
+            )));
         }
+        beget(&start, &bundle, &address, Moments { invoked, understood })?;
     }
     let reply = bootstrap::reply(start.reply, &address)?;
     io::stdout().write_all(&reply).map_err(|error| Failure::io("answer on", "standard output", &error))
+}
+
+/// What came before the fork.
+#[derive(Clone, Copy)]
+struct Moments {
+    invoked: u64,
+    understood: u64,
+}
+
+/// Makes the process that stays, and waits until it listens. That it binds the socket itself leaves none behind when either
+/// of the two is killed: without this process it finds that its bundle goes, and without the other this one cleans up.
+fn beget(start: &Start, bundle: &Path, address: &str, moments: Moments) -> Result<()> {
+    let failed = |operation, error: &io::Error| Failure::io(operation, "the shim", error);
+    server::keep_signals()?;
+    let (mut hears, tells) = io::pipe().map_err(|error| failed("make a pipe to", &error))?;
+    if fork().map_err(|errno| failed("fork", &errno.into()))? == Fork::Child {
+        drop(hears);
+        serve(start, bundle, tells, address, moments)
+    }
+    drop(tells);
+    let mut told = Vec::new();
+    hears.read_to_end(&mut told).map_err(|error| failed("hear from", &error))?;
+    match told.split_first() {
+        Some((&LISTENS, _)) => Ok(()),
+        Some((_, reason)) => Err(Failure::unknown(String::from_utf8_lossy(reason))),
+        None => {
+            let _none = address::remove_stale(address);
+            Err(Failure::unknown("start the shim: it has ended before it listened (was it killed?)"))
+        }
+    }
 }
 
 /// The bundle: containerd runs us in it.
@@ -73,16 +103,35 @@ fn input() -> Result<Vec<u8>> {
 }
 
 /// The fork: becomes the shim and never returns.
-fn serve(start: &Start, bundle: &Path, listener: UnixListener, address: &str, began: Began) -> ! {
+fn serve(start: &Start, bundle: &Path, tells: io::PipeWriter, address: &str, moments: Moments) -> ! {
+    let forked = trace::now();
     logger::init(start.debug);
     log_panics();
-    let outcome = detach()
-        .and_then(|()| address::claim(&listener))
-        .and_then(|()| server::run(start, bundle, listener, address, began));
+    let Some(listener) = listen(address, tells) else { std::process::exit(0) };
+    let Moments { invoked, understood } = moments;
+    let began = Began { invoked, understood, forked, bound: trace::now() };
+    let outcome = detach().and_then(|()| server::run(start, bundle, listener, address, began));
     if let Err(failure) = &outcome {
         log::error!("{failure}");
     }
     std::process::exit(i32::from(outcome.is_err()))
+}
+
+/// Listens where nobody else does, and tells the process that waits for that. One that does not hear it any more has been
+/// killed.
+fn listen(address: &str, mut tells: io::PipeWriter) -> Option<UnixListener> {
+    let listening = match address::listen(address) {
+        Ok(listening) => listening,
+        Err(failure) => {
+            let _killed = tells.write_all(format!("!{}", failure.message).as_bytes());
+            return None;
+        }
+    };
+    let _killed = tells.write_all(&[LISTENS]);
+    match listening {
+        Listening::Here(listener) => Some(listener),
+        Listening::Elsewhere => None,
+    }
 }
 
 /// A shim that fails by a mistake of its own must not do so in silence: standard error is /dev/null.

@@ -23,10 +23,10 @@ pub(crate) struct Began {
     pub(crate) invoked: u64,
     /// What is wanted was known.
     pub(crate) understood: u64,
-    /// The socket was there.
-    pub(crate) bound: u64,
     /// The process that stays was there.
     pub(crate) forked: u64,
+    /// The socket was there.
+    pub(crate) bound: u64,
 }
 
 /// Whose start it is.
@@ -72,8 +72,8 @@ impl Traces {
         let reached = [
             (Phase::Invoked, began.invoked),
             (Phase::Understood, began.understood),
-            (Phase::Bound, began.bound),
             (Phase::Forked, began.forked),
+            (Phase::Bound, began.bound),
         ];
         reached.into_iter().for_each(|(phase, at)| trace.reached_at(phase, at));
         trace.reached(Phase::Serving);
@@ -162,7 +162,7 @@ impl<const LONGEST: usize> Text<LONGEST> {
 mod tests {
     use super::*;
 
-    const BEGAN: Began = Began { invoked: 1, understood: 2, bound: 3, forked: 4 };
+    const BEGAN: Began = Began { invoked: 1, understood: 2, forked: 3, bound: 4 };
 
     fn container(id: &str, attempt: u32) -> Subject<'_> {
         Subject { kind: Kind::CONTAINER, id, exec: "", name: "app", attempt }

@@ -208,6 +208,18 @@ fn the_kernel_prefers_the_shim_to_who_started_it_when_memory_runs_out() {
 }
 
 #[test]
+fn a_container_whose_sandbox_has_lost_its_shim_gets_no_other() {
+    let place = Place::new();
+    let spec = r#"{"annotations": {"io.kubernetes.cri.sandbox-id": "the-sandbox"}}"#;
+    fs::write(place.directory.join("bundle/config.json"), spec).unwrap();
+    let output = place.run("start", "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("sandbox the-sandbox is gone"), "{output:?}");
+    assert!(place.shims().is_empty(), "{:?}", place.shims());
+    assert!(!place.directory.join("s").exists(), "it has made a place for sockets");
+}
+
+#[test]
 fn a_start_that_fails_leaves_no_shim() {
     let place = Place::new();
     // The address cannot be written down.

@@ -130,7 +130,7 @@ pub fn kill(seed: u64, index: u64, courses: &Courses) -> Option<Round> {
         .collect();
     fastrand::Rng::with_seed(seed).shuffle(&mut phased);
     let turn = usize::try_from(index / 2).ok()?;
-    if index % 2 == 0 && !phased.is_empty() {
+    if index.is_multiple_of(2) && !phased.is_empty() {
         let (operation, phase, victim) = phased[turn % phased.len()];
         return Some(Round { operation, moment: Moment::Phase(phase), deed: Deed::Kill(victim) });
     }
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_rounds_again_and_another_one_others() {
-        let drawn = |seed| (0..40).map(|index| (kill(seed, index, &courses()), fault(seed, index, &courses())));
+        let drawn = |seed| (0..40).map(move |index| (kill(seed, index, &courses()), fault(seed, index, &courses())));
         assert!(drawn(7).eq(drawn(7)));
         assert!(!drawn(7).eq(drawn(8)));
     }

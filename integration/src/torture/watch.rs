@@ -279,12 +279,13 @@ impl Watcher {
         self.look(pid, role);
         if !is_inside {
             // A socket that listens is there; the memory for phases is not.
-            if role == Role::Action && registers.orig_rax == libc::SYS_listen as u64 {
+            if role == Role::Shim && registers.orig_rax == libc::SYS_listen as u64 {
                 self.reach(Phase::Bound);
             }
             return;
         }
-        if role == Role::Action && registers.orig_rax == libc::SYS_socket as u64 {
+        // The pipe to the process that is to stay is the first thing that is made of what was understood.
+        if role == Role::Action && registers.orig_rax == libc::SYS_pipe2 as u64 {
             self.reach(Phase::Understood);
         }
         self.seen.course.calls += 1;
