@@ -167,6 +167,23 @@ fn after_the_death_of_a_shim_delete_removes_a_container_however_far_it_has_come(
     }
 }
 
+/// With Task v3 a client asks for the sandbox alone.
+#[test]
+fn after_the_death_of_a_shim_delete_removes_the_pod_that_it_ran() {
+    let place = Place::new();
+    let (sandbox, tasks) = place.pod(&["one", "two", "three"], json!({}), SLEEP);
+    sandbox.run().unwrap();
+    tasks.iter().for_each(|task| task.created().unwrap());
+    tasks[..2].iter().for_each(|task| task.started().unwrap());
+    tasks[1].killed().unwrap();
+    tasks[1].ended();
+    let pids: Vec<_> = [&sandbox, &tasks[0], &tasks[2]].map(|task| task.pid().cast_signed()).into();
+    place.bereave();
+    place.deleted();
+    assert!(pids.iter().all(|pid| !lives(*pid)), "of {pids:?} there is one left");
+    place.is_clean();
+}
+
 #[test]
 fn after_the_death_of_a_shim_two_deletes_at_once_are_both_answered_and_run_the_hooks_once() {
     let place = Place::new();
