@@ -3,7 +3,8 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +12,12 @@ use containerd_shim_protos::{
     api::{CreateTaskRequest, Mount, Status},
     ttrpc,
 };
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::{
+    libc,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::Mode,
+    unistd::mkfifo,
+};
 use serde_json::json;
 
 use super::{SLEEP, lives, refusal, until};
@@ -230,6 +236,9 @@ fn a_layer_that_is_missing_is_named() {
 fn a_pod_whose_directory_is_full_goes_on_and_is_told_of_when_there_is_room() {
     let place = Place::new();
     let disk = Disk::at(place.directory.join("pod"));
+    let log = place.directory.join("bundle/log");
+    mkfifo(&log, Mode::S_IRWXU).unwrap();
+    let mut log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(log).unwrap();
     let (sandbox, tasks) = place.pod(&["one"], json!({}), SLEEP);
     sandbox.change(|spec| spec["annotations"]["io.loment.pod.directory"] = json!(disk.0.display().to_string()));
     sandbox.run().unwrap();
@@ -240,6 +249,11 @@ fn a_pod_whose_directory_is_full_goes_on_and_is_told_of_when_there_is_room() {
     tasks[0].killed().unwrap();
     tasks[0].ended();
     tasks[0].deleted().unwrap();
+    let mut said = Vec::new();
+    until("the shim says so", || {
+        let _nothing_more = log.read_to_end(&mut said);
+        String::from_utf8_lossy(&said).contains(FULL)
+    });
     assert!(text("status.json").contains("\"Running\""), "half a status is none");
     disk.free();
     until("the end is told", || text("status.json").contains("\"Failed\""));
