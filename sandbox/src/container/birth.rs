@@ -188,8 +188,12 @@ impl FreshCgroup {
     /// Removes it before it is dropped.
     pub(crate) fn take_back(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {
-            // The error that brought us here is the one to be told.
-            let removed = cgroup.kill().and_then(|()| cgroup.remove_with_parent());
+            // Mostly nobody is in it, and that is found out without a descriptor, of which there may be none left. The error
+            // that brought us here is the one to be told.
+            let removed = match cgroup.try_remove_with_parent() {
+                Ok(true) => Ok(()),
+                _ => cgroup.kill().and_then(|()| cgroup.remove_with_parent()),
+            };
             // One that does not empty stays on record, for who comes after it.
             if removed.is_ok() {
                 let _ = record::forget(&self.bundle);
