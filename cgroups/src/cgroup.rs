@@ -19,6 +19,7 @@ use crate::{
     dir::{Dir, open_dir_at},
     freeze, kill,
     layout::Layout,
+    occupants,
     oom::{self, OomWatch},
     path, plan, procs, remove,
     stats::{self, usage::Part},
@@ -72,6 +73,12 @@ impl Cgroup {
             Some(name) => Ok((name.path(), Some(name.unit))),
             None => Ok((path::below_root(path)?, None)),
         }
+    }
+
+    /// Where the cgroup of a `path` is, below each hierarchy's mount point: what [`Cgroup::path`] will be. A path that
+    /// cannot be one is an error of kind [`io::ErrorKind::InvalidInput`].
+    pub fn path_of(path: &Path) -> Result<PathBuf> {
+        Self::place(path).map(|(relative, _)| relative)
     }
 
     /// The cgroup at `path`, which may be gone already in some or all hierarchies.
@@ -437,6 +444,11 @@ impl Cgroup {
         let mut roots = self.roots().collect();
         remove::try_remove(&mut roots, &self.path)?;
         Ok(roots.is_empty())
+    }
+
+    /// Who keeps it from being removed, as a sentence; `None` when nobody is in it, in any hierarchy.
+    pub fn describe_occupants(&self) -> Option<String> {
+        occupants::describe(self.roots(), &self.path)
     }
 
     /// Removes the cgroup, and its parent if that is the one which a containerd namespace has at the top (`/k8s.io/ID`)

@@ -45,6 +45,7 @@ mod hugetlb;
 mod kill;
 mod layout;
 pub mod mountinfo;
+mod occupants;
 mod oom;
 mod path;
 mod plan;

@@ -10,7 +10,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::{Error, Result, dir::Dir, tree};
+use crate::{Error, Result, dir::Dir, occupants, tree};
 
 /// How long [`remove`] waits for processes that are dying: a killed process leaves its cgroup within a few hundred
 /// microseconds, one that writes out a big core or tears down much memory within some hundred milliseconds.
@@ -40,8 +40,14 @@ pub(crate) fn remove(mut roots: Vec<&Dir>, path: &Path) -> Result<()> {
         try_remove(&mut roots, path)?;
         let Some(root) = roots.first() else { return Ok(()) };
         if Instant::now() >= deadline {
-            return Err(failed(root, path, Errno::EBUSY.into())
-                .hint("a process is still in it: cgroup.procs says which; kill it, then delete again"));
+            let cause = match occupants::describe(roots.iter().copied(), path) {
+                Some(occupants) => io::Error::new(io::ErrorKind::ResourceBusy, occupants),
+                None => Errno::EBUSY.into(),
+            };
+            return Err(failed(root, path, cause).hint(
+                "whoever is in it has been killed if it could be found, and ends when it can, or belongs to somebody else, \
+                 who has to move it; then delete again",
+            ));
         }
         sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);

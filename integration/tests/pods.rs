@@ -26,6 +26,7 @@ mod pods {
     pub(crate) mod errors;
     pub(crate) mod evictions;
     pub(crate) mod exec;
+    pub(crate) mod faults;
     pub(crate) mod footprint;
     pub(crate) mod foreign;
     pub(crate) mod groups;
@@ -63,8 +64,9 @@ use std::process::ExitCode;
 
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
-    command_forward, command_logs, content, ctr, errors, evictions, exec, footprint, foreign, groups, hooks, init,
-    isolation, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources, restarts,
+    command_forward, command_logs, content, ctr, errors, evictions, exec, faults, footprint, foreign, groups, hooks,
+    init, isolation, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources,
+    restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, users, volumes, whole,
 };
@@ -195,6 +197,7 @@ fn all() -> Vec<Named> {
         exec::an_exec_reads_its_standard_input_to_the_end,
         exec::an_exec_with_a_terminal_follows_its_size,
         exec::many_execs_at_once_all_answer,
+        faults::a_containerd_that_is_stopped_stops_no_pod_and_hears_of_every_end_afterwards,
         footprint::an_idle_pod_has_a_tenth_of_the_memory_that_it_has_under_runc,
         footprint::a_container_adds_little_to_an_idle_pod,
         footprint::execs_and_restarts_leave_an_idle_pod_as_small_as_it_was,

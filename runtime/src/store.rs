@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `config.json` | the container's, because the bundle may change | by create, first |
 //! | `gate` | where init waits | by create; gone when the program runs |
-//! | `loment.json` | init and cgroup, [`loment_sandbox::record`] | by create, when init has been cloned |
+//! | `loment.json` | cgroup and init, [`loment_sandbox::record`] | by create, before it makes the cgroup, and again with init |
 //! | `state.json` | the rest | by create, at last: with it the container exists |
 //!
 //! A command that changes a container holds a lock on its directory. Who only looks needs none: files appear whole, and a

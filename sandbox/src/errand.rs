@@ -23,7 +23,7 @@ use nix::{
 use crate::{
     Error, Result,
     channel::{self, ChildEnd, ParentEnd, Report},
-    error::Context,
+    error::{self, Context},
     process::{Process, wait_for_end},
 };
 
@@ -69,7 +69,7 @@ impl Errand {
                 1
             }
         });
-        let process = Process::new(born.at("clone", what)?);
+        let process = Process::new(error::born(born, "clone a process to", what)?);
         Ok(Self { what, process, channel: parent, failures: Vec::new(), answer: None })
     }
 

@@ -170,6 +170,21 @@ impl<T> Context<T> for std::io::Result<T> {
     }
 }
 
+/// A process that could not be made becomes an error that says what the machine lacks. clone(2)
+pub(crate) fn born<T>(born: nix::Result<T>, step: &str, object: impl fmt::Display) -> Result<T> {
+    born.map_err(|errno| {
+        let error = Error::os(step, object, errno);
+        match errno {
+            Errno::EAGAIN => error.hint(
+                "a limit of processes is reached: pids.max of a cgroup that the runtime is in, or the machine's \
+                 kernel.pid_max or kernel.threads-max",
+            ),
+            Errno::EDEADLK => error.hint("the caller has more than one thread"),
+            _ => error,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use crate::{
     Error, Result,
     channel::{self, ChildEnd, ParentEnd, Report},
     child::enter_cgroups,
-    error::Context,
+    error::{self, Context},
     process::Process,
 };
 
@@ -74,7 +74,7 @@ impl Helper<'_> {
             child.failed(&error);
             1
         });
-        let process = Process::new(born.at("clone a process for", self.program.display())?);
+        let process = Process::new(error::born(born, "clone a process for", self.program.display())?);
         Ok(Starting { process: Some(process), channel, program: self.program })
     }
 }

@@ -183,12 +183,41 @@ pub(crate) fn wait_for_end(process: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 /// Start time of any process: field 22 of `/proc/PID/stat`. proc_pid_stat(5)
+///
+/// The file tells it by the clock of whoever reads it; this is by that of the machine, so that who comes later, in another
+/// time namespace, finds the same.
 pub(crate) fn start_time(pid: i32) -> Result<u64> {
     let path = format!("/proc/{pid}/stat");
     // With room for all of it: the file has no size, and would be read bit by bit.
     let mut stat = Vec::with_capacity(1024);
     File::open(&path).and_then(|mut file| file.read_to_end(&mut stat)).at("read", &path)?;
-    parse_start_time(&stat).ok_or_else(|| Error::invalid(path, "", "does not have a start time"))
+    let by_own_clock = parse_start_time(&stat).ok_or_else(|| Error::invalid(path, "", "does not have a start time"))?;
+    Ok(by_own_clock.wrapping_sub(clock_offset().cast_unsigned()))
+}
+
+/// By how many clock ticks this process's boot time is ahead of the machine's. time_namespaces(7)
+fn clock_offset() -> i64 {
+    /// The machine's own (`PROC_TIME_INIT_INO` of linux/proc_ns.h).
+    const MACHINES: &str = "time:[4026531834]";
+    static OFFSET: OnceLock<i64> = OnceLock::new();
+    *OFFSET.get_or_init(|| {
+        let is_machines = std::fs::read_link("/proc/self/ns/time").is_ok_and(|own| own.as_os_str() == MACHINES);
+        // A kernel without time namespaces has neither file.
+        let offsets = if is_machines { String::new() } else { std::fs::read_to_string(OFFSETS).unwrap_or_default() };
+        parse_clock_offset(&offsets).unwrap_or_default()
+    })
+}
+
+/// Seconds and nanoseconds of each clock.
+const OFFSETS: &str = "/proc/self/timens_offsets";
+
+/// `USER_HZ` of every architecture that is served.
+const TICKS: i64 = 100;
+
+fn parse_clock_offset(offsets: &str) -> Option<i64> {
+    let mut fields = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?.split_ascii_whitespace();
+    let (seconds, nanoseconds): (i64, i64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(seconds * TICKS + nanoseconds / (1_000_000_000 / TICKS))
 }
 
 /// The name of a process may contain spaces and parentheses, so fields are counted from the last parenthesis.
@@ -201,6 +230,14 @@ fn parse_start_time(stat: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_offset_of_a_clock_is_found_in_ticks() {
+        let offsets = |boot: &str| format!("monotonic           7         0\nboottime   {boot}\n");
+        assert_eq!(parse_clock_offset(&offsets("   86400         0")), Some(8_640_000));
+        assert_eq!(parse_clock_offset(&offsets("     -10 500000000")), Some(-950));
+        assert_eq!(parse_clock_offset(""), None);
+    }
 
     #[test]
     fn a_start_time_is_found_behind_any_name() {

@@ -1,4 +1,5 @@
-//! What must be known of a container to clean up after a shim that was killed: in the bundle, before the gate opens.
+//! What must be known of a container to clean up after a shim that was killed: in the bundle, before there is anything of
+//! it. As long as it has no process the record names its cgroup only.
 
 use std::{
     os::fd::AsFd,
@@ -18,6 +19,8 @@ use crate::{
 
 /// Name of the file in the bundle.
 const NAME: &str = "loment.json";
+/// Its name before it is whole.
+const UNFINISHED: &str = ".loment.json";
 
 /// A container, as far as it has to be found again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,11 +72,18 @@ impl Record {
 /// names survives what would lose it.
 pub(crate) fn write(bundle: &Path, record: &Record) -> Result<()> {
     let path = bundle.join(NAME);
-    let unfinished = bundle.join(format!(".{NAME}"));
+    let unfinished = bundle.join(UNFINISHED);
     let text = serde_json::to_vec(record)
         .map_err(|error| Error::invalid("record", path.display(), format!("cannot be written: {error}")))?;
-    std::fs::write(&unfinished, text).at("write", unfinished.display())?;
-    std::fs::rename(&unfinished, &path).at("write", path.display())
+    let written = std::fs::write(&unfinished, text).at("write", unfinished.display());
+    let written = written.and_then(|()| std::fs::rename(&unfinished, &path).at("write", path.display()));
+    if written.is_err() {
+        // A disk that is full has taken its name, and a part of it.
+        let _missing = std::fs::remove_file(&unfinished);
+    }
+    written.map_err(|error| {
+        error.hint("the record of a container is kept where its bundle is: is that full, or read-only?")
+    })
 }
 
 /// The record of a bundle, if there is one.
@@ -93,7 +103,7 @@ pub(crate) fn forget(bundle: &Path) -> Result<bool> {
     let path = bundle.join(NAME);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        removed => removed.map(|()| true).map_err(|error| Error::io("remove", path.display(), &error)),
+        removed => removed.map(|()| true).at("remove", path.display()),
     }
 }
 
@@ -112,6 +122,8 @@ pub fn strike(bundle: &Path) -> Result<()> {
 /// Ends whatever is left of the container of `bundle`, and no other: kills its init and its cgroup, removes the
 /// cgroup. For a container that was deleted in the ordinary way there is no record, and nothing to do.
 pub fn sweep(bundle: &Path) -> Result<Swept> {
+    // Whoever was killed while it wrote has left it, and nothing else that is not on record.
+    let _missing = std::fs::remove_file(bundle.join(UNFINISHED));
     let Some(record) = read(bundle)? else { return Ok(Swept::default()) };
     let killed = kill(&record)?;
     let cgroup = Cgroup::open(&Layout::detect()?, &record.cgroup)?;

@@ -8,6 +8,7 @@ use std::{
 
 use loment_sys::{clone, fd};
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, open},
     sched::{CloneFlags, setns},
     sys::{prctl, stat::Mode},
@@ -16,7 +17,7 @@ use nix::{
 use crate::{
     Error, Result,
     channel::{self, Report},
-    error::Context,
+    error::{self, Context},
     namespace,
     plan::{
         View,
@@ -49,9 +50,13 @@ impl UserNamespace {
             }
             i32::from(!child.wait_at_gate())
         });
-        let first = Process::new(born.map_err(|errno| {
-            Error::os("make", "a user namespace", errno).hint("is user.max_user_namespaces of the host reached, or 0?")
-        })?);
+        let first = Process::new(match born {
+            Err(errno @ (Errno::ENOSPC | Errno::EUSERS)) => {
+                let error = Error::os("make", "a user namespace", errno);
+                return Err(error.hint("is user.max_user_namespaces of the host reached, or 0?"));
+            }
+            born => error::born(born, "make", "a user namespace")?,
+        });
         drop(child);
         let answer = parent.receive();
         let written = write_maps(first.pid(), maps);
@@ -133,7 +138,7 @@ fn read_maps(namespace: &OwnedFd, path: &Path) -> Result<IdMaps> {
             });
         i32::from(!shown)
     });
-    let born = Process::new(born.at("look into", path.display())?);
+    let born = Process::new(error::born(born, "look into", path.display())?);
     drop(writer);
     let mut text = String::new();
     let read = reader.read_to_string(&mut text);

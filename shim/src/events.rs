@@ -16,7 +16,7 @@ use containerd_shim_protos::{
     topics,
 };
 use protobuf::{Message, MessageField, well_known_types::any::Any};
-use tokio::sync::Notify;
+use tokio::{net::UnixStream, sync::Notify};
 use ttrpc::context;
 
 use crate::time;
@@ -164,10 +164,22 @@ impl Events {
     async fn forward(&self, client: &mut Option<EventsClient>, envelope: Envelope) -> ttrpc::Result<()> {
         let client = match client {
             Some(client) => client,
-            None => client.insert(EventsClient::new(Client::connect(&self.address).await?)),
+            None => client.insert(EventsClient::new(self.connect().await?)),
         };
         let request = ForwardRequest { envelope: MessageField::some(envelope), ..ForwardRequest::default() };
         client.forward(context::with_duration(TIMEOUT), &request).await.map(drop)
+    }
+
+    /// A connection, or the reason why there is none now. One that has to wait until containerd accepts it is none: the
+    /// library would wait for it with the whole shim.
+    async fn connect(&self) -> ttrpc::Result<Client> {
+        match self.address.strip_prefix("unix://").filter(|path| !path.starts_with('@')) {
+            Some(path) => {
+                let connected = UnixStream::connect(path).await;
+                Ok(Client::new(connected.map_err(|error| ttrpc::Error::Socket(format!("connect: {error}")))?.into()))
+            }
+            None => Client::connect(&self.address).await,
+        }
     }
 
     /// Waits until everything has been sent, but not longer than `limit`.

@@ -2,6 +2,8 @@
 
 #[path = "start/checkpoint.rs"]
 mod checkpoint;
+#[path = "start/faults.rs"]
+mod faults;
 #[path = "start/home.rs"]
 mod home;
 #[path = "start/pod.rs"]
@@ -38,6 +40,8 @@ struct Place {
     id: String,
     /// What the shim finds in its environment beside the tests' own.
     environment: Vec<(&'static str, String)>,
+    /// What a shell does before it becomes a shim.
+    before: String,
 }
 
 impl Place {
@@ -45,10 +49,12 @@ impl Place {
         // First of all it has to be seen whether there is one.
         checkpoint::forget_cache();
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let id = format!("s{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // In a pid namespace of its own every test is process 1.
+        let process = std::env::var(faults::INSIDE).unwrap_or_else(|_| std::process::id().to_string());
+        let id = format!("s{process}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("loment-{id}"));
         fs::create_dir_all(directory.join("bundle")).unwrap();
-        Self { directory, id, environment: Vec::new() }
+        Self { directory, id, environment: Vec::new(), before: String::new() }
     }
 
     /// The program by a name of its own, so that nothing else of the build is beside it.
@@ -65,18 +71,25 @@ impl Place {
 
     /// Runs an action as containerd 2.3 does. `redirections` is what a shell does to the streams before.
     fn run(&self, action: &str, redirections: &str) -> Output {
+        let before = if action == "start" { self.before.as_str() } else { "" };
+        self.run_after(before, action, redirections)
+    }
+
+    /// The same when the shell has done something else before.
+    fn run_after(&self, before: &str, action: &str, redirections: &str) -> Output {
         let text = |name: &str| self.directory.join(name).display().to_string();
         let params = BootstrapParams {
             instance_id: self.id.clone(),
             namespace: "test".into(),
             socket_dir: Some(text("s")),
+            containerd_ttrpc_address: text("containerd.sock.ttrpc"),
             ..BootstrapParams::default()
         };
         let input = self.directory.join("input");
         fs::write(&input, params.write_to_bytes().unwrap()).unwrap();
         // What it says is complete when every copy of its streams is closed, as for containerd.
         Command::new("/bin/sh")
-            .args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")])
+            .args(["-c", &format!("{before} exec \"$0\" \"$@\" {redirections}")])
             .arg(self.program())
             .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id, action])
             .envs(self.environment.iter().map(|(key, value)| (key, value)))

@@ -3,6 +3,7 @@
 mod concurrency;
 mod errors;
 mod exec;
+mod faults;
 mod gate;
 mod life;
 mod limits;

@@ -13,6 +13,9 @@ use std::{
 
 use serde_json::{Value, json};
 
+/// In the environment of a test that has been run again in namespaces of its own: what makes it different from others.
+pub(crate) const INSIDE: &str = "LOMENT_TEST_INSIDE";
+
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -64,7 +67,9 @@ impl Bundle {
     /// A bundle from `loment-runtime spec` whose program is a script.
     pub(crate) fn new(script: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("loment-command-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // In a pid namespace of its own every test is process 1.
+        let process = std::env::var(INSIDE).unwrap_or_else(|_| std::process::id().to_string());
+        let name = format!("loment-command-{process}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(&name);
         for directory in ["bin", "etc", "tmp"] {
             fs::create_dir_all(path.join("rootfs").join(directory)).unwrap();

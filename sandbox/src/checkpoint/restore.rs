@@ -65,8 +65,7 @@ impl Restorable {
         let joined = external::joined(&plan).map(|(kind, path)| (kind, path.to_owned())).collect();
         let Request { id, bundle, spec, io, rootfs, .. } = request;
         let streams = streams(io, &outside.streams)?;
-        let (cgroup, defaults) = seed(&plan, &spec, bundle, layout)?;
-        record::write(cgroup.bundle(), &Record::of_nobody(&id, cgroup.get()?.path()))?;
+        let (cgroup, defaults) = seed(&plan, &spec, &id, bundle, layout)?;
         let (root, errand) = VisibleRoot::mount(&rootfs, cgroup.bundle())?;
         Ok((Self { cgroup, root, id, images, outside, externals, streams, network, joined, defaults }, errand))
     }

@@ -20,7 +20,7 @@ use super::{Birth, Join, identity, procfs::ProcFs};
 use crate::{
     Result,
     container::Io,
-    error::Context,
+    error::{self, Context},
     plan::{Plan, namespaces::NEWTIME},
     user_namespace::{UserNamespace, UserNamespaces},
 };
@@ -70,8 +70,8 @@ pub(crate) fn carry(
             _ => 1,
         }
     };
-    let (_, init) =
-        clone::clone3(clone::PARENT | with_init.bits() as u64, None, init).at("clone", "the container's process")?;
+    let born = clone::clone3(clone::PARENT | with_init.bits() as u64, None, init);
+    let (_, init) = error::born(born, "clone", "the container's process")?;
     birth.channel.born(init.as_fd())?;
     tell.map_or(Ok(()), |mut tell| tell.write_all(b"B")).at("wake", "the container's process")?;
     clone::exit_now(0)

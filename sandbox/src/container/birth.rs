@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use loment_cgroups::{Cgroup, Entry};
+use loment_cgroups::{Cgroup, Entry, Layout};
 use loment_sys::pidfd;
 use nix::{
     errno::Errno,
@@ -21,14 +21,15 @@ use crate::{
     Error, Result,
     channel::{self, ParentEnd, Report},
     child::{Birth, Join},
-    error::Context,
+    error::{self, Context},
     namespace::{self, Visit},
     plan::{
         namespaces::{NEWTIME, Namespaces},
         process::ProcessPlan,
     },
     process::{Other, Process, wait_for_end},
-    ready, record,
+    ready,
+    record::{self, Record},
 };
 
 /// A child that has not yet become what it was made for. Dropping it kills and reaps it.
@@ -154,8 +155,20 @@ pub(crate) struct FreshCgroup {
 }
 
 impl FreshCgroup {
-    pub(crate) fn new(cgroup: Cgroup, bundle: PathBuf) -> Self {
-        Self { cgroup: Some(cgroup), bundle }
+    /// Makes the cgroup of the container `id`. It is on record before it is there: whenever this process is killed,
+    /// [`record::sweep`] finds what it has made.
+    pub(crate) fn make(layout: &Layout, id: &str, path: &Path, bundle: PathBuf) -> Result<Self> {
+        record::write(&bundle, &Record::of_nobody(id, &Cgroup::path_of(path)?))?;
+        match Cgroup::create(layout, path) {
+            Ok(cgroup) => Ok(Self { cgroup: Some(cgroup), bundle }),
+            Err(error) => {
+                // It may have been there before, left by an attempt that could not remove it.
+                if Cgroup::open(layout, path).is_ok_and(|left| left.directories().next().is_none()) {
+                    let _ = record::forget(&bundle);
+                }
+                Err(error.into())
+            }
+        }
     }
 
     pub(crate) fn get(&self) -> Result<&Cgroup> {
@@ -175,9 +188,16 @@ impl FreshCgroup {
     /// Removes it before it is dropped.
     pub(crate) fn take_back(&mut self) {
         if let Some(cgroup) = self.cgroup.take() {
-            // The error that brought us here is the one to be told.
-            let _ = cgroup.kill().and_then(|()| cgroup.remove_with_parent());
-            let _ = record::forget(&self.bundle);
+            // Mostly nobody is in it, and that is found out without a descriptor, of which there may be none left. The error
+            // that brought us here is the one to be told.
+            let removed = match cgroup.try_remove_with_parent() {
+                Ok(true) => Ok(()),
+                _ => cgroup.kill().and_then(|()| cgroup.remove_with_parent()),
+            };
+            // One that does not empty stays on record, for who comes after it.
+            if removed.is_ok() {
+                let _ = record::forget(&self.bundle);
+            }
         }
     }
 }
@@ -218,7 +238,7 @@ pub(super) fn bear_by_carrier(
 /// Clones a child without new namespaces, outside of the container's cgroup.
 pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> Result<(i32, OwnedFd)> {
     let _visit = pids.map(Visit::of_children_to).transpose()?;
-    loment_sys::clone::clone3(0, None, child).at("clone", "a process that helps to set a container up")
+    error::born(loment_sys::clone::clone3(0, None, child), "clone", "a process that helps to set a container up")
 }
 
 /// The two ends of a child that is about to be made.
@@ -243,15 +263,8 @@ pub(super) fn bear(
     debug_assert!(!new.intersects(CloneFlags::CLONE_NEWUSER | NEWTIME), "these take a carrier");
     let cgroup = birth.entry.directory();
     let _visit = pids.map(Visit::of_children_to).transpose()?;
-    let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child).map_err(|errno| {
-        let error = Error::os("clone", "the container's process", errno);
-        match errno {
-            Errno::EDEADLK => error.hint("the caller has more than one thread"),
-            Errno::EAGAIN => error.hint("is a limit of processes reached?"),
-            _ => error,
-        }
-    });
-    born.map(|born| Nascent::new(Process::new(born), channel))
+    let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child);
+    Ok(Nascent::new(Process::new(error::born(born, "clone", "the container's process")?), channel))
 }
 
 /// Opens the namespaces to be joined; that of pids is the parent's business.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use loment_cgroups::{
-    Cgroup, Layout,
+    Layout,
     systemd::{self, Occupant},
 };
 use nix::sched::CloneFlags;
@@ -28,7 +28,6 @@ use crate::{
     hooks::{Aftermath, ContainerHooks},
     namespace,
     plan::{self, Plan, netdev::NetDevice, sysctl::Sysctl, user},
-    record::{self, Record},
     rootfs::VisibleRoot,
     seccomp::Filter,
     trace::Phase,
@@ -133,7 +132,7 @@ impl Creating {
         let Request { id, bundle, spec, io, role, rootfs } = request;
         extras.trace.reached(Phase::Planned);
         let record = extras.record.take().unwrap_or_else(|| bundle.clone());
-        let cgroup = make_cgroup(&plan, &spec, record, layout)?;
+        let cgroup = make_cgroup(&plan, &spec, &id, record, layout)?;
         extras.trace.reached(Phase::CgroupMade);
         let hooks = plan.hooks.clone();
         let (process, personality) = (Arc::new(plan.process.clone()), plan.personality);
@@ -148,8 +147,6 @@ impl Creating {
         let (awaited, unborn, root) = match root_is_visible {
             false => (Awaited::Init(unborn.bear(&cgroup)?), None, None),
             true => {
-                // There is no process yet, and a runtime that is killed meanwhile leaves a cgroup that has to be found.
-                record::write(cgroup.bundle(), &Record::of_nobody(&unborn.id, cgroup.get()?.path()))?;
                 let (root, errand) = VisibleRoot::mount(&rootfs, &bundle)?;
                 (Awaited::Errand(errand), Some(Box::new(unborn)), Some(root))
             }
@@ -324,11 +321,17 @@ impl AsFd for Creating {
 }
 
 /// What a container has that is restored from disk, but for its processes: they have been made in another life.
-pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<(FreshCgroup, Defaults)> {
+pub(crate) fn seed(
+    plan: &Plan,
+    spec: &Spec,
+    id: &str,
+    bundle: PathBuf,
+    layout: &Layout,
+) -> Result<(FreshCgroup, Defaults)> {
     birth::check_labels(&plan.process)?;
     let (process, personality, filter) = (Arc::new(plan.process.clone()), plan.personality, filter(spec)?);
     let (inhabited, agent) = (Inhabited::default(), None);
-    let cgroup = make_cgroup(plan, spec, bundle, layout)?;
+    let cgroup = make_cgroup(plan, spec, id, bundle, layout)?;
     if plan.view.needs_disks() {
         // CRIU mounts, and it is outside.
         cgroup.get()?.restrict_devices(resources(spec))?;
@@ -336,8 +339,8 @@ pub(crate) fn seed(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -
     Ok((cgroup, Defaults { process, personality, filter, inhabited, agent }))
 }
 
-fn make_cgroup(plan: &Plan, spec: &Spec, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
-    let cgroup = FreshCgroup::new(Cgroup::create(layout, &plan.cgroup)?, bundle);
+fn make_cgroup(plan: &Plan, spec: &Spec, id: &str, bundle: PathBuf, layout: &Layout) -> Result<FreshCgroup> {
+    let cgroup = FreshCgroup::make(layout, id, &plan.cgroup, bundle)?;
     let unlimited = LinuxResources::default();
     let resources = resources(spec).unwrap_or(&unlimited);
     match plan.view.needs_disks() {

@@ -23,7 +23,12 @@ use nix::{
     unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, execve, getpid, getppid, pipe2, setsid},
 };
 
-use crate::{Error, Result, error::Context, plan::hooks::Hook, process::wait_for_end};
+use crate::{
+    Error, Result,
+    error::{self, Context},
+    plan::hooks::Hook,
+    process::wait_for_end,
+};
 
 /// How much of what a hook has said is told if it fails: the end, which says most.
 const TOLD: usize = 2 << 10;
@@ -53,16 +58,15 @@ pub(super) fn run(
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).at("make a pipe for", &hook.name)?;
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).at("make a pipe for", &hook.name)?;
     let parent = getpid();
-    let (pid, process) =
-        loment_sys::clone::clone3(0, None, || match become_hook(hook, &stdin, &writer, parent, prepare) {
-            Ok(never) => match never {},
-            Err(error) => {
-                // To whoever reads the hook's output; without a reader there is nothing left to be done.
-                let _ = write!(std::io::stderr(), "{error}");
-                127
-            }
-        })
-        .at("clone a process for", &hook.name)?;
+    let born = loment_sys::clone::clone3(0, None, || match become_hook(hook, &stdin, &writer, parent, prepare) {
+        Ok(never) => match never {},
+        Err(error) => {
+            // To whoever reads the hook's output; without a reader there is nothing left to be done.
+            let _ = write!(std::io::stderr(), "{error}");
+            127
+        }
+    });
+    let (pid, process) = error::born(born, "clone a process for", &hook.name)?;
     drop(writer);
     let mut output = Output { pipe: Some(File::from(reader)), tail: Vec::new() };
     let waited = wait(hook, &process, &mut output, until);

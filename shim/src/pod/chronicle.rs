@@ -2,7 +2,8 @@
 //! as a whole) and `timeline.jsonl` (an entry of the Pod service in each line, appended) in the pod's directory. Nothing
 //! is written where that does not exist.
 //!
-//! Writing waits a moment for more to come, and is done by a child: no container waits for a disk.
+//! Writing waits a moment for more to come, and is done by a child: no container waits for a disk. What a disk does not
+//! take is written when it does.
 
 use std::{
     fs,
@@ -26,6 +27,8 @@ use crate::{failure::Result, task::ready::readable};
 
 /// How long news waits for more.
 const TOGETHER: Duration = Duration::from_millis(50);
+/// How long after a failure it is tried again, if nothing happens before.
+const AGAIN: Duration = Duration::from_secs(1);
 /// A timeline that is longer than this loses its first part.
 const LONGEST: u64 = 4 << 20;
 /// What is kept of it then.
@@ -63,25 +66,35 @@ fn begun(directory: &Path) -> u64 {
 /// Writes as long as the pod's shim lives.
 pub(super) async fn keep(host: Arc<Host>, directory: PathBuf) {
     let mut steps = host.steps().subscribe();
-    let (mut next, mut last) = (host.first_entry(), 0);
+    let (mut next, mut last, mut is_behind) = (host.first_entry(), 0, false);
     // Whoever starts the pod is not to wait for the first writing either.
-    while steps.changed().await.is_ok() {
+    loop {
+        tokio::select! {
+            changed = steps.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(AGAIN), if is_behind => {}
+        }
         tokio::select! {
             () = tokio::time::sleep(TOGETHER) => {}
             () = host.in_a_hurry() => {}
         }
         let step = *steps.borrow_and_update();
         let entries = host.described(next);
-        next = entries.last().map_or(next, |entry| entry.index + 1);
+        let beyond = entries.last().map_or(next, |entry| entry.index + 1);
         let status = host.status().ok();
         let hash = status.as_ref().map_or(last, digest);
         let news = News { status: status.filter(|_| hash != last), lines: entries.iter().map(line).collect() };
-        last = hash;
-        if (news.status.is_some() || !news.lines.is_empty())
-            && let Err(failure) = write(directory.clone(), news).await
-        {
-            log::warn!("pod: {failure}");
+        let written = match news.status.is_some() || !news.lines.is_empty() {
+            true => write(directory.clone(), news).await,
+            false => Ok(()),
+        };
+        match &written {
+            Ok(()) => (next, last) = (beyond, hash),
+            // Once, not each second.
+            Err(failure) if !is_behind => log::warn!("pod: {failure} (it is written when that can be)"),
+            Err(_) => {}
         }
+        is_behind = written.is_err();
+        // Nobody waits for a disk that refuses.
         host.has_written(step);
     }
 }
@@ -157,24 +170,36 @@ async fn write(directory: PathBuf, news: News) -> Result<()> {
 
 fn replace(directory: &Path, status: Option<&str>) -> std::io::Result<()> {
     let Some(status) = status else { return Ok(()) };
-    let fresh = directory.join(format!("{STATUS}.new"));
-    fs::write(&fresh, status)?;
-    fs::rename(&fresh, directory.join(STATUS))
+    put(&directory.join(STATUS), status.as_bytes())
+}
+
+/// Replaces a file as a whole.
+fn put(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let fresh = path.with_added_extension("new");
+    let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // It would take up what room there is.
+        let _missing = fs::remove_file(&fresh);
+    }
+    written
 }
 
 fn append(directory: &Path, lines: &str) -> std::io::Result<()> {
     let path = directory.join(TIMELINE);
     let mut file = fs::File::options().create(true).append(true).open(&path)?;
-    file.write_all(lines.as_bytes())?;
+    let before = file.metadata()?.len();
+    if let Err(error) = file.write_all(lines.as_bytes()) {
+        // A disk that has no more room may have taken a part, which is written again.
+        file.set_len(before)?;
+        return Err(error);
+    }
     if file.metadata()?.len() <= LONGEST {
         return Ok(());
     }
     let text = fs::read(&path)?;
     let from = text.len().saturating_sub(KEPT);
     let from = text[from..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| from + end + 1);
-    let fresh = directory.join(format!("{TIMELINE}.new"));
-    fs::write(&fresh, &text[from..])?;
-    fs::rename(&fresh, &path)
+    put(&path, &text[from..])
 }
 
 #[cfg(test)]

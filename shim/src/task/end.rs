@@ -26,6 +26,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long what was killed may take to be gone. It may be writing back what it had written.
 const ENDING: Duration = Duration::from_secs(4);
+/// The same for one that was never started: what it has said at its gate is handed over as well.
+const DISCARDING: Duration = Duration::from_secs(8);
 /// First and longest wait before it is looked at again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -189,11 +191,7 @@ impl Task {
         let mut pause = PAUSE.0;
         while !self.with_container(|container| Ok(step(container)?))? {
             if Instant::now() >= deadline {
-                return Err(Failure::unknown(format!(
-                    "{what} container {}: its processes have been killed and still end after {ENDING:?} (one waits in \
-                     the kernel, for a disk or a network file system; try again)",
-                    self.plan.id
-                )));
+                return Err(self.goes_on(what, ENDING));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
@@ -201,12 +199,27 @@ impl Task {
         Ok(())
     }
 
-    /// Ends a container that was never started and waits for its end.
+    /// What was killed has not ended in time, or somebody else is in the cgroup.
+    fn goes_on(&self, what: &str, after: Duration) -> Failure {
+        let occupants = self.with_container(|container| Ok(container.cgroup().describe_occupants()));
+        let occupants = occupants.ok().flatten().unwrap_or_else(|| format!("process {} has not ended", self.pid()));
+        Failure::unknown(format!(
+            "{what} container {}: its processes have been killed, and after {after:?} {occupants} (one that waits in the \
+             kernel or is frozen ends when it can; one of somebody else's has to be moved; then try again)",
+            self.plan.id
+        ))
+    }
+
+    /// Ends a container that was never started and waits, for a bounded time, for its end.
     pub(super) async fn discard(&self) -> Result<()> {
         {
             let mut live = crate::lock(&self.live);
-            let Some(next) = live.stage.next(Step::Discard) else { return Ok(()) };
-            live.stage = next;
+            match live.stage.next(Step::Discard) {
+                Some(next) => live.stage = next,
+                // One that did not end in time is asked again.
+                None if live.stage == Stage::Discarded => {}
+                None => return Ok(()),
+            }
             live.kills.sent(nix::libc::SIGKILL);
             if let Some(container) = live.container().filter(|_| self.plan.member.is_none()) {
                 container.init().signal(nix::libc::SIGKILL)?;
@@ -220,8 +233,8 @@ impl Task {
         if let Some(member) = self.plan.member.as_ref().filter(|_| self.exit.get().is_none()) {
             member.kill_requested(&self.plan.id, nix::libc::SIGKILL);
         }
-        self.exit.wait().await;
-        Ok(())
+        let ended = tokio::time::timeout(DISCARDING, self.exit.wait()).await;
+        ended.map(drop).map_err(|_| self.goes_on("delete", DISCARDING))
     }
 }
 

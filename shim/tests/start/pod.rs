@@ -18,7 +18,7 @@ use crate::{
 impl Place {
     /// The sandbox of a pod with these app containers, and a task for each, none of them created. `pod` is what the
     /// containers have beside their names. Every container runs `script`, and sees the place's directory as `/data`.
-    fn pod(&self, containers: &[&str], pod: serde_json::Value, script: &str) -> (Task, Vec<Task>) {
+    pub(crate) fn pod(&self, containers: &[&str], pod: serde_json::Value, script: &str) -> (Task, Vec<Task>) {
         let sandbox = self.task(false, script);
         let list: Vec<_> = containers
             .iter()

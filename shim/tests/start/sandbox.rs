@@ -28,16 +28,16 @@ use crate::{
 };
 
 /// A shim with a client for its sandbox, and a task that is one of the pod's containers.
-struct Sandbox {
+pub(crate) struct Sandbox {
     client: SandboxClient,
     id: String,
     bundle: PathBuf,
-    container: Task,
+    pub(crate) container: Task,
 }
 
 impl Place {
     /// Starts a shim for a sandbox, whose container runs `script`.
-    fn sandbox(&self, script: &str) -> Sandbox {
+    pub(crate) fn sandbox(&self, script: &str) -> Sandbox {
         let task = self.task(false, script);
         let bundle = PathBuf::from(&task.create.bundle);
         // containerd gives a sandbox's bundle no specification; and its containers have bundles of their own.
@@ -63,13 +63,13 @@ impl Place {
 }
 
 impl Sandbox {
-    fn created(&self) -> ttrpc::Result<()> {
+    pub(crate) fn created(&self) -> ttrpc::Result<()> {
         let (sandbox_id, bundle_path) = (self.id.clone(), self.bundle.display().to_string());
         let request = CreateSandboxRequest { sandbox_id, bundle_path, ..CreateSandboxRequest::default() };
         self.client.create_sandbox(patience(), &request).map(drop)
     }
 
-    fn started(&self) -> ttrpc::Result<StartSandboxResponse> {
+    pub(crate) fn started(&self) -> ttrpc::Result<StartSandboxResponse> {
         let request = StartSandboxRequest { sandbox_id: self.id.clone(), ..StartSandboxRequest::default() };
         self.client.start_sandbox(patience(), &request)
     }

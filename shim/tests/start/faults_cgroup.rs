@@ -1,0 +1,221 @@
+//! A cgroup that does not empty, and processes that do not end: frozen, which for the shim is the same as waiting in the
+//! kernel.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command},
+};
+
+use containerd_shim_protos::api::Status;
+use serde_json::json;
+
+use super::{SLEEP, lives, refusal, until};
+use crate::{Place, task::Task};
+
+/// A process of nobody's in particular.
+pub(super) struct Stranger(Child);
+
+impl Stranger {
+    pub(super) fn new() -> Self {
+        Self(Command::new("/bin/busybox").args(["sleep", "1000"]).spawn().unwrap())
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.0.id().cast_signed()
+    }
+
+    fn enter(&self, cgroup: &Path) {
+        fs::write(cgroup.join("cgroup.procs"), self.pid().to_string()).unwrap();
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// A cgroup above those of containers, which the test freezes.
+struct Above {
+    name: String,
+    directory: PathBuf,
+    /// Where it is frozen, and by which words.
+    freezer: (PathBuf, [&'static str; 2]),
+}
+
+impl Above {
+    fn new(place: &Place) -> Self {
+        let name = format!("{}-above", place.id);
+        let top = Path::new("/sys/fs/cgroup");
+        let (directory, file, words) = match top.join("freezer").exists() {
+            true => (top.join("freezer").join(&name), "freezer.state", ["THAWED", "FROZEN"]),
+            false => (top.join(&name), "cgroup.freeze", ["0", "1"]),
+        };
+        fs::create_dir_all(&directory).unwrap();
+        let freezer = (directory.join(file), words);
+        Self { name, directory, freezer }
+    }
+
+    /// Has a container made below it.
+    fn around(&self, task: &Task) {
+        task.change(|spec| spec["linux"]["cgroupsPath"] = json!(format!("/{}/{}", self.name, task.id)));
+    }
+
+    fn freeze(&self, is_frozen: bool) {
+        let (file, words) = &self.freezer;
+        fs::write(file, words[usize::from(is_frozen)]).unwrap();
+        if is_frozen && file.ends_with("freezer.state") {
+            until("all are frozen", || fs::read_to_string(file).unwrap().trim() == words[1]);
+        }
+    }
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        let (file, words) = &self.freezer;
+        // The shim removes it with the last of its containers.
+        let _gone = fs::write(file, words[0]);
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()) {
+            let _other = fs::remove_dir(hierarchy.join(&self.name));
+        }
+        let _gone = fs::remove_dir(&self.directory);
+    }
+}
+
+/// The stranger is in one hierarchy only, where nobody looks for processes to be killed: as one that a tool of the machine
+/// has put there. (With a single hierarchy the kernel kills whoever is in the cgroup.)
+fn with_a_stranger(test: impl FnOnce(&Place, &Task, &Path, Stranger)) {
+    let pids = Path::new("/sys/fs/cgroup/pids");
+    if !pids.exists() {
+        return;
+    }
+    let place = Place::new();
+    let task = place.task(false, SLEEP);
+    task.run().unwrap();
+    let (stranger, cgroup) = (Stranger::new(), pids.join(&task.id));
+    stranger.enter(&cgroup);
+    test(&place, &task, &cgroup, stranger);
+}
+
+#[test]
+fn a_delete_names_who_keeps_the_cgroup_from_being_removed_and_is_done_when_that_has_gone() {
+    with_a_stranger(|place, task, cgroup, stranger| {
+        task.killed().unwrap();
+        task.ended();
+        let (answer, answers) = task.while_answered(place, || task.again(place).deleted());
+        let refused = refusal(answer);
+        for word in [&task.id, &stranger.pid().to_string(), &cgroup.display().to_string(), "try again"] {
+            assert!(refused.contains(word), "{refused}");
+        }
+        assert!(answers > 10, "the shim waited with it: {answers} answers");
+        assert!(lives(stranger.pid()), "it is nobody's to kill");
+        assert_eq!(task.status(), Status::STOPPED);
+        assert!(place.directory.join("bundle/loment.json").exists(), "nobody could clean up after the shim");
+        drop(stranger);
+        task.deleted().unwrap();
+        place.is_clean();
+    });
+}
+
+#[test]
+fn after_the_death_of_a_shim_the_same_is_true_of_the_action() {
+    with_a_stranger(|place, task, cgroup, stranger| {
+        let pid = task.pid().cast_signed();
+        place.bereave();
+        let output = place.run("delete", "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{output:?}");
+        for word in [stranger.pid().to_string(), cgroup.display().to_string(), "delete again".into()] {
+            assert!(said.contains(&word), "{said}");
+        }
+        assert!(lives(stranger.pid()) && !lives(pid), "the container's own process has ended");
+        drop(stranger);
+        place.deleted();
+        place.is_clean();
+    });
+}
+
+#[test]
+fn a_create_that_fails_over_a_cgroup_which_does_not_empty_leaves_it_on_record() {
+    let pids = Path::new("/sys/fs/cgroup/pids");
+    if !pids.exists() {
+        return;
+    }
+    let place = Place::new();
+    let task = place.task(false, SLEEP);
+    let (stranger, cgroup) = (Stranger::new(), pids.join(&task.id));
+    fs::create_dir(&cgroup).unwrap();
+    stranger.enter(&cgroup);
+    let missing = json!({"destination": "/data", "type": "bind", "source": "/no/such/source", "options": ["rbind"]});
+    task.change(|spec| spec["mounts"].as_array_mut().unwrap().push(missing));
+    let refused = refusal(task.created());
+    assert!(refused.contains("/no/such/source"), "{refused}");
+    assert!(place.directory.join("bundle/loment.json").exists(), "nobody would remove {}", cgroup.display());
+    drop(stranger);
+    // As containerd does after a Create that has failed.
+    place.deleted();
+    place.is_clean();
+}
+
+#[test]
+fn a_frozen_container_ends_when_it_can_and_until_then_every_answer_says_so() {
+    let place = Place::new();
+    let above = Above::new(&place);
+    let task = place.task(false, SLEEP);
+    above.around(&task);
+    task.run().unwrap();
+    above.freeze(true);
+    task.killed().unwrap();
+    assert_eq!(task.status(), Status::RUNNING, "it has not ended");
+    let (answer, _) = task.while_answered(&place, || task.again(&place).deleted());
+    assert!(refusal(answer).contains("it is running"));
+    above.freeze(false);
+    assert_eq!(task.ended(), 137);
+    task.deleted().unwrap();
+    drop(above);
+    place.is_clean();
+}
+
+#[test]
+fn a_frozen_container_that_was_never_started_is_deleted_when_it_can_end() {
+    let place = Place::new();
+    let above = Above::new(&place);
+    let task = place.task(false, SLEEP);
+    above.around(&task);
+    task.created().unwrap();
+    let pid = task.pid();
+    above.freeze(true);
+    let sibling = place.sibling(&task, "beside");
+    sibling.run().unwrap();
+    let (answer, answers) = sibling.while_answered(&place, || task.again(&place).deleted());
+    let refused = refusal(answer);
+    assert!(refused.contains(&pid.to_string()) && refused.contains("frozen"), "{refused}");
+    assert!(answers > 10, "the shim waited with it: {answers} answers");
+    above.freeze(false);
+    task.deleted().unwrap();
+    sibling.removed();
+    drop(above);
+    place.is_clean();
+}
+
+#[test]
+fn after_the_death_of_a_shim_a_frozen_container_stays_on_record_until_it_can_end() {
+    let place = Place::new();
+    let above = Above::new(&place);
+    let task = place.task(false, SLEEP);
+    above.around(&task);
+    task.run().unwrap();
+    let pid = task.pid().cast_signed();
+    above.freeze(true);
+    place.bereave();
+    let output = place.run("delete", "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(&pid.to_string()), "{output:?}");
+    above.freeze(false);
+    place.deleted();
+    assert!(!lives(pid));
+    drop(above);
+    place.is_clean();
+}
