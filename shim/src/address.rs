@@ -78,6 +78,12 @@ pub(crate) fn of_group(start: &Start, group: &str) -> String {
     }
 }
 
+/// Where the shim of a group listens that containerd, which listens at `containerd`, has started without naming another
+/// directory for it.
+pub fn socket_of(containerd: &str, namespace: &str, group: &str) -> PathBuf {
+    path(&containerd_shim::socket_address(containerd, namespace, group)).to_owned()
+}
+
 /// The path of a `unix://` address.
 pub(crate) fn path(address: &str) -> &Path {
     Path::new(address.strip_prefix("unix://").unwrap_or(address))
@@ -120,7 +126,10 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
 
 /// Removes the socket at `address` if nobody listens there any more: its shim was killed. Whether there is a shim that
 /// listens. Costs next to nothing when there is no socket.
-pub(crate) fn remove_stale(address: &str) -> Result<bool> {
+///
+/// # Errors
+/// It is not a socket, or cannot be asked or removed.
+pub fn remove_stale(address: &str) -> Result<bool> {
     let path = path(address);
     let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
     if path.symlink_metadata().is_err() {
@@ -142,7 +151,10 @@ fn alone(path: &Path) -> io::Result<Flock<File>> {
 }
 
 /// Whether somebody listens at `path`. Never waits, as connecting to a shim that is too busy to accept would.
-fn is_answered(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// Whether somebody does cannot be told.
+pub fn is_answered(path: &Path) -> io::Result<bool> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
