@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::finding::{Finding, Owner, Thing, Verdict};
 use super::owners::{Owners, is_below, uid_of};
+use super::places::TASKS;
 use super::survey::{Attachment, Bundle, Entry, Mount, Network, Part, Process, Socket, Survey, ids_on};
 
 /// Everything that is to be told, in the order in which it is to be removed. `sockets` has the path at which a shim of a
@@ -86,9 +87,11 @@ impl Look<'_> {
         if let Some(owner) = process.cgroups.iter().find_map(|path| self.owners.of_cgroup(path)) {
             return Some((owner.clone(), "containerd does not know the container of its cgroup".to_owned()));
         }
-        let claim = process.claim.as_ref().filter(|claim| claim.address == self.survey.address)?;
-        let owner = self.owners.get(&claim.id)?;
-        Some((owner.clone(), "containerd does not know the sandbox that it holds".to_owned()))
+        let shim = self.survey.ancestry(process).find(|above| self.owners.leaked.contains(&above.pid));
+        let is_inside = process.mounts != self.survey.own_mounts || process.claim.is_some();
+        let claim = shim.filter(|_| is_inside).unwrap_or(process).claim.as_ref()?;
+        let owner = self.owners.get(&claim.id).filter(|_| claim.address == self.survey.address)?;
+        Some((owner.clone(), "containerd knows none of the containers of its shim".to_owned()))
     }
 
     fn is_orphan(&self, process: &Process) -> bool {
@@ -99,7 +102,7 @@ impl Look<'_> {
         let state = mount.at.strip_prefix(&self.survey.containerd_state).ok();
         let pods = mount.at.strip_prefix(self.survey.state.join("pods")).ok();
         let owner = match (state, pods) {
-            (Some(rest), _) => ids_on(rest).find_map(|id| self.owners.get(id))?.clone(),
+            (Some(rest), _) => self.in_state(rest)?.clone(),
             (None, Some(rest)) => {
                 let directory = self.survey.state.join("pods").join(rest.components().next()?);
                 let entry = self.survey.kept.entries.iter().find(|entry| entry.path == directory)?;
@@ -119,6 +122,16 @@ impl Look<'_> {
         let name = super::finding::printable(name);
         let reason = format!("it is in the mount namespace of process {pid} ({name}), and goes with that");
         Some(keep(thing, &owner, "another mount namespace has it too", reason))
+    }
+
+    /// Whose a place below containerd's state is: `TASKS/NAMESPACE/ID`, or CRI's `PLUGIN/sandboxes/ID`.
+    fn in_state(&self, path: &Path) -> Option<&Owner> {
+        let mut parts = path.components().map(|part| part.as_os_str().to_str().unwrap_or_default());
+        let (plugin, kind, id) = (parts.next()?, parts.next()?, parts.next()?);
+        let owner = self.owners.get(id)?;
+        let namespace = if plugin == TASKS { kind } else { "k8s.io" };
+        let is_place = plugin == TASKS || (plugin.ends_with(".cri") && ["sandboxes", "containers"].contains(&kind));
+        (is_place && ["", namespace].contains(&owner.containerd_namespace.as_str())).then_some(owner)
     }
 
     fn attachment(&self, one: &Attachment) -> Vec<Finding> {
@@ -169,9 +182,7 @@ impl Look<'_> {
     }
 
     fn cgroup(&self, path: &Path) -> Option<Finding> {
-        let name = path.file_name()?.to_str()?;
-        let of_container = super::survey::ids_of(name).find_map(|id| self.owners.get(id)).cloned();
-        let owner = of_container.or_else(|| self.pod_cgroup(path))?;
+        let owner = self.owners.at_cgroup(path).cloned().or_else(|| self.pod_cgroup(path))?;
         let below = |process: &&Process| process.cgroups.iter().any(|cgroup| cgroup.starts_with(path));
         let stranger = self.survey.processes.iter().filter(below).find(|process| !self.is_orphan(process));
         let thing = Thing::Cgroup { path: path.to_owned() };

@@ -1,48 +1,46 @@
-//! What is a leftover and what is not, on surveys that are made up; and what holds for every survey.
+//! What is a leftover and what is not, on surveys that are made up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-use proptest::prelude::*;
 
 use super::finding::{Finding, Thing, Verdict};
 use super::judge::judge;
 use super::survey::{Attachment, Bundle, Claim, Entry, Kept, Mount, Names, Network, Part, Process, Socket, Survey};
 
-const MACHINE: u64 = 1;
+pub(super) const MACHINE: u64 = 1;
 const STATE: &str = "/run/containerd";
-const TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
+pub(super) const TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// The id of a container: 64 digits, as CRI makes them.
-fn id(number: u8) -> String {
+pub(super) fn id(number: u8) -> String {
     format!("{number:064x}")
 }
 
-fn socket_of(namespace: &str, group: &str) -> PathBuf {
+pub(super) fn socket_of(namespace: &str, group: &str) -> PathBuf {
     PathBuf::from(format!("/run/containerd/s/{namespace}-{group}"))
 }
 
-fn judged(survey: &Survey) -> Vec<Finding> {
+pub(super) fn judged(survey: &Survey) -> Vec<Finding> {
     judge(survey, &socket_of)
 }
 
-fn kinds(findings: &[Finding]) -> Vec<&'static str> {
+pub(super) fn kinds(findings: &[Finding]) -> Vec<&'static str> {
     findings.iter().filter(|one| one.is_leftover()).map(|one| one.thing.kind()).collect()
 }
 
-fn empty() -> Survey {
+pub(super) fn empty() -> Survey {
     let (address, state) = (SOCKET.to_owned(), PathBuf::from("/var/lib/loment"));
     Survey { address, own_mounts: MACHINE, containerd_state: STATE.into(), state, ..Survey::default() }
 }
 
-fn shim(pid: i32, of: u8) -> Process {
+pub(super) fn shim(pid: i32, of: u8) -> Process {
     let claim = Claim { namespace: "k8s.io".into(), id: id(of), address: SOCKET.into() };
     let (listens, claim) = (vec![socket_of("k8s.io", &id(of))], Some(claim));
     Process { pid, parent: 1, start_time: 5, mounts: MACHINE, network: 1, claim, listens, ..Process::default() }
 }
 
-fn process(pid: i32, parent: i32, cgroup: &str) -> Process {
+pub(super) fn process(pid: i32, parent: i32, cgroup: &str) -> Process {
     let cgroups = BTreeSet::from([PathBuf::from(cgroup)]);
     Process { pid, parent, start_time: 6, name: "sleep".into(), cgroups, mounts: 70, network: 71, ..Process::default() }
 }
@@ -80,7 +78,7 @@ fn pod() -> Survey {
     }
 }
 
-fn know(survey: &mut Survey, numbers: &[u8]) {
+pub(super) fn know(survey: &mut Survey, numbers: &[u8]) {
     let known = survey.known.entry("k8s.io".into()).or_default();
     known.extend(numbers.iter().map(|number| (id(*number), Names::default())));
 }
@@ -237,91 +235,38 @@ fn a_mount_that_another_namespace_has_is_told_with_who_keeps_it() {
     assert!(matches!(&only.verdict, Verdict::Keep(why) if why.contains("process 50 (sh)")));
 }
 
-/// Anything: few ids and pids, so that things meet.
-fn surveys() -> impl Strategy<Value = Survey> {
-    let any_process =
-        (1..14_i32, 1..14_i32, 1..7_u8, 0..4_u8, any::<bool>()).prop_map(|(pid, parent, of, place, own)| {
-            let cgroup = match place {
-                0 => format!("/loment/podu-{of}/{}", id(of)),
-                1 => format!("/kubepods/podu-1/{}", id(of)),
-                2 => format!("/k8s.io/{}", id(of)),
-                _ => "/user".into(),
-            };
-            let mounts = if own { MACHINE } else { 70 };
-            let claim = (place == 3).then(|| shim(pid, of).claim).flatten();
-            let listens = if own && claim.is_some() { shim(pid, of).listens } else { Vec::new() };
-            Process { mounts, claim, listens, ..process(pid, parent, &cgroup) }
-        });
-    let any_bundle = (1..7_u8, any::<bool>(), 1..14_i32).prop_map(|(of, is_ours, pid)| Bundle {
-        path: format!("{TASKS}/k8s.io/{}", id(of)).into(),
-        namespace: "k8s.io".into(),
-        id: id(of),
-        is_ours,
-        inits: vec![(pid, 6)],
-        socket: Some(socket_of("k8s.io", &id(of))),
+#[test]
+fn a_name_that_somebody_has_chosen_stands_for_no_cgroup_and_no_place_but_its_own() {
+    let hostile = |id: &str| Bundle {
+        path: Path::new(TASKS).join("default").join(id),
+        namespace: "default".into(),
+        id: id.into(),
+        is_ours: true,
+        cgroups: vec![Path::new("default").join(id)],
         ..Bundle::default()
-    });
-    let processes = prop::collection::btree_map(1..14_i32, any_process, 0..10);
-    let bundles = prop::collection::vec(any_bundle, 0..5);
-    let known = prop::collection::btree_set(1..7_u8, 0..6);
-    (processes, bundles, known).prop_map(|(processes, bundles, numbers)| {
-        let processes: Vec<Process> = processes.into_iter().map(|(pid, one)| Process { pid, ..one }).collect();
-        let cgroups = processes.iter().flat_map(|process| process.cgroups.clone()).collect();
-        let sockets = (1..7).map(|of| Socket { path: socket_of("k8s.io", &id(of)), inode: 1, is_answered: false });
-        let sockets = sockets.collect();
-        let mut survey = Survey { processes, bundles, cgroups, sockets, ..empty() };
-        know(&mut survey, &numbers.into_iter().collect::<Vec<_>>());
-        survey
-    })
+    };
+    let mut survey = pod();
+    know(&mut survey, &[1, 2]);
+    survey.cgroups.extend(["/default/user".into(), "/user".into(), "/user/x".into()]);
+    survey.processes.push(process(60, 1, "/user/x"));
+    survey.processes.push(process(61, 1, "/default/user"));
+    survey.bundles.extend([hostile("user"), hostile("rootfs"), hostile("k8s.io")]);
+    let found = judged(&survey);
+    let left: Vec<String> = found.iter().filter(|one| one.is_leftover()).map(|one| one.thing.object()).collect();
+    let bundle = |id: &str| format!("{TASKS}/default/{id}");
+    let expected = ["61 (sleep)".into(), "/default/user".into(), bundle("k8s.io"), bundle("rootfs"), bundle("user")];
+    assert_eq!(left, expected);
 }
 
-proptest! {
-    #[test]
-    fn nothing_that_containerd_knows_is_ever_a_leftover(survey in surveys()) {
-        for one in judged(&survey).iter().filter(|one| one.is_leftover()) {
-            prop_assert!(!survey.knows(&one.owner.id), "{one:#?}");
-            if let Thing::Process { pid, .. } | Thing::Shim { pid, .. } = one.thing {
-                let process = survey.process(pid).unwrap();
-                let known = process.cgroups.iter().flat_map(|path| super::survey::ids_on(path)).any(|id| survey.knows(id));
-                prop_assert!(!known, "{one:#?}");
-            }
-        }
-    }
-
-    #[test]
-    fn without_a_trace_of_this_project_nothing_is_a_leftover(mut survey in surveys()) {
-        survey.processes.iter_mut().for_each(|process| process.claim = None);
-        survey.bundles.iter_mut().for_each(|bundle| bundle.is_ours = false);
-        for process in &mut survey.processes {
-            process.cgroups.retain(|path| !path.starts_with("/loment"));
-        }
-        survey.cgroups.retain(|path| !path.starts_with("/loment"));
-        prop_assert_eq!(kinds(&judged(&survey)), Vec::<&str>::new());
-    }
-
-    #[test]
-    fn a_process_with_the_machines_mounts_is_ended_only_if_it_executes_the_shim(survey in surveys()) {
-        for one in judged(&survey).iter().filter(|one| one.is_leftover()) {
-            if let Thing::Process { pid, .. } | Thing::Shim { pid, .. } = one.thing {
-                let process = survey.process(pid).unwrap();
-                prop_assert!(process.mounts != MACHINE || process.claim.is_some(), "{one:#?}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_cgroup_with_a_process_that_stays_is_removed(survey in surveys()) {
-        let found = judged(&survey);
-        let ended: BTreeMap<i32, bool> = found.iter().filter_map(|one| match one.thing {
-            Thing::Process { pid, .. } | Thing::Shim { pid, .. } => Some((pid, one.is_leftover())),
-            _ => None,
-        }).collect();
-        for one in found.iter().filter(|one| one.is_leftover()) {
-            let Thing::Cgroup { path } = &one.thing else { continue };
-            let inside = survey.processes.iter().filter(|process| process.cgroups.iter().any(|cgroup| cgroup.starts_with(path)));
-            for process in inside {
-                prop_assert_eq!(ended.get(&process.pid), Some(&true), "{:#?}", one);
-            }
-        }
-    }
+#[test]
+fn what_stands_beside_in_a_cgroup_that_is_not_the_pods_is_not_the_pods() {
+    let mut survey = pod();
+    let rename = |path: &PathBuf| PathBuf::from(path.display().to_string().replace("podu-1", "shared"));
+    survey.cgroups = survey.cgroups.iter().map(rename).collect();
+    let neighbour = format!("/kubepods/shared/{}", id(5));
+    survey.cgroups.insert(neighbour.clone().into());
+    survey.processes = vec![process(80, 1, &neighbour)];
+    assert!(!kinds(&judged(&survey)).contains(&"process"));
+    survey.attachments[0].names.uid = "shared".into();
+    assert!(kinds(&judged(&survey)).contains(&"process"), "it is named after the pod");
 }

@@ -8,12 +8,14 @@
 //! | `survey` | what was seen, as values |
 //! | `owners`, `judge` | whose it is, and whether it is a leftover: functions of a survey |
 //! | `finding` | something that is left |
-//! | `remove` | its removal |
+//! | `remove`, `undo` | its removal, and the steps of it |
 //! | `usage` | what containerd and shims use |
 
 pub(crate) mod cni;
 pub(crate) mod finding;
 mod judge;
+#[cfg(test)]
+mod judge_properties;
 #[cfg(test)]
 mod judge_tests;
 mod kept;
@@ -24,6 +26,7 @@ mod places;
 mod processes;
 pub(crate) mod remove;
 mod survey;
+mod undo;
 pub(crate) mod usage;
 
 use std::time::Duration;

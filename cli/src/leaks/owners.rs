@@ -24,6 +24,8 @@ mod by {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owners {
     gone: BTreeMap<String, Owner>,
+    /// Cgroups of those whose ids somebody has chosen: any cgroup may be called the same.
+    cgroups: BTreeMap<PathBuf, String>,
     /// Shims of which containerd knows a container. What is below them is theirs.
     pub(crate) healthy: BTreeSet<i32>,
     /// Shims of which it knows none.
@@ -48,12 +50,13 @@ impl Owners {
         for (id, namespace, by) in evidence(survey, &owners) {
             owners.add(survey, &id, &namespace, by);
         }
-        for id in siblings(survey, &owners) {
-            owners.add(survey, &id, "", by::POD_CGROUP);
-        }
         for (id, owner) in &mut owners.gone {
             owner.pod = names(survey, id);
         }
+        for id in siblings(survey, &owners) {
+            owners.add(survey, &id, "", by::POD_CGROUP);
+        }
+        owners.cgroups = cgroups(survey, &owners).collect();
         let whole = owners.clone();
         owners.gone.values_mut().for_each(|owner| complete(&mut owner.pod, survey, &whole, &owner.id));
         owners
@@ -73,12 +76,15 @@ impl Owners {
         self.gone.get(id)
     }
 
-    /// The owner of a cgroup, by the last part of its path that tells one.
+    /// Whose this very cgroup is.
+    pub(crate) fn at_cgroup(&self, path: &Path) -> Option<&Owner> {
+        let chosen = self.cgroups.get(path).and_then(|id| self.get(id));
+        chosen.or_else(|| last_id(path).and_then(|id| self.get(id)))
+    }
+
+    /// Whose cgroup this is or is in.
     pub(crate) fn of_cgroup(&self, path: &Path) -> Option<&Owner> {
-        path.ancestors().find_map(|part| {
-            let name = part.file_name()?.to_str()?;
-            ids_of(name).find_map(|id| self.get(id))
-        })
+        path.ancestors().find_map(|part| self.at_cgroup(part))
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = (&str, &Owner)> {
@@ -156,22 +162,42 @@ fn last_ids(process: &Process) -> impl Iterator<Item = String> {
     process.cgroups.iter().filter_map(|path| last_id(path).map(str::to_owned))
 }
 
-/// Ids beside one that is gone in a cgroup that is one pod's: all containers of a pod are one runtime class's. A cgroup that
-/// pods share is known by a container in it that containerd knows, or by being at the top.
+/// Cgroups that a record, or a process below a leaked shim, says to be those of an id.
+fn cgroups<'a>(survey: &'a Survey, owners: &'a Owners) -> impl Iterator<Item = (PathBuf, String)> + 'a {
+    let recorded = survey
+        .bundles
+        .iter()
+        .filter(|bundle| bundle.is_ours)
+        .flat_map(|bundle| bundle.cgroups.iter().map(|path| (Path::new("/").join(path), bundle.id.clone())));
+    let inside = survey.processes.iter().flat_map(|process| {
+        let shim = survey.process(process.parent).filter(|shim| owners.leaked.contains(&shim.pid));
+        let id = shim.and_then(|shim| shim.claim.as_ref()).map(|claim| claim.id.clone());
+        process.cgroups.iter().filter_map(move |path| Some((path.clone(), id.clone()?)))
+    });
+    let is_named_so = |(path, id): &(PathBuf, String)| path.file_name().is_some_and(|name| name == id.as_str());
+    recorded.chain(inside).filter(is_named_so).filter(|(_, id)| owners.get(id).is_some())
+}
+
+/// Ids beside one that is gone, in the cgroup of its pod: all containers of a pod are one runtime class's. It is the pod's if
+/// it is named after it. Beside others' containers nothing follows for these.
 fn siblings(survey: &Survey, owners: &Owners) -> Vec<String> {
-    let is_gone = |path: &&PathBuf| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| ids_of(name).any(|id| owners.get(id).is_some()))
-    };
-    let parents: BTreeSet<&Path> = survey.cgroups.iter().filter(is_gone).filter_map(|path| path.parent()).collect();
-    let is_deep = |path: &&Path| path.components().count() > 2;
-    let inside = |parent: &Path| {
-        let parent = parent.to_owned();
-        survey.cgroups.iter().filter(move |path| path.parent() == Some(&parent)).filter_map(|path| last_id(path))
-    };
-    let is_one_pods = |parent: &&Path| is_deep(parent) && !inside(parent).any(|id| survey.knows(id));
-    parents.into_iter().filter(is_one_pods).flat_map(inside).map(str::to_owned).collect()
+    let one_pods: BTreeSet<&Path> = survey
+        .cgroups
+        .iter()
+        .filter_map(|path| {
+            let owner = last_id(path).and_then(|id| owners.get(id))?;
+            path.parent().filter(|parent| is_one_pods(parent, &owner.pod.uid))
+        })
+        .collect();
+    let beside = survey.cgroups.iter().filter(|path| path.parent().is_some_and(|parent| one_pods.contains(parent)));
+    beside.filter_map(|path| last_id(path)).map(str::to_owned).collect()
+}
+
+/// Whether a cgroup is one pod's: `podUID`, the slice `...-podUID.slice`, or one that is named after a uid that is known.
+fn is_one_pods(path: &Path, uid: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_slice = name.strip_suffix(".slice").and_then(|name| name.rsplit_once("-pod")).is_some();
+    uid_of(path).is_some() || is_slice || (!uid.is_empty() && name == uid)
 }
 
 /// What a pod is called, by what names this id.
@@ -185,9 +211,7 @@ fn names(survey: &Survey, id: &str) -> Names {
 
 /// What is still missing: by the uid that a cgroup is named after, and by others in the same one.
 fn complete(names: &mut Names, survey: &Survey, owners: &Owners, id: &str) {
-    let is_its = |path: &&PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| ids_of(name).any(|one| one == id))
-    };
+    let is_its = |path: &&PathBuf| last_id(path) == Some(id);
     let Some(parent) = survey.cgroups.iter().find(is_its).and_then(|path| path.parent()) else { return };
     if let Some(uid) = uid_of(parent) {
         names.uid = if names.uid.is_empty() { uid.to_owned() } else { names.uid.clone() };
@@ -195,7 +219,7 @@ fn complete(names: &mut Names, survey: &Survey, owners: &Owners, id: &str) {
     if let Some(kept) = survey.kept.names.get(&names.uid) {
         merge(names, kept);
     }
-    if names.name.is_empty() && parent.components().count() > 2 {
+    if names.name.is_empty() && is_one_pods(parent, &names.uid) {
         let beside =
             survey.cgroups.iter().filter(|path| path.parent() == Some(parent)).filter_map(|path| last_id(path));
         let named = beside.filter_map(|id| owners.get(id)).find(|owner| !owner.pod.name.is_empty());
