@@ -1,4 +1,4 @@
-//! What containerd itself knows, in each of its namespaces: containers, tasks, sandboxes, of whichever client. CRI tells of
+//! What containerd itself knows, in each of its namespaces: containers, their tasks, sandboxes, of whichever client. CRI tells of
 //! its own only.
 
 use std::collections::HashMap;
@@ -51,10 +51,10 @@ impl Client {
         Ok(answer.namespaces.into_iter().map(|one| one.name).collect())
     }
 
-    /// All containers, tasks and sandboxes of one namespace. A task without a container, which a client may have left, is
-    /// among them, and so is a container without a task.
+    /// All containers and sandboxes of one namespace, with their tasks. A task that containerd has found in its state
+    /// directory and whose container it does not know is not among them: no client can reach it, not even to delete it.
     ///
-    /// A task whose shim does not answer is not told of by containerd; its container is.
+    /// Of a task whose shim does not answer containerd does not tell; of its container it does.
     pub async fn inventory(&self, namespace: &str) -> Result<Vec<Known>> {
         let containers: ListContainersResponse = self
             .list(
@@ -73,9 +73,8 @@ impl Client {
         });
         let mut known: Vec<Known> = known.collect();
         for task in tasks.tasks {
-            match known.iter_mut().find(|one| one.id == task.id) {
-                Some(one) => one.pid = Some(task.pid),
-                None => known.push(Known { id: task.id, pid: Some(task.pid), ..Known::default() }),
+            if let Some(one) = known.iter_mut().find(|one| one.id == task.id) {
+                one.pid = Some(task.pid);
             }
         }
         for id in self.sandboxes(namespace).await? {

@@ -81,10 +81,15 @@ fn attachment(path: &Path) -> Option<Attachment> {
     })
 }
 
-/// Whether an interface is one end of a pair: a bridge, which many pods share, is not.
+/// Whether an interface is this machine's end of a pair that CNI's plugins have made. A bridge, which many pods share, is not.
 fn is_of_a_pair(name: &str) -> bool {
-    let number = |file: &str| fs::read_to_string(Path::new("/sys/class/net").join(name).join(file)).ok();
-    is_id(name) && number("iflink").is_some_and(|link| Some(link) != number("ifindex"))
+    is_id(name) && name.starts_with("veth") && exists(name)
+}
+
+/// Whether there is an interface of this name in the network of this process. (What sysfs shows may be another one's.)
+pub(crate) fn exists(name: &str) -> bool {
+    let table = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    table.lines().skip(2).any(|line| line.split_once(':').is_some_and(|(found, _)| found.trim() == name))
 }
 
 /// Detaches a pod, as CNI's specification says (DEL): the plugins of the network from the last to the first. CNI's note goes

@@ -176,7 +176,14 @@ impl Look<'_> {
             (None, Some(_)) => None,
             (None, None) => {
                 let reason = "unknown owner: nothing says that it was made for a pod of this runtime";
-                Some(keep(thing, &Owner::default(), "no pod that is known uses it", reason))
+                let noted = self.survey.attachments.iter().find(|one| ids.contains(one.id.as_str()));
+                let owner = noted.map(|one| Owner {
+                    pod: one.names.clone(),
+                    id: one.id.clone(),
+                    by: "CNI's note",
+                    ..Owner::default()
+                });
+                Some(keep(thing, &owner.unwrap_or_default(), "no pod that is known uses it", reason))
             }
         }
     }

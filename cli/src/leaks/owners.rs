@@ -219,13 +219,12 @@ fn complete(names: &mut Names, survey: &Survey, owners: &Owners, id: &str) {
     if let Some(kept) = survey.kept.names.get(&names.uid) {
         merge(names, kept);
     }
-    if names.name.is_empty() && is_one_pods(parent, &names.uid) {
-        let beside =
-            survey.cgroups.iter().filter(|path| path.parent() == Some(parent)).filter_map(|path| last_id(path));
-        let named = beside.filter_map(|id| owners.get(id)).find(|owner| !owner.pod.name.is_empty());
-        if let Some(owner) = named {
-            merge(names, &Names { container: String::new(), ..owner.pod.clone() });
-        }
+    let beside = survey.cgroups.iter().filter(|path| path.parent() == Some(parent)).filter_map(|path| last_id(path));
+    let named = beside
+        .filter_map(|id| owners.get(id))
+        .find(|owner| !owner.pod.name.is_empty() && is_one_pods(parent, &owner.pod.uid));
+    if let Some(owner) = named.filter(|_| names.name.is_empty()) {
+        merge(names, &Names { container: String::new(), ..owner.pod.clone() });
     }
 }
 

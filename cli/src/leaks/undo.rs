@@ -12,7 +12,7 @@ use loment_sandbox::record;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::mounts;
+use super::{cni, mounts};
 use crate::disk;
 
 /// Whether there is still this very file; nothing, if there is none.
@@ -74,8 +74,7 @@ pub(super) fn unname(path: &Path, inode: u64) -> anyhow::Result<()> {
 
 /// The kernel takes an end of a pair away with the other one, in its own time.
 pub(super) fn gone_with_its_peer(name: &str) -> anyhow::Result<()> {
-    let path = Path::new("/sys/class/net").join(name);
-    if soon(|| !path.exists()) {
+    if soon(|| !cni::exists(name)) {
         return Ok(());
     }
     Err(anyhow!(

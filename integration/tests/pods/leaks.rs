@@ -100,8 +100,8 @@ pub(crate) async fn nothing_is_left_while_pods_of_all_kinds_live_and_others_come
     loment.delete("lives").await
 }
 
-/// containerd comes back with what it knew before two pods were made: their shims, one of which has been killed, their
-/// processes, networks, cgroups, sockets and mounts are nobody's.
+/// containerd comes back with what it knew before these pods were made. Of one the shim was killed and the bundles are lost
+/// too: all that tells of it are its processes and where they are.
 pub(crate) async fn what_containerd_has_forgotten_is_named_by_its_pod_and_removed_and_other_pods_live_on(
     node: &Node<'_>,
 ) -> Result<()> {
@@ -114,7 +114,7 @@ pub(crate) async fn what_containerd_has_forgotten_is_named_by_its_pod_and_remove
     node.lab.restart_containerd_after(copy).await?;
     let before = node.lab.census();
     let killed = node.pod("killed").shared_pids().run().await?;
-    killed.start(shell("app", "trap '' TERM; while :; do sleep 1; done")).await?;
+    let app_of_killed = killed.start(shell("app", "trap '' TERM; while :; do sleep 1; done")).await?;
     let leaked = node.pod("leaked").run().await?;
     leaked.start(shell("app", RUNS)).await?;
     let kept = Manifest::new(node, "kept")?.sidecar("sidecar", RUNS).app("app", RUNS);
@@ -122,6 +122,9 @@ pub(crate) async fn what_containerd_has_forgotten_is_named_by_its_pod_and_remove
     let shim = shim_of(&killed.id)?;
     let forget = async || {
         kill(shim, Signal::SIGKILL).context("kill a shim")?;
+        for id in [&killed.id, &app_of_killed.id] {
+            fs::remove_dir_all(Path::new(BUNDLES).join(id)).context("lose a bundle")?;
+        }
         fs::rename(&backup, METADATA).context("put containerd's metadata back")
     };
     node.lab.restart_containerd_after(forget).await?;
@@ -174,6 +177,7 @@ impl Remains {
         mount(Some("shm"), &bundle.join("shm"), Some("tmpfs"), MsFlags::empty(), none).context("mount on a bundle")?;
         let socket = Path::new("/run/containerd/s").join(format!("{number:064x}"));
         fs::write(bundle.join("address"), format!("unix://{}", socket.display()))?;
+        fs::create_dir_all("/run/containerd/s")?;
         drop(UnixListener::bind(&socket).context("make a socket")?);
         Ok(Self { id, cgroup, bundle, socket })
     }
