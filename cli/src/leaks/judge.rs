@@ -190,10 +190,8 @@ impl Look<'_> {
 
     fn cgroup(&self, path: &Path) -> Option<Finding> {
         let owner = self.owners.at_cgroup(path).cloned().or_else(|| self.pod_cgroup(path))?;
-        let below = |process: &&Process| process.cgroups.iter().any(|cgroup| cgroup.starts_with(path));
-        let stranger = self.survey.processes.iter().filter(below).find(|process| !self.is_orphan(process));
         let thing = Thing::Cgroup { path: path.to_owned() };
-        match stranger {
+        match self.stranger(path) {
             None => Some(remove(thing, &owner, "what it was made for is gone")),
             Some(process) => {
                 let name = super::finding::printable(&process.name);
@@ -204,6 +202,12 @@ impl Look<'_> {
                 Some(keep(thing, &owner, "what it was made for is gone", reason))
             }
         }
+    }
+
+    /// A process in a cgroup or below it that is to live.
+    fn stranger(&self, cgroup: &Path) -> Option<&Process> {
+        let below = |process: &&Process| process.cgroups.iter().any(|path| path.starts_with(cgroup));
+        self.survey.processes.iter().filter(below).find(|process| !self.is_orphan(process))
     }
 
     /// The cgroup that `loment create` makes for a pod, when there is no such pod any more.
@@ -259,7 +263,15 @@ impl Look<'_> {
         }
         let Bundle { path, inode, namespace, id, .. } = bundle.clone();
         let owner = self.owners.get(&id)?;
-        Some(remove(Thing::Bundle { path, inode, namespace, id }, owner, "containerd does not know its container"))
+        let (thing, why) = (Thing::Bundle { path, inode, namespace, id }, "containerd does not know its container");
+        // With a bundle goes all that is in the cgroups of its record.
+        let mut strangers = bundle.cgroups.iter().filter_map(|path| self.stranger(&Path::new("/").join(path)));
+        match strangers.next() {
+            None => Some(remove(thing, owner, why)),
+            Some(process) => {
+                Some(keep(thing, owner, why, format!("process {} in its cgroup is no leftover", process.pid)))
+            }
+        }
     }
 
     fn entry(&self, entry: &Entry) -> Option<Finding> {

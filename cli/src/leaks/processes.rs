@@ -67,6 +67,14 @@ fn is_called_so(path: &Path) -> bool {
     name.strip_suffix(" (deleted)").unwrap_or(name) == SHIM
 }
 
+/// Whether a process is there that executes something else than the shim's program.
+pub(crate) fn is_strange(pid: i32) -> bool {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let lives =
+        fs::read(directory.join("stat")).is_ok_and(|stat| parse_stat(&String::from_utf8_lossy(&stat)).is_some());
+    lives && !fs::read_link(directory.join("exe")).is_ok_and(|path| is_called_so(&path))
+}
+
 /// Parent, start time and name. The name may contain spaces and parentheses; a process that has ended and that nobody has
 /// reaped yet is none any more.
 pub(crate) fn parse_stat(stat: &str) -> Option<(i32, u64, String)> {

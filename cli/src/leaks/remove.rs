@@ -11,7 +11,10 @@ use loment_sandbox::record;
 use super::finding::{Finding, Thing};
 use super::look::{Places, known};
 use super::survey::{Names, is_id};
-use super::undo::{end, gone_with_its_peer, is_same, remove_cgroup, remove_directory, remove_socket, unmount, unname};
+use super::undo::{
+    end, gone_with_its_peer, is_same, kill, refuse_strangers, remove_cgroup, remove_directory, remove_socket, unmount,
+    unname,
+};
 use super::{cni, places, processes};
 use crate::commands::note;
 use crate::disk;
@@ -45,6 +48,15 @@ impl<'a> Removal<'a> {
             if let Thing::Bundle { path, inode, namespace, id } = &one.thing
                 && self.is_gone(one).is_ok()
                 && let Err(error) = self.delete(path, *inode, namespace, id)
+            {
+                note(&format!("Warning: {error:#}"));
+            }
+        }
+        // The first process of a pid namespace ends when all others in it have ended: all are killed before one is awaited.
+        for one in rest {
+            if let Thing::Process { pid, start_time, .. } = one.thing
+                && self.is_gone(one).is_ok()
+                && let Err(error) = kill(pid, start_time)
             {
                 note(&format!("Warning: {error:#}"));
             }
@@ -90,6 +102,7 @@ impl<'a> Removal<'a> {
         if !is_same(bundle, inode)? || !is_id(id) {
             return Ok(());
         }
+        refuse_strangers(bundle)?;
         let Some(program) = &self.program else {
             record::strike(bundle)?;
             record::sweep(bundle)?;

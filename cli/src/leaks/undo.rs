@@ -12,7 +12,7 @@ use loment_sandbox::record;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 
-use super::{cni, mounts};
+use super::{cni, mounts, processes};
 use crate::disk;
 
 /// Whether there is still this very file; nothing, if there is none.
@@ -25,10 +25,32 @@ pub(super) fn is_same(path: &Path, inode: u64) -> anyhow::Result<bool> {
     }
 }
 
+/// With a bundle goes all that is in the cgroup of its record. A process of the machine's that has come there since the last
+/// look is none of the container's.
+pub(super) fn refuse_strangers(bundle: &Path) -> anyhow::Result<()> {
+    let Some(record) = record::read(bundle)? else { return Ok(()) };
+    let own = fs::metadata("/proc/self/ns/mnt").context("find the own mount namespace")?.ino();
+    for pid in Cgroup::open(&Layout::detect()?, &record.cgroup)?.pids()? {
+        let is_inside = fs::metadata(format!("/proc/{pid}/ns/mnt")).is_ok_and(|mounts| mounts.ino() != own);
+        if !is_inside && processes::is_strange(pid) {
+            bail!("process {pid} has come into the cgroup of {}: nothing is done to it", record.id);
+        }
+    }
+    Ok(())
+}
+
+/// Kills a process if it still is the one that was found, and does not wait for its end.
+pub(super) fn kill(pid: i32, start_time: u64) -> anyhow::Result<()> {
+    let found = record::Record { id: String::new(), pid, start_time, cgroup: PathBuf::new() };
+    if let Some(process) = found.init()? {
+        process.signal(nix::libc::SIGKILL)?;
+    }
+    Ok(())
+}
+
 /// Kills a process if it still is the one that was found, and waits until it has ended.
 pub(super) fn end(pid: i32, start_time: u64) -> anyhow::Result<()> {
-    let cgroup = PathBuf::new();
-    let found = record::Record { id: String::new(), pid, start_time, cgroup };
+    let found = record::Record { id: String::new(), pid, start_time, cgroup: PathBuf::new() };
     let Some(process) = found.init()? else { return Ok(()) };
     process.signal(nix::libc::SIGKILL)?;
     let stuck =
@@ -110,7 +132,6 @@ pub(super) fn remove_directory(path: &Path) -> anyhow::Result<()> {
 mod tests {
     use std::process::Command;
 
-    use super::super::processes;
     use super::*;
     use crate::disk::tests::Scratch;
 

@@ -5,6 +5,7 @@ use std::{
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -100,6 +101,14 @@ pub(crate) async fn nothing_is_left_while_pods_of_all_kinds_live_and_others_come
     loment.delete("lives").await
 }
 
+/// Reaps what has lost its parent, as a node's init does.
+async fn adopts<T>(node: &Node<'_>) -> T {
+    loop {
+        let _taken = node.lab.census();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// containerd comes back with what it knew before these pods were made. Of one the shim was killed and the bundles are lost
 /// too: all that tells of it are its processes and where they are.
 pub(crate) async fn what_containerd_has_forgotten_is_named_by_its_pod_and_removed_and_other_pods_live_on(
@@ -141,14 +150,21 @@ pub(crate) async fn what_containerd_has_forgotten_is_named_by_its_pod_and_remove
     ensure!(said.kinds("lives").is_empty(), "something of a pod that lives is told: {:#}", said.0);
     ensure!(loment.phase("kept", "Unknown").await.is_ok(), "the pod that has lost its sandbox is none any more");
 
-    Said::of(&loment, &["--force"], 0).await?;
+    let removed = tokio::select! {
+        removed = Said::of(&loment, &["--force"], 0) => removed,
+        never = adopts(node) => never,
+    };
+    removed?;
     let again = loment.ok(&["gc", "--dry-run"]).await?;
     ensure!(again.starts_with("Nothing is left\n"), "a second look finds {again}");
     ensure!(app.pid().await? == pid && Path::new(&format!("/proc/{pid}")).exists(), "the pod that lives was touched");
     // It is a pod still, with its files: it goes as pods go.
     loment.delete("kept").await?;
-    killed.remove().await?;
-    leaked.remove().await?;
+    // What a kubelet has made for a pod it removes by itself.
+    for pod in [&killed, &leaked] {
+        let linux = pod.config.linux.as_ref().context("the pod's cgroup")?;
+        hierarchy::remove_everywhere(&linux.cgroup_parent)?;
+    }
     let left = node.lab.left_since(&before);
     ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
     lives.remove().await
@@ -246,7 +262,7 @@ pub(crate) async fn a_process_that_somebody_has_put_into_a_cgroup_that_is_left_i
     ensure!(said.find("leftAlone", "process", &pid).is_some(), "it is not told: {:#}", said.0);
     let cgroup = said.find("leftAlone", "cgroup", &remains.id).context("its cgroup is not told")?;
     ensure!(cgroup["kept"].as_str().is_some_and(|why| why.contains(&pid)), "the reason is {}", cgroup["kept"]);
-    loment.run(&["gc", "--force"], "").await?;
+    Said::of(&loment, &["--force"], 0).await?;
     ensure!(sleeper.0.try_wait()?.is_none(), "it was killed");
     ensure!(!remains.directories().is_empty(), "its cgroup is gone");
     drop(sleeper);
