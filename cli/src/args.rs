@@ -15,6 +15,7 @@ use crate::commands::describe::Describe;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
+use crate::commands::gc::Gc;
 use crate::commands::get::Get;
 use crate::commands::logs::Logs;
 use crate::commands::patch::Patch;
@@ -103,6 +104,8 @@ pub(crate) enum Verb {
     Label(Label),
     /// Wait until pods are as one wants them
     Wait(Wait),
+    /// Find what is left of pods that are gone, and remove it
+    Gc(Gc),
     /// Show what pods and their containers use, again and again on a terminal
     Top(Top),
     /// Print or serve what pods and their containers use, for machines that watch

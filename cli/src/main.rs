@@ -10,6 +10,7 @@
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
 //! | `make` | a pod made and unmade |
 //! | `kept/` | what is kept of a pod on the disk: its record, what it refers to, its history; what is left when something was cut short |
+//! | `leaks/` | what is left of pods and containers on the machine: found, attributed, removed |
 //! | `change/` | a pod that changes: its containers, its shim; what `apply` makes of it |
 //! | `select/` | which pods are meant, and that they change |
 //! | `occurrences`, `chart/`, `why` | what has happened to a pod, drawn; what keeps it |
@@ -37,6 +38,7 @@ mod host;
 mod images;
 mod jsonpath;
 mod kept;
+mod leaks;
 mod logs;
 mod lower;
 mod make;
@@ -113,6 +115,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Trace(args) => commands::trace::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
+            Verb::Gc(args) => commands::gc::run(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,
         }
     })

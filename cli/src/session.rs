@@ -52,6 +52,11 @@ impl Session {
         self.select(selector.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()).await
     }
 
+    /// Pods of all namespaces: those that have begun, with those that have lost their sandbox, and those that have not begun.
+    pub(crate) async fn everything(&self) -> anyhow::Result<(Vec<Found>, Vec<Found>)> {
+        self.select(HashMap::new()).await
+    }
+
     /// The pods of a namespace, or of all, by name.
     pub(crate) async fn pods(&self, namespace: Option<&str>) -> anyhow::Result<Vec<Found>> {
         let selector = namespace.map(|name| (label::POD_NAMESPACE.to_owned(), name.to_owned()));

@@ -3,12 +3,14 @@
 
 mod client;
 mod error;
+mod inventory;
 pub mod masks;
 mod removal;
 mod snapshots;
 
 pub use client::Client;
 pub use error::{Code, Error, Result};
+pub use inventory::Known;
 pub use snapshots::Mount as SnapshotMount;
 
 /// The messages of CRI v1, generated from `proto/runtime.proto`. What each field means is written in

@@ -33,6 +33,7 @@ mod pods {
     pub(crate) mod hooks;
     pub(crate) mod init;
     pub(crate) mod isolation;
+    pub(crate) mod leaks;
     pub(crate) mod lifecycle;
     pub(crate) mod lifecycle_hooks;
     pub(crate) mod logs;
@@ -65,7 +66,7 @@ use std::process::ExitCode;
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, faults, footprint, foreign, groups, hooks,
-    init, isolation, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources,
+    init, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources,
     restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, users, volumes, whole,
@@ -228,6 +229,12 @@ fn all() -> Vec<Named> {
         init::a_container_that_is_stopped_before_its_turn_never_runs,
         isolation::huge_pages_are_as_on_the_host,
         isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
+        leaks::nothing_is_left_while_pods_of_all_kinds_live_and_others_come_and_go,
+        leaks::what_containerd_has_forgotten_is_named_by_its_pod_and_removed_and_other_pods_live_on,
+        leaks::a_stale_socket_a_mount_and_an_empty_cgroup_are_found_one_by_one_and_removed,
+        leaks::a_process_that_somebody_has_put_into_a_cgroup_that_is_left_is_told_and_not_killed,
+        leaks::without_a_terminal_it_says_what_to_type_and_does_nothing,
+        leaks::a_pod_that_is_unknown_is_no_leftover,
         lifecycle::a_container_that_ignores_the_stop_signal_is_killed_after_its_grace_period,
         lifecycle::a_container_that_handles_the_stop_signal_ends_with_its_own_code,
         lifecycle::a_paused_container_stands_still_until_it_is_resumed,

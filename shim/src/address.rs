@@ -91,6 +91,12 @@ pub(crate) fn of_group(start: &Start, group: &str) -> String {
     }
 }
 
+/// Where the shim of a group listens that containerd, which listens at `containerd`, has started without naming another
+/// directory for it.
+pub fn socket_of(containerd: &str, namespace: &str, group: &str) -> PathBuf {
+    path(&containerd_shim::socket_address(containerd, namespace, group)).to_owned()
+}
+
 /// The path of a `unix://` address.
 pub(crate) fn path(address: &str) -> &Path {
     Path::new(address.strip_prefix("unix://").unwrap_or(address))
@@ -144,7 +150,10 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
 
 /// Removes the socket at `address` if nobody listens there any more: its shim was killed. Whether there is a shim that
 /// listens. Costs next to nothing when there is no socket.
-pub(crate) fn remove_stale(address: &str) -> Result<bool> {
+///
+/// # Errors
+/// It is not a socket, or cannot be asked or removed.
+pub fn remove_stale(address: &str) -> Result<bool> {
     let path = path(address);
     let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
     if path.symlink_metadata().is_err() {
@@ -167,7 +176,10 @@ fn alone(path: &Path) -> io::Result<Flock<File>> {
 
 /// Whether somebody listens at `path` who is not about to end. Waits for that end, but not for a shim that is too busy to
 /// accept.
-fn is_answered(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// Whether somebody does cannot be told.
+pub fn is_answered(path: &Path) -> io::Result<bool> {
     match listener(path)? {
         Answer::By(pid) if departing::await_end(pid) => Ok(!matches!(listener(path)?, Answer::Nobody)),
         Answer::By(_) | Answer::BySomebody => Ok(true),

@@ -45,6 +45,7 @@ mod task;
 mod time;
 mod traces;
 
+pub use address::{is_answered, remove_stale, socket_of};
 pub use failure::Failure;
 
 /// Made from the definitions in `proto`, which have the docs.

@@ -12,6 +12,7 @@ pub(crate) mod describe;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod patch;

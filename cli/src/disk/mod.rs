@@ -19,7 +19,7 @@ use crate::lower::{self, layout::Layout};
 
 /// What the directory of a pod is called until it holds the pod's record; the pod's name follows, and its uid. Only who has
 /// the name ([`NameLock`]) makes such a directory, and removes it.
-const MAKING: &str = ".making-";
+pub(crate) const MAKING: &str = ".making-";
 
 /// Makes the directory of a pod, or takes the one that there is, with what `record` writes into it. There is none with the
 /// pod's uid for its name and without a record, wherever this is cut short: by the record the rest of a pod is found.
@@ -154,7 +154,7 @@ pub(crate) fn refresh(volumes: &[Refresh]) -> anyhow::Result<()> {
 }
 
 /// What the directory of a pod is called as soon as it is nobody's.
-const REMOVED: &str = ".removed-";
+pub(crate) const REMOVED: &str = ".removed-";
 
 /// Removes everything that [`make`] and [`pin`] made and what containers have left there; what is mounted below the pod's
 /// directory is unmounted first, whoever has mounted it. Nothing is left to do if it is gone.
