@@ -160,7 +160,7 @@ pub(crate) async fn remove_sandboxes(session: &Session, pod: &Pod) -> anyhow::Re
     let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
     for sandbox in session.client.list_pod_sandboxes(Some(filter)).await? {
         session.client.stop_pod_sandbox(&sandbox.id).await?;
-        session.client.remove_pod_sandbox(&sandbox.id).await?;
+        session.client.clear_pod_sandbox(&sandbox.id).await?;
     }
     cgroup::remove(&sandbox::cgroup(pod))
 }

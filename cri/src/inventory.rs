@@ -18,7 +18,7 @@ use crate::{
 
 /// The messages, generated from `proto/inventory.proto`.
 #[allow(missing_docs, clippy::all, clippy::cast_lossless, unreachable_pub)]
-mod api {
+pub(crate) mod api {
     tonic::include_proto!("loment.inventory");
 }
 
@@ -47,7 +47,7 @@ impl Client {
     /// The namespaces of containerd.
     pub async fn list_namespaces(&self) -> Result<Vec<String>> {
         let answer: ListNamespacesResponse =
-            self.list("/containerd.services.namespaces.v1.Namespaces/List", None, ListRequest::default()).await?;
+            self.ask("/containerd.services.namespaces.v1.Namespaces/List", None, ListRequest::default()).await?;
         Ok(answer.namespaces.into_iter().map(|one| one.name).collect())
     }
 
@@ -57,14 +57,14 @@ impl Client {
     /// Of a task whose shim does not answer containerd does not tell; of its container it does.
     pub async fn inventory(&self, namespace: &str) -> Result<Vec<Known>> {
         let containers: ListContainersResponse = self
-            .list(
+            .ask(
                 "/containerd.services.containers.v1.Containers/List",
                 Some(namespace),
                 ListContainersRequest::default(),
             )
             .await?;
         let tasks: ListTasksResponse =
-            self.list("/containerd.services.tasks.v1.Tasks/List", Some(namespace), ListRequest::default()).await?;
+            self.ask("/containerd.services.tasks.v1.Tasks/List", Some(namespace), ListRequest::default()).await?;
         let known = containers.containers.into_iter().map(|one| Known {
             id: one.id,
             labels: one.labels,
@@ -89,7 +89,7 @@ impl Client {
     async fn sandboxes(&self, namespace: &str) -> Result<Vec<String>> {
         let request = ListContainersRequest::default();
         let path = "/containerd.services.sandbox.v1.Store/List";
-        let answer: Result<ListSandboxesResponse> = self.list(path, Some(namespace), request).await;
+        let answer: Result<ListSandboxesResponse> = self.ask(path, Some(namespace), request).await;
         match answer {
             Ok(answer) => Ok(answer.list.into_iter().map(|one| one.sandbox_id).collect()),
             Err(error) if error.code() == Some(Code::Unimplemented) => Ok(Vec::new()),
@@ -97,7 +97,8 @@ impl Client {
         }
     }
 
-    async fn list<Q, A>(&self, path: &'static str, namespace: Option<&str>, message: Q) -> Result<A>
+    /// Asks containerd's own services something.
+    pub(crate) async fn ask<Q, A>(&self, path: &'static str, namespace: Option<&str>, message: Q) -> Result<A>
     where
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,

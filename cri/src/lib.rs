@@ -4,6 +4,7 @@
 mod client;
 mod error;
 mod inventory;
+mod lost;
 pub mod masks;
 mod removal;
 mod snapshots;

@@ -177,7 +177,7 @@ pub(super) async fn delete(session: &Session, found: &Found, grace: Grace) -> an
             note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
         }
         session.client.stop_pod_sandbox(&found.sandbox.id).await?;
-        session.client.remove_pod_sandbox(&found.sandbox.id).await?;
+        session.client.clear_pod_sandbox(&found.sandbox.id).await?;
     }
     cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
     remove_files(session, found).await?;

@@ -60,7 +60,7 @@ async fn delete(node: &Node<'_>) -> Result<()> {
 async fn remove_listed(node: &Node<'_>) -> Result<()> {
     for pod in listed(node).await? {
         node.cri.stop_pod_sandbox(&pod.id).await?;
-        node.cri.remove_pod_sandbox(&pod.id).await?;
+        node.cri.clear_pod_sandbox(&pod.id).await?;
     }
     Ok(())
 }
