@@ -23,7 +23,7 @@ use crate::{
     failure::{Failure, Result},
     members::{self, Member},
     sandbox::fittings::remove_shared_memory,
-    spec,
+    socket, spec,
     time::timestamp,
 };
 
@@ -38,7 +38,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         PathBuf::from(&flags.bundle)
     };
     // A shim that was killed has left it behind, and nobody else knows of it.
-    let lives = address::remove_stale(&address(flags, &bundle))?;
+    let lives = socket::remove_stale(&address(flags, &bundle))?;
     // With Task v3 this is the only time that anybody asks for them.
     let members = if lives { Vec::new() } else { members::kept(&bundle) };
     // None of them waits for another one, which may not die.

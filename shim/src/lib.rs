@@ -2,7 +2,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `args`, `bootstrap`, `address`, `start` | how containerd starts a shim and finds it again |
+//! | `args`, `bootstrap`, `address`, `socket`, `start` | how containerd starts a shim and finds it again |
 //! | `server`, `rpc` | one thread that serves Task (v2 and v3), Sandbox and Pod |
 //! | `shim`, `task` | the containers of one pod and their processes |
 //! | `sandbox` | a pod's sandbox that containerd leaves to the shim |
@@ -38,6 +38,7 @@ mod sandbox;
 mod server;
 mod shim;
 mod slice;
+mod socket;
 mod spec;
 mod start;
 mod stdio;
@@ -45,8 +46,9 @@ mod task;
 mod time;
 mod traces;
 
-pub use address::{is_answered, remove_stale, socket_of};
+pub use address::socket_of;
 pub use failure::Failure;
+pub use socket::{is_answered, remove_stale};
 
 /// Made from the definitions in `proto`, which have the docs.
 #[allow(

@@ -29,6 +29,7 @@ use crate::{
     members::Members,
     rpc,
     shim::Shim,
+    socket,
     task::ready::readable,
     traces::{Began, Traces},
 };
@@ -55,7 +56,7 @@ pub(crate) fn run(start: &Start, bundle: &Path, listener: UnixListener, address:
         let served = serve(start, bundle, listener, began).await;
         // First the name, then the process: a new shim of the same group must not find a socket that is not answered
         // for much longer.
-        let removed = address::remove(address::path(address));
+        let removed = socket::remove(address::path(address));
         let (shim, _connections) = served?;
         if let Some(host) = shim.host.get() {
             host.write_down().await;

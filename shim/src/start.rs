@@ -18,10 +18,11 @@ use nix::{
 };
 
 use crate::{
-    address::{self, Listening},
+    address,
     bootstrap::{self, Environment, MAX_INPUT, Start},
     failure::{Failure, Result},
     logger, server,
+    socket::{self, Listening},
     traces::Began,
 };
 
@@ -37,7 +38,7 @@ pub(crate) fn run(flags: &Flags, invoked: u64) -> Result<()> {
     let address = address::of_group(&start, &group.name);
     // Before there is a shim: what fails from here on must not leave one behind that nobody knows of.
     address::record(&bundle, &address)?;
-    if !address::is_served(&address)? {
+    if !socket::is_served(&address)? {
         if group.is_anothers_sandbox {
             // One that took its place would answer for a sandbox that it does not have: containerd, started again, would
             // not have that cleaned up.
@@ -76,7 +77,7 @@ fn beget(start: &Start, bundle: &Path, address: &str, moments: Moments) -> Resul
         Some((&LISTENS, _)) => Ok(()),
         Some((_, reason)) => Err(Failure::unknown(String::from_utf8_lossy(reason))),
         None => {
-            let _none = address::remove_stale(address);
+            let _none = socket::remove_stale(address);
             Err(Failure::unknown("start the shim: it has ended before it listened (was it killed?)"))
         }
     }
@@ -120,7 +121,7 @@ fn serve(start: &Start, bundle: &Path, tells: io::PipeWriter, address: &str, mom
 /// Listens where nobody else does, and tells the process that waits for that. One that does not hear it any more has been
 /// killed.
 fn listen(address: &str, mut tells: io::PipeWriter) -> Option<UnixListener> {
-    let listening = match address::listen(address) {
+    let listening = match socket::listen(address) {
         Ok(listening) => listening,
         Err(failure) => {
             let _killed = tells.write_all(format!("!{}", failure.message).as_bytes());
