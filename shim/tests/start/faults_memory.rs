@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use containerd_shim_protos::ttrpc;
 use serde_json::json;
 
-use super::{SLEEP, lives, until};
+use super::{SLEEP, enable, lives, until};
 use crate::{Place, task::Task};
 
 /// What the shim may take beyond what it has, from plenty to nothing.
@@ -24,6 +24,7 @@ impl Limit {
             true => (top.join("memory"), "memory.limit_in_bytes"),
             false => (top, "memory.max"),
         };
+        enable(&top, "+memory");
         let directory = top.join(format!("limit-{}", place.id));
         fs::create_dir(&directory).unwrap();
         let limit = Self { directory, file };
