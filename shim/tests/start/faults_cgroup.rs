@@ -136,20 +136,36 @@ fn a_create_that_fails_over_a_cgroup_which_does_not_empty_leaves_it_on_record() 
     if !pids.exists() {
         return;
     }
-    let place = Place::new();
-    let task = place.task(false, SLEEP);
-    let (stranger, cgroup) = (Stranger::new(), pids.join(&task.id));
-    fs::create_dir(&cgroup).unwrap();
-    stranger.enter(&cgroup);
-    let missing = json!({"destination": "/data", "type": "bind", "source": "/no/such/source", "options": ["rbind"]});
-    task.change(|spec| spec["mounts"].as_array_mut().unwrap().push(missing));
-    let refused = refusal(task.created());
-    assert!(refused.contains("/no/such/source"), "{refused}");
-    assert!(place.directory.join("bundle/loment.json").exists(), "nobody would remove {}", cgroup.display());
-    drop(stranger);
-    // As containerd does after a Create that has failed.
-    place.deleted();
-    place.is_clean();
+    // A container by itself, and one of a sandbox, whose record is where its shim was started.
+    for is_member in [false, true] {
+        let place = Place::new();
+        let (task, record) = match is_member {
+            false => (place.task(false, SLEEP), "bundle/loment.json".to_owned()),
+            true => {
+                let sandbox = place.sandbox(SLEEP);
+                sandbox.created().unwrap();
+                sandbox.started().unwrap();
+                let record = format!("bundle/members/{}/loment.json", sandbox.container.id);
+                (sandbox.container, record)
+            }
+        };
+        let (stranger, cgroup) = (Stranger::new(), pids.join(&task.id));
+        fs::create_dir(&cgroup).unwrap();
+        stranger.enter(&cgroup);
+        let missing =
+            json!({"destination": "/data", "type": "bind", "source": "/no/such/source", "options": ["rbind"]});
+        task.change(|spec| spec["mounts"].as_array_mut().unwrap().push(missing));
+        let refused = refusal(task.created());
+        assert!(refused.contains("/no/such/source"), "{refused}");
+        assert!(place.directory.join(record).exists(), "nobody would remove {}", cgroup.display());
+        drop(stranger);
+        if is_member {
+            place.bereave();
+        }
+        // As containerd does after a Create that has failed, and after a sandbox.
+        place.deleted();
+        place.is_clean();
+    }
 }
 
 #[test]

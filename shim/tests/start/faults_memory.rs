@@ -9,7 +9,7 @@ use super::{SLEEP, enable, lives, until};
 use crate::{Place, task::Task};
 
 /// What the shim may take beyond what it has, from plenty to nothing.
-const ROOMS: [u64; 9] = [8 << 20, 1 << 20, 512 << 10, 256 << 10, 128 << 10, 64 << 10, 32 << 10, 8 << 10, 0];
+const ROOMS: [u64; 6] = [8 << 20, 512 << 10, 128 << 10, 64 << 10, 16 << 10, 0];
 
 /// A cgroup that limits memory.
 struct Limit {
