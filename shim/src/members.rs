@@ -13,6 +13,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use loment_sandbox::record;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::failure::{Failure, Result};
@@ -62,9 +63,14 @@ impl Members {
     /// Makes a place for a container's record, before there is anything of it.
     pub(crate) fn add(&self, id: &str, bundle: &Path) -> Result<()> {
         let Some(directory) = self.place(id, bundle) else { return Ok(()) };
+        // A part of it would say that there is a container.
+        Self::make(&directory, bundle).inspect_err(|_| self.remove(id))
+    }
+
+    fn make(directory: &Path, bundle: &Path) -> Result<()> {
         let failed = |error: io::Error| Failure::io("make directory", directory.display(), &error);
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-        for (target, link) in [(bundle, directory.join(BUNDLE)), (&directory, bundle.join(PLACE))] {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        for (target, link) in [(bundle, directory.join(BUNDLE)), (directory, bundle.join(PLACE))] {
             match symlink(target, link) {
                 // One of the same name before it, whose end failed: its record is still wanted.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -93,13 +99,18 @@ impl Members {
             return;
         }
         let directory = self.home.join(NAME).join(id);
+        // What is on record could not be removed: whoever comes after this shim needs the rest as well.
+        if !matches!(record::read(&directory), Ok(None)) {
+            return;
+        }
         let link = directory.join(BUNDLE);
         if let Ok(bundle) = fs::read_link(&link) {
             let _gone = fs::remove_file(bundle.join(PLACE));
         }
         let _none = fs::remove_file(directory.join(SPEC));
-        // What stays goes with the bundle. A record is taken away by whoever has cleaned up.
-        let _missing = fs::remove_file(link).and_then(|()| fs::remove_dir(&directory));
+        // What stays goes with the bundle.
+        let _missing = fs::remove_file(link);
+        let _missing = fs::remove_dir(&directory);
     }
 }
 

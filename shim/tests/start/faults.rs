@@ -79,6 +79,14 @@ fn of_process<T>(pid: i32, file: &str, read: impl FnOnce(&str) -> T) -> Option<T
     fs::read_to_string(format!("/proc/{pid}/{file}")).ok().map(|text| read(&text))
 }
 
+/// Has cgroups below this one counted for a controller, where that has to be said: on cgroup v2.
+fn enable(cgroup: &Path, controller: &str) {
+    let control = cgroup.join("cgroup.subtree_control");
+    if control.exists() {
+        fs::write(control, controller).unwrap();
+    }
+}
+
 /// Whether it is there and has not ended.
 fn lives(pid: i32) -> bool {
     of_process(pid, "stat", |stat| !stat.contains(") Z ") && !stat.contains(") X ")).unwrap_or(false)

@@ -1,7 +1,16 @@
-//! Clocks that differ: a shim, or a `delete`, in a time namespace of its own, for which the machine has run for longer, or
-//! less long. time_namespaces(7)
+//! Clocks that differ: a shim, or a `delete`, in a time namespace of its own, for which the machine has run for longer
+//! (time_namespaces(7)). And one that jumps.
 
-use super::{SLEEP, lives};
+use std::fs;
+
+use containerd_shim_protos::api::Status;
+use nix::{
+    sys::time::{TimeSpec, TimeValLike},
+    time::{ClockId, clock_gettime, clock_settime},
+};
+use serde_json::{Value, json};
+
+use super::{SLEEP, lives, until};
 use crate::Place;
 
 /// In the place of the program: the same for which so much more time has passed since the machine was started.
@@ -33,5 +42,48 @@ fn a_shim_with_a_clock_of_its_own_serves_and_is_cleaned_up_after_by_one_without(
     place.bereave();
     place.deleted();
     assert!(!lives(pid));
+    place.is_clean();
+}
+
+/// Set where the machine's clock may be: in a guest.
+const MAY_JUMP: &str = "LOMENT_TEST_CLOCK_MAY_JUMP";
+
+fn jump(seconds: i64) {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
+    clock_settime(ClockId::CLOCK_REALTIME, now + TimeSpec::seconds(seconds)).unwrap();
+}
+
+#[test]
+fn a_clock_that_jumps_keeps_no_pod_from_its_restarts_and_makes_no_time_run_backwards() {
+    const YEAR: i64 = 365 * 86_400;
+    if std::env::var_os(MAY_JUMP).is_none() {
+        return;
+    }
+    let place = Place::new();
+    let liveness = json!({"exec": {"command": ["/bin/busybox", "true"]}, "periodSeconds": 1});
+    let (sandbox, tasks) = place.pod(&["one"], json!({"livenessProbe": liveness}), "echo >>/data/ran; exit 3");
+    sandbox.change(|spec| {
+        let annotations = &mut spec["annotations"];
+        let mut manifest: Value =
+            serde_json::from_str(annotations["io.loment.pod.manifest"].as_str().unwrap()).unwrap();
+        manifest["spec"]["restartPolicy"] = json!("Always");
+        manifest["metadata"]["annotations"] = json!({"io.loment.pod.backoff-max": "50ms"});
+        annotations["io.loment.pod.manifest"] = json!(manifest.to_string());
+        annotations["io.loment.pod.directory"] = json!(place.directory.display().to_string());
+    });
+    sandbox.run().unwrap();
+    tasks[0].run().unwrap();
+    let ran = || fs::read_to_string(place.directory.join("ran")).unwrap_or_default().lines().count();
+    for years in [2, -1, -40, 39] {
+        jump(years * YEAR);
+        let before = ran();
+        until("it has been restarted", || ran() > before + 3);
+        assert_eq!(sandbox.status(), Status::RUNNING);
+    }
+    tasks[0].removed();
+    sandbox.removed();
+    let timeline = fs::read_to_string(place.directory.join("timeline.jsonl")).unwrap();
+    let since = |line: &str| serde_json::from_str::<Value>(line).unwrap()["since_start_nanos"].as_u64().unwrap();
+    assert!(timeline.lines().map(since).is_sorted(), "{timeline}");
     place.is_clean();
 }

@@ -158,6 +158,32 @@ fn a_start_whose_address_cannot_be_written_leaves_no_shim() {
     }
 }
 
+/// The records of a sandbox's containers are where its shim was started.
+#[test]
+fn a_sandbox_without_room_for_another_container_refuses_it_and_has_half_of_none() {
+    for how in [FULL, READ_ONLY] {
+        let place = Place::new();
+        let disk = Disk::at(place.directory.join("bundle/members"));
+        let sandbox = place.sandbox(SLEEP);
+        sandbox.created().unwrap();
+        sandbox.started().unwrap();
+        match how {
+            FULL => disk.fill_with_names(),
+            _ => disk.spoil(how),
+        }
+        let refused = refusal(sandbox.container.created());
+        assert!(refused.contains(how) && refused.contains("/members/"), "{refused}");
+        disk.mend(how);
+        let members = || fs::read_dir(&disk.0).unwrap().count();
+        assert_eq!(members(), 0);
+        sandbox.container.run().unwrap();
+        assert_eq!(members(), 1);
+        sandbox.container.removed();
+        assert_eq!(members(), 0);
+        place.is_clean();
+    }
+}
+
 /// A container whose root file system is made so.
 fn rooted(place: &Place, rootfs: Mount) -> Task {
     let task = place.task(false, SLEEP);

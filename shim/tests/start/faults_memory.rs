@@ -5,11 +5,11 @@ use std::{fs, path::PathBuf};
 use containerd_shim_protos::ttrpc;
 use serde_json::json;
 
-use super::{SLEEP, lives, until};
+use super::{SLEEP, enable, lives, until};
 use crate::{Place, task::Task};
 
 /// What the shim may take beyond what it has, from plenty to nothing.
-const ROOMS: [u64; 9] = [8 << 20, 1 << 20, 512 << 10, 256 << 10, 128 << 10, 64 << 10, 32 << 10, 8 << 10, 0];
+const ROOMS: [u64; 6] = [8 << 20, 512 << 10, 128 << 10, 64 << 10, 16 << 10, 0];
 
 /// A cgroup that limits memory.
 struct Limit {
@@ -24,6 +24,7 @@ impl Limit {
             true => (top.join("memory"), "memory.limit_in_bytes"),
             false => (top, "memory.max"),
         };
+        enable(&top, "+memory");
         let directory = top.join(format!("limit-{}", place.id));
         fs::create_dir(&directory).unwrap();
         let limit = Self { directory, file };

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{SLEEP, lives, until};
 use crate::{
     Place,
-    task::{Task, patience},
+    task::{Task, patience, slowness},
 };
 
 impl Place {
@@ -51,7 +51,7 @@ fn code(error: &ttrpc::Error) -> ttrpc::Code {
 
 /// For a client that goes away before it is answered.
 fn impatience() -> context::Context {
-    context::with_duration(Duration::from_millis(300))
+    context::with_duration(Duration::from_millis(300) * slowness())
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_shim_that_is_killed_while_it_makes_a_cgroup_leaves_none_after_delete() {
         hierarchies.push(top.to_owned());
     }
     for hierarchy in hierarchies {
-        for _ in 0..5 {
+        for _ in 0..3 {
             let place = Place::new();
             let task = place.task(false, SLEEP);
             killed_when_there_is(&hierarchy.join(&task.id), &place, &task);
@@ -258,7 +258,7 @@ fn a_shim_that_is_killed_while_it_makes_a_cgroup_leaves_none_after_delete() {
 
 #[test]
 fn a_shim_that_is_killed_when_it_has_written_the_record_leaves_nothing_after_delete() {
-    for _ in 0..20 {
+    for _ in 0..10 {
         let place = Place::new();
         let task = place.task(false, SLEEP);
         killed_when_there_is(&place.directory.join("bundle/loment.json"), &place, &task);
