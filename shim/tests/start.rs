@@ -10,6 +10,8 @@ mod sandbox;
 mod task;
 #[path = "start/terminal.rs"]
 mod terminal;
+#[path = "start/trackers.rs"]
+mod trackers;
 
 use std::{
     fs,
@@ -36,6 +38,8 @@ struct Place {
     id: String,
     /// What the shim finds in its environment beside the tests' own.
     environment: Vec<(&'static str, String)>,
+    /// Flags of its command line beside the usual ones.
+    flags: Vec<&'static str>,
 }
 
 impl Place {
@@ -46,7 +50,7 @@ impl Place {
         let id = format!("s{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("loment-{id}"));
         fs::create_dir_all(directory.join("bundle")).unwrap();
-        Self { directory, id, environment: Vec::new() }
+        Self { directory, id, environment: Vec::new(), flags: Vec::new() }
     }
 
     /// The program by a name of its own, so that nothing else of the build is beside it.
@@ -76,7 +80,8 @@ impl Place {
         Command::new("/bin/sh")
             .args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")])
             .arg(self.program())
-            .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id, action])
+            .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id])
+            .args(self.flags.iter().chain([&action]))
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir(self.directory.join("bundle"))
             .stdin(fs::File::open(&input).unwrap())
