@@ -84,6 +84,12 @@ async fn serve(start: &Start, bundle: &Path, listener: UnixListener, began: Bega
     });
     let idle = Arc::clone(&shim);
     tokio::spawn(async move { idle.quiet.keep().await });
+    let forsaken = Arc::clone(&shim);
+    tokio::spawn(async move {
+        forsaken.forsaken().await;
+        log::warn!("nothing is left and nobody has told the shim to leave: it leaves");
+        forsaken.leave();
+    });
     let mut server = Server::new().add_listener(accept(listener)?).register_service(rpc::services(&shim));
     server.start().await.map_err(|error| Failure::unknown(format!("serve: {error}")))?;
     loop {

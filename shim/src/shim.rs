@@ -7,8 +7,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use loment_cgroups::{Layout, Pod, Stats};
@@ -27,6 +28,10 @@ use crate::{
     task::{Task, usage::Measured},
     traces::Traces,
 };
+
+/// How long a shim whose last task is gone waits to be told to leave. containerd does so at once, and takes at most
+/// 3 s for it.
+const FORSAKEN: Duration = Duration::from_secs(10);
 
 /// Everything that one shim serves: the containers of one pod.
 pub(crate) struct Shim {
@@ -57,6 +62,10 @@ pub(crate) struct Shim {
     pod_sandbox: OnceLock<Arc<PodSandbox>>,
     /// A Create has come to its end, good or bad.
     made: Notify,
+    /// The last task has been deleted, or could not be made.
+    emptied: Notify,
+    /// How often that was.
+    times_emptied: AtomicUsize,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
     shutdown_asked: AtomicBool,
     /// Set together with `left`: what would be made now would lose its shim.
@@ -90,6 +99,8 @@ impl Shim {
             sandbox: Mutex::default(),
             pod_sandbox: OnceLock::new(),
             made: Notify::new(),
+            emptied: Notify::new(),
+            times_emptied: AtomicUsize::new(0),
             shutdown_asked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             left: Notify::new(),
@@ -294,6 +305,21 @@ impl Shim {
         is_here
     }
 
+    /// Returns when there is no task any more and for long nobody has told the shim to leave, or has made another task: its
+    /// client has gone before it had the answer to Delete, or its Shutdown was lost. containerd asks for neither again, and
+    /// cleans up when the shim has left. A sandbox of the shim's is not left alone: it may be without containers.
+    pub(crate) async fn forsaken(&self) {
+        loop {
+            self.emptied.notified().await;
+            let times = self.times_emptied.load(Ordering::Relaxed);
+            tokio::time::sleep(FORSAKEN).await;
+            let is_same_time = times == self.times_emptied.load(Ordering::Relaxed);
+            if is_same_time && crate::lock(&self.tasks).is_empty() && self.pod_sandbox().is_none() {
+                return;
+            }
+        }
+    }
+
     /// A client of tasks wants no more of this shim. Where that has a sandbox, only a client of sandboxes says so.
     pub(crate) fn shutdown(&self) {
         if self.pod_sandbox().is_none() {
@@ -308,9 +334,15 @@ impl Shim {
     }
 
     fn leave_if_unwanted(&self) {
-        if self.shutdown_asked.load(Ordering::Relaxed) && crate::lock(&self.tasks).is_empty() {
+        if !crate::lock(&self.tasks).is_empty() {
+            return;
+        }
+        if self.shutdown_asked.load(Ordering::Relaxed) {
             self.leaving.store(true, Ordering::Relaxed);
             self.left.notify_one();
+        } else {
+            self.times_emptied.fetch_add(1, Ordering::Relaxed);
+            self.emptied.notify_one();
         }
     }
 }
