@@ -365,6 +365,7 @@ fn all() -> Vec<Named> {
         trackers_leaks::containerd_8931_shims_leave_with_pods_whose_removal_was_given_up_and_asked_again,
         trackers_leaks::containerd_12560_shims_leave_with_pods_that_are_stopped_while_containerd_restarts,
         trackers_leaks::containerd_8981_a_delete_that_failed_is_done_by_the_next,
+        trackers_leaks::containerd_8981_a_shim_that_nobody_tells_to_leave_leaves_when_it_has_nothing_left,
         trackers_leaks::containerd_7496_a_delete_outlasts_its_client_and_unmounts_nothing,
         trackers_leaks::containerd_7496_a_stop_that_nobody_waits_for_is_done_by_the_next,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
