@@ -290,7 +290,7 @@ fn runc_4853_a_container_says_nothing_on_the_bus_and_costs_systemd_two_jobs() {
 }
 
 fn runc_4853_no_unit_is_left_of_a_hundred_containers() {
-    let units = || systemctl(&["list-units", "--all", "--plain", "--no-legend", "loment-*"]);
+    let units = || systemctl(&["list-units", "--all", "--plain", "--no-legend", "loment-*.scope"]);
     assert_eq!(units(), "");
     let mut names = Vec::new();
     for number in 0..100 {
