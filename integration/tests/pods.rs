@@ -56,6 +56,10 @@ mod pods {
     pub(crate) mod streams;
     pub(crate) mod supervised;
     pub(crate) mod traces;
+    pub(crate) mod trackers;
+    pub(crate) mod trackers_cost;
+    pub(crate) mod trackers_exits;
+    pub(crate) mod trackers_leaks;
     pub(crate) mod users;
     pub(crate) mod volumes;
     pub(crate) mod whole;
@@ -69,7 +73,8 @@ use pods::{
     init, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources,
     restarts,
     runner::{self, Case, Named},
-    sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, users, volumes, whole,
+    sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, trackers_cost, trackers_exits,
+    trackers_leaks, users, volumes, whole,
 };
 
 /// Names each test like its function.
@@ -339,7 +344,7 @@ fn all() -> Vec<Named> {
         streams::a_logger_that_cannot_serve_fails_the_create_and_leaves_nothing,
         streams::a_logger_that_never_ends_does_not_hold_up_a_delete_and_is_killed,
         streams::a_log_file_is_appended_to_by_one_container_after_the_other,
-        streams::an_app_that_writes_while_containerd_restarts_lives_on,
+        streams::rust_extensions_154_an_app_that_writes_while_containerd_restarts_lives_on,
         streams::a_reader_that_stands_still_does_not_hold_up_a_delete,
         streams::one_logger_serves_all_attempts_of_a_container,
         streams::an_app_survives_its_logger,
@@ -355,6 +360,24 @@ fn all() -> Vec<Named> {
         traces::a_trace_has_every_phase_of_any_clients_pod,
         traces::each_attempt_of_a_container_has_its_trace,
         traces::a_trace_is_drawn_and_told_to_opentelemetry,
+        trackers_cost::containerd_8557_thirty_execs_at_once_take_no_longer_than_one_after_the_other,
+        trackers_cost::kubernetes_82440_a_probe_costs_a_quarter_of_what_it_costs_under_runc,
+        trackers_cost::containerd_13290_the_shims_of_ten_pods_have_less_memory_than_one_under_runc,
+        trackers_cost::containerd_7878_a_shim_has_a_tenth_of_the_addresses_of_one_under_runc,
+        trackers_cost::rust_extensions_195_a_shim_has_no_huge_pages_and_its_containers_may,
+        trackers_cost::runc_3973_starts_and_execs_change_no_mount_of_the_node,
+        trackers_exits::containerd_13849_ends_that_nobody_takes_for_a_while_are_told_afterwards,
+        trackers_exits::containerd_13814_containers_with_many_execs_run_out_of_memory_and_the_pod_answers,
+        trackers_exits::containerd_11133_a_process_that_looks_like_a_zombie_is_waited_for_and_killed,
+        trackers_exits::containerd_8893_want_of_memory_is_told_of_each_of_many_that_die_of_it_at_once,
+        trackers_leaks::containerd_12344_shims_leave_with_pods_of_short_jobs_that_are_stopped_twice_at_once,
+        trackers_leaks::containerd_13692_shims_leave_with_pods_that_are_evicted_while_their_containers_start,
+        trackers_leaks::containerd_8931_shims_leave_with_pods_whose_removal_was_given_up_and_asked_again,
+        trackers_leaks::containerd_12560_shims_leave_with_pods_that_are_stopped_while_containerd_restarts,
+        trackers_leaks::containerd_8981_a_delete_that_failed_is_done_by_the_next,
+        trackers_leaks::containerd_8981_a_shim_that_nobody_tells_to_leave_leaves_when_it_has_nothing_left,
+        trackers_leaks::containerd_7496_a_delete_outlasts_its_client_and_unmounts_nothing,
+        trackers_leaks::containerd_7496_a_stop_that_nobody_waits_for_is_done_by_the_next,
         users::root_of_a_container_with_its_own_users_is_nobody_on_the_host,
         users::a_pod_may_have_users_of_its_own,
         volumes::v1_an_empty_volume_survives_a_crash_and_in_memory_it_has_a_size,

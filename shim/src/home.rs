@@ -1,22 +1,33 @@
 //! Whether anybody still knows of the shim.
 //!
-//! containerd that is killed, or whose client hangs up, in the middle of a start can lose a shim: it removes the bundle and
-//! asks nothing more (containerd issues 12344, 13692). A shim finds that by itself: the bundle that it was started in is gone,
-//! and so are those of its containers, of which none runs. As long as one runs nobody looks, and an idle pod sleeps.
+//! containerd that is killed, or whose client hangs up, can lose a shim and asks nothing more of it. In the middle of a start
+//! it removes the bundle (containerd issues 12344, 13692); at a Delete whose answer nobody waits for, or when its Shutdown
+//! gets lost, it leaves that and sees to the rest when the shim has gone (issue 8981). A shim finds both by itself, when
+//! nothing of it runs. As long as something runs nobody looks, and an idle pod sleeps.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{shim::Shim, task::Task};
+
+/// How long a shim whose last task is gone waits to be told to leave. containerd does so at once, and takes at most 3 s for
+/// it.
+const FORSAKEN: Duration = Duration::from_secs(5);
 
 /// The bundle that a shim was started in.
 pub(crate) struct Home(pub(crate) PathBuf);
 
 impl Home {
-    /// Leaves if nobody can name the shim any more. Whether to look again.
-    pub(crate) async fn look(&self, shim: &Arc<Shim>) -> bool {
+    /// Leaves if nobody can name the shim any more, or wants it, which has had nothing to do for a time `quiet`. Whether to
+    /// look again.
+    pub(crate) async fn look(&self, shim: &Arc<Shim>, quiet: Duration) -> bool {
         let tasks = shim.tasks();
         if shim.is_making() || tasks.iter().any(|task| task.exit().get().is_none()) {
             return false;
+        }
+        if shim.is_emptied() && quiet >= FORSAKEN {
+            log::warn!("nothing is left of {} and nobody has told the shim to leave: it leaves", self.0.display());
+            shim.leave();
+            return true;
         }
         if self.0.exists() || tasks.iter().any(|task| task.bundle().exists()) {
             return true;

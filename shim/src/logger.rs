@@ -30,6 +30,11 @@ pub(crate) fn init(debug: bool) {
     }
 }
 
+/// Where log lines go, for what is said by others than this: the allocator, the C library, a panic within a panic.
+pub(crate) fn fifo() -> Option<&'static File> {
+    LOGGER.get().map(|logger| &logger.fifo)
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // ttrpc reports every connection that a client closes as an error.

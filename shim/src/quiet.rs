@@ -4,7 +4,10 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use loment_sys::memory;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
 use crate::{home::Home, shim::Shim};
 
@@ -28,18 +31,18 @@ impl Quiet {
     pub(crate) async fn keep(&self, shim: &Arc<Shim>, home: &Home) -> Infallible {
         loop {
             self.0.notified().await;
-            let mut pause = QUIET;
+            let (mut since, mut pause) = (Instant::now(), QUIET);
             loop {
                 while timeout(QUIET, self.0.notified()).await.is_ok() {
-                    pause = QUIET;
+                    (since, pause) = (Instant::now(), QUIET);
                 }
                 memory::shrink();
-                if !home.look(shim).await {
+                if !home.look(shim, since.elapsed()).await {
                     break;
                 }
                 pause = (pause * 2).min(LOOK);
                 if timeout(pause - QUIET, self.0.notified()).await.is_ok() {
-                    pause = QUIET;
+                    (since, pause) = (Instant::now(), QUIET);
                 }
             }
         }

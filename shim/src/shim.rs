@@ -57,6 +57,8 @@ pub(crate) struct Shim {
     pod_sandbox: OnceLock<Arc<PodSandbox>>,
     /// A Create has come to its end, good or bad.
     made: Notify,
+    /// The last task has been deleted, or could not be made.
+    emptied: AtomicBool,
     /// A Shutdown came while there were tasks. containerd 2.0 to 2.4 does not ask again.
     shutdown_asked: AtomicBool,
     /// Set together with `left`: what would be made now would lose its shim.
@@ -90,6 +92,7 @@ impl Shim {
             sandbox: Mutex::default(),
             pod_sandbox: OnceLock::new(),
             made: Notify::new(),
+            emptied: AtomicBool::new(false),
             shutdown_asked: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             left: Notify::new(),
@@ -299,6 +302,12 @@ impl Shim {
         is_here
     }
 
+    /// Whether there was a task and there is nothing any more. A sandbox of the shim's may be without containers.
+    pub(crate) fn is_emptied(&self) -> bool {
+        let had_tasks = self.emptied.load(Ordering::Relaxed);
+        had_tasks && crate::lock(&self.tasks).is_empty() && self.pod_sandbox().is_none()
+    }
+
     /// A client of tasks wants no more of this shim. Where that has a sandbox, only a client of sandboxes says so.
     pub(crate) fn shutdown(&self) {
         if self.pod_sandbox().is_none() {
@@ -313,9 +322,14 @@ impl Shim {
     }
 
     fn leave_if_unwanted(&self) {
-        if self.shutdown_asked.load(Ordering::Relaxed) && crate::lock(&self.tasks).is_empty() {
+        if !crate::lock(&self.tasks).is_empty() {
+            return;
+        }
+        if self.shutdown_asked.load(Ordering::Relaxed) {
             self.leaving.store(true, Ordering::Relaxed);
             self.left.notify_one();
+        } else {
+            self.emptied.store(true, Ordering::Relaxed);
         }
     }
 }

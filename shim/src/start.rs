@@ -135,7 +135,7 @@ fn listen(address: &str, mut tells: io::PipeWriter) -> Option<UnixListener> {
     }
 }
 
-/// A shim that fails by a mistake of its own must not do so in silence: standard error is /dev/null.
+/// A shim that fails by a mistake of its own says so in words that containerd takes for a line of its log.
 fn log_panics() {
     let shim = std::process::id();
     std::panic::set_hook(Box::new(move |panic| {
@@ -162,7 +162,9 @@ fn detach() -> Result<()> {
     // Last: containerd reads our output until every copy of these is closed.
     dup2_stdin(&null).map_err(failed("close the input of"))?;
     dup2_stdout(&null).map_err(failed("close the output of"))?;
-    dup2_stderr(&null).map_err(failed("close the error output of"))
+    // A shim that has to end at once, for want of memory or of stack, must not do so in silence. What the log has no room
+    // for is lost, as every line: it does not block.
+    dup2_stderr(logger::fifo().unwrap_or(&null)).map_err(failed("close the error output of"))
 }
 
 /// The kernel shall prefer the shim to containerd when memory runs out, as containerd's own shims ask for.

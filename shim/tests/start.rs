@@ -14,6 +14,8 @@ mod sandbox;
 mod task;
 #[path = "start/terminal.rs"]
 mod terminal;
+#[path = "start/trackers.rs"]
+mod trackers;
 
 use std::{
     fs,
@@ -42,6 +44,8 @@ struct Place {
     environment: Vec<(&'static str, String)>,
     /// What a shell does before it becomes a shim.
     before: String,
+    /// Flags of its command line beside the usual ones.
+    flags: Vec<&'static str>,
 }
 
 impl Place {
@@ -54,7 +58,7 @@ impl Place {
         let id = format!("s{process}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(format!("loment-{id}"));
         fs::create_dir_all(directory.join("bundle")).unwrap();
-        Self { directory, id, environment: Vec::new(), before: String::new() }
+        Self { directory, id, environment: Vec::new(), before: String::new(), flags: Vec::new() }
     }
 
     /// The program by a name of its own, so that nothing else of the build is beside it.
@@ -91,7 +95,8 @@ impl Place {
         Command::new("/bin/sh")
             .args(["-c", &format!("{before} exec \"$0\" \"$@\" {redirections}")])
             .arg(self.program())
-            .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id, action])
+            .args(["-namespace", "test", "-address", &text("containerd.sock"), "-id", &self.id])
+            .args(self.flags.iter().chain([&action]))
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir(self.directory.join("bundle"))
             .stdin(fs::File::open(&input).unwrap())

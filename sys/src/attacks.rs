@@ -1,4 +1,5 @@
-//! What a container could do to those beside it, for the tests that try it: it offers a keyring, it exchanges files.
+//! What a container could do to those beside it, for the tests that try it: it offers a keyring, it exchanges files, it
+//! ends its first thread before the others.
 
 use std::{ffi::CStr, path::Path};
 
@@ -32,4 +33,13 @@ pub fn exchange(one: &Path, two: &Path) -> Result<()> {
         })
     })??
     .map(drop)
+}
+
+/// Ends the calling thread and nothing else. The first thread of a process becomes a zombie so, which is not reaped before
+/// the other threads have ended. _exit(2), "C library/kernel differences"
+pub fn end_this_thread() -> ! {
+    loop {
+        // SAFETY: takes a number, and nothing of this thread runs after it.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
 }

@@ -9,14 +9,18 @@ use std::{
     io::{self, Read as _, Write as _},
     path::Path,
     process::ExitCode,
+    thread,
 };
 
 use anyhow::{Context as _, Result, bail};
-use loment_sys::{attacks::exchange, sysv};
+use loment_sys::{
+    attacks::{end_this_thread, exchange},
+    sysv,
+};
 use nix::{fcntl::OFlag, sys::mman::shm_open, sys::stat::Mode};
 
 const USAGE: &str = "usage: loment-probe sem-create KEY VALUE | sem-value KEY | shm-write NAME TEXT | shm-read NAME | \
-                     exchange ONE TWO | serve-https PORT | serve-grpc PORT FILE";
+                     exchange ONE TWO | linger | serve-https PORT | serve-grpc PORT FILE";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -56,6 +60,7 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["serve-https", port] => serve::https(port.parse()?),
         ["serve-grpc", port, file] => serve::grpc(port.parse()?, Path::new(file)),
+        ["linger"] => linger(),
         ["exchange", one, two] => exchange_for_ever(Path::new(one), Path::new(two)),
         _ => bail!("{USAGE}"),
     }
@@ -68,4 +73,20 @@ fn exchange_for_ever(one: &Path, two: &Path) -> Result<()> {
     loop {
         let _ = exchange(one, two);
     }
+}
+
+/// Ends the first thread, and says in another one that it has. For who looks into /proc it is a zombie; it lives on.
+fn linger() -> Result<()> {
+    thread::spawn(|| {
+        let is_zombie = || std::fs::read_to_string("/proc/self/stat").is_ok_and(|stat| stat.contains(") Z "));
+        while !is_zombie() {
+            thread::yield_now();
+        }
+        // Who reads it no more does not matter.
+        let _ = writeln!(io::stdout(), "lingers");
+        loop {
+            thread::park();
+        }
+    });
+    end_this_thread()
 }

@@ -29,6 +29,9 @@ const BY_THE_SHIM: &[&str] = &[
     "seed",
     "supervised",
     "traces",
+    "trackers_cost",
+    "trackers_exits",
+    "trackers_leaks",
     "volumes",
     "whole",
 ];

@@ -140,8 +140,10 @@ pub(crate) async fn a_log_file_is_appended_to_by_one_container_after_the_other(n
     Ok(())
 }
 
-/// The reader of the fifos goes away with containerd; the logger does not.
-pub(crate) async fn an_app_that_writes_while_containerd_restarts_lives_on(node: &Node<'_>) -> Result<()> {
+/// The reader of the fifos goes away with containerd; the logger does not. The app got SIGPIPE there: docs/faults-of-others.md
+pub(crate) async fn rust_extensions_154_an_app_that_writes_while_containerd_restarts_lives_on(
+    node: &Node<'_>,
+) -> Result<()> {
     let run = Run::new(node, "writer")?;
     let uri = run.faithful()?;
     let count = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done";

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use nix::mount::{MsFlags, mount, umount};
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -26,6 +27,8 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_container_that_cannot_be_made_leaves_no_scope,
     a_scope_that_is_alive_is_not_taken_over,
     a_killed_shims_scope_is_swept,
+    runc_4853_a_container_says_nothing_on_the_bus_and_costs_systemd_two_jobs,
+    runc_4853_no_unit_is_left_of_a_hundred_containers,
 ];
 
 pub(crate) const TESTS_WITHOUT: &[(&str, fn())] = tests![without_systemd_its_form_is_refused_with_what_to_do];
@@ -238,6 +241,65 @@ fn a_killed_shims_scope_is_swept() {
     assert!(loment_sandbox::record::sweep(&bundle.path).unwrap().killed);
     until_forgotten(&unit);
     assert!(!Path::new("/sys/fs/cgroup/system.slice").join(&unit).exists());
+}
+
+/// The bus of the system as nobody can reach it, as long as this exists.
+struct NoBus;
+
+impl NoBus {
+    const SOCKET: &'static str = "/run/dbus/system_bus_socket";
+
+    fn new() -> Self {
+        mount(Some("/dev/null"), Self::SOCKET, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        Self
+    }
+}
+
+impl Drop for NoBus {
+    fn drop(&mut self) {
+        umount(Self::SOCKET).unwrap();
+    }
+}
+
+/// How many jobs systemd has ever taken on.
+fn jobs() -> u32 {
+    systemctl(&["show", "--value", "--property", "NInstalledJobs"]).parse().unwrap()
+}
+
+/// There the bus of the node answered nobody any more when many containers came and went: each asked systemd over it, also
+/// for each exec. docs/faults-of-others.md
+fn runc_4853_a_container_says_nothing_on_the_bus_and_costs_systemd_two_jobs() {
+    let _nobody_answers = NoBus::new();
+    let before = jobs();
+    let (mut bundle, unit) = scoped("sleep 100");
+    limit(&mut bundle, "memory", json!({"limit": 64 << 20}));
+    limit(&mut bundle, "pids", json!({"limit": 99}));
+    let running = bundle.started();
+    let started = jobs();
+    assert_eq!(started - before, 1, "to start the scope, limits and all");
+    for _ in 0..20 {
+        assert_eq!(running.exec("exit 5").0, 5);
+    }
+    running.0.pause().unwrap();
+    running.0.resume().unwrap();
+    assert_eq!(jobs(), started, "an exec is none of systemd's business");
+    drop(running);
+    until_forgotten(&unit);
+    let ended = jobs() - started;
+    assert!(ended <= 1, "to stop the scope: {ended}");
+}
+
+fn runc_4853_no_unit_is_left_of_a_hundred_containers() {
+    let units = || systemctl(&["list-units", "--all", "--plain", "--no-legend", "loment-*.scope"]);
+    assert_eq!(units(), "");
+    let mut names = Vec::new();
+    for number in 0..100 {
+        let (bundle, unit) = scoped(&format!("exit {}", number % 7));
+        assert_eq!(bundle.run().0, number % 7);
+        names.push(unit);
+    }
+    names.iter().for_each(|unit| until_forgotten(unit));
+    assert_eq!(units(), "");
 }
 
 fn without_systemd_its_form_is_refused_with_what_to_do() {
