@@ -29,6 +29,7 @@ use serde::{
 use crate::{
     bootstrap::Start,
     failure::{Failure, Result},
+    spec,
 };
 
 /// Annotations that put containers into one shim, the first that is set.
@@ -37,13 +38,16 @@ const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.san
 /// The container whose shim serves this one: itself, or its pod's sandbox. `config.json` may be absent (containerd's
 /// shim sandboxer makes a bundle without one); then the container stands alone.
 pub(crate) fn group(bundle: &Path, id: &str) -> String {
+    // Where it cannot be read, whoever needs more of it says so.
+    spec::text(bundle).ok().and_then(|text| group_of(&text)).unwrap_or_else(|| id.to_owned())
+}
+
+/// The group that a specification names, as far as it can be understood.
+pub(crate) fn group_of(specification: &str) -> Option<String> {
     let mut annotations = Annotations::default();
-    if let Ok(text) = std::fs::read_to_string(bundle.join("config.json")) {
-        // Where it cannot be read any further, whoever needs more of it says so.
-        let _partly = serde_json::Deserializer::from_str(&text).deserialize_map(&mut annotations);
-    }
-    let Annotations(annotations) = annotations;
-    GROUPS.iter().find_map(|name| annotations.get(*name).cloned()).unwrap_or_else(|| id.to_owned())
+    let _partly = serde_json::Deserializer::from_str(specification).deserialize_map(&mut annotations);
+    let Annotations(mut annotations) = annotations;
+    GROUPS.iter().find_map(|name| annotations.remove(*name))
 }
 
 /// The annotations of a specification, which is read up to them: most of it, a seccomp profile, comes after them.

@@ -2,6 +2,8 @@
 
 #[path = "start/checkpoint.rs"]
 mod checkpoint;
+#[path = "start/hostile.rs"]
+mod hostile;
 #[path = "start/pod.rs"]
 mod pod;
 #[path = "start/sandbox.rs"]
