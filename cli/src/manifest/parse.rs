@@ -224,6 +224,26 @@ mod tests {
         assert_eq!(document[0].get("kind").unwrap().text(), Some("Pod"));
     }
 
+    /// Nine lists of nine of the list before: 9^9 values in 400 bytes.
+    #[test]
+    fn aliases_that_grow_without_end_are_refused() {
+        let line = |n: u8| {
+            let (name, of) = (char::from(b'a' + n), char::from(b'a' + n - 1));
+            format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(", "))
+        };
+        let laughs: String = (1..=9).map(line).collect();
+        let error = parse(&format!("a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n{laughs}")).unwrap_err();
+        assert!(!error.message.is_empty() && error.message.len() < 300, "{error:?}");
+    }
+
+    #[test]
+    fn a_document_that_is_too_deep_is_refused() {
+        for open in ["[", "{a: ", "- ", "? "] {
+            let error = parse(&open.repeat(100_000)).unwrap_err();
+            assert!(!error.message.is_empty() && error.message.len() < 300, "{error:?}");
+        }
+    }
+
     #[test]
     fn a_duplicate_key_and_broken_yaml_say_where() {
         let error = parse("a: 1\nb: 2\na: 3\n").unwrap_err();
