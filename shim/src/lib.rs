@@ -23,6 +23,9 @@ pub mod client;
 mod delete;
 mod events;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod info;
 mod logger;
 mod members;
