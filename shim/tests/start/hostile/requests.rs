@@ -125,3 +125,41 @@ fn every_method_answers_whatever_its_bytes_are() {
     victim.place.gone();
     assert!(victim.task.client.shutdown(patience(), &ShutdownRequest::default()).is_err(), "it has left");
 }
+
+/// Methods that change nothing of a container whose requests mean nothing.
+const HARMLESS: [&str; 8] = ["State", "Pids", "Exec", "ResizePty", "CloseIO", "Update", "Stats", "Connect"];
+
+#[test]
+fn a_container_outlives_what_is_said_to_it_without_sense() {
+    let victim = Victim::new();
+    victim.task.created().unwrap();
+    victim.task.started().unwrap();
+    let before = super::Census::of(&victim.place, victim.shim);
+    let mut noise = Noise(0x0dd_ba11);
+    let mut raw = victim.connect();
+    let id = field(1, victim.task.id.as_bytes());
+    let any = |value: &[u8]| {
+        [field(1, b"types.containerd.io/opencontainers/runtime-spec/1/Process"), field(2, value)].concat()
+    };
+    let values: [&[u8]; 8] =
+        [b"", b"null", b"[]", b"{", b"{\"args\":[]}", b"{\"cpu\":{\"shares\":1e99}}", &[0xff; 99], &[b'['; 100_000]];
+    for method in HARMLESS {
+        let senseless = (0..100).map(|_| noise.bytes());
+        // The process of an Exec, the limits of an Update.
+        let of_exec = values.iter().map(|value| [field(2, b"x"), field(7, &any(value))].concat());
+        let of_update = values.iter().map(|value| field(2, &any(value)));
+        for rest in senseless.chain(of_exec).chain(of_update) {
+            let shown = format!("{method} {:x?}", &rest[..rest.len().min(64)]);
+            let answer = raw.ask(TASK, method, [id.clone(), rest].concat());
+            answer.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        }
+    }
+    assert_eq!(victim.task.status(), containerd_shim_protos::api::Status::RUNNING);
+    drop(raw);
+    let now = super::Census::of(&victim.place, victim.shim);
+    assert_eq!((now.processes, now.files, now.cgroups), (before.processes, before.files, before.cgroups));
+    victim.task.killed().unwrap();
+    victim.task.ended();
+    victim.task.deleted().unwrap();
+    victim.is_unharmed();
+}
