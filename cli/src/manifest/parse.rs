@@ -84,12 +84,17 @@ pub(crate) struct NotYaml {
     pub(crate) message: String,
 }
 
+/// How deep the values of a manifest may lie: those of an object of this API lie at most half as deep, and each level takes
+/// room on the stack.
+const DEEPEST: usize = 32;
+
 /// Reads every document of `text`; documents with nothing in them are left out.
 pub(crate) fn parse(text: &str) -> Result<Vec<Node>, NotYaml> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
         strict_booleans: true,
         with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
     };
     let documents: Vec<Spanned<Tree>> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let place = error.location().map(|at| Place { line: at.line(), column: at.column() });
