@@ -46,7 +46,7 @@ pub fn resources(bytes: &[u8]) {
         v1::plan(&resources, v1::Hugetlb::V2),
     ];
     for groups in planned.into_iter().flatten() {
-        let _properties = systemd::properties_for_fuzzing(&groups);
+        systemd::properties_for_fuzzing(&groups);
         for write in groups.iter().flatten() {
             assert!(!write.file.contains('/') && !write.file.is_empty(), "{}", write.file);
             let _same = plan::written_as(&write.value, &write.value);
