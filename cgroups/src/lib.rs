@@ -41,6 +41,9 @@ mod dir;
 mod entry;
 mod error;
 mod freeze;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hugetlb;
 mod kill;
 mod layout;

@@ -85,7 +85,7 @@ fn present<'a>(dir: &'a Dir, write: &Write) -> Option<(&'a Dir, Cow<'static, str
 }
 
 /// The line of a file that `value` is about to replace, as it is written.
-fn written_as(text: &str, value: &str) -> Option<String> {
+pub(crate) fn written_as(text: &str, value: &str) -> Option<String> {
     let key = value.split_whitespace().next()?;
     if key.contains(':') {
         // Lines by device. One without a line has no limit: v2 says so with `max`, v1 with 0.

@@ -30,7 +30,7 @@ fn collect(dir: BorrowedFd<'_>, text: &mut String, pids: &mut Vec<i32>) -> io::R
 }
 
 /// A process that cannot be seen from our pid namespace is listed as 0, which must never get to kill(2).
-fn parse(text: &str, pids: &mut Vec<i32>) {
+pub(crate) fn parse(text: &str, pids: &mut Vec<i32>) {
     pids.extend(text.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid: &i32| *pid > 0));
 }
 

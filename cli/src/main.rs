@@ -34,6 +34,9 @@ mod error;
 mod explain;
 mod features;
 mod forward;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod images;
 mod jsonpath;

@@ -7,6 +7,9 @@ pub mod container;
 pub mod disk;
 pub mod errand;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gate;
 pub mod helper;
 pub mod hooks;

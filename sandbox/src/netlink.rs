@@ -177,13 +177,13 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Type and body of the first message, and what is behind it.
-fn split_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+pub(crate) fn split_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(number(bytes, 0)?).ok()?;
     let kind = u16::from_ne_bytes(*bytes.get(4..)?.first_chunk()?);
     Some((kind, bytes.get(HEADER..length)?, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
+pub(crate) fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     let mut all = Vec::new();
     while let Some((length, kind)) = bytes.first_chunk().map(|[a, b, c, d]| ([*a, *b], [*c, *d])) {
         let length = usize::from(u16::from_ne_bytes(length));
@@ -194,11 +194,11 @@ fn attributes(mut bytes: &[u8]) -> Vec<(u16, &[u8])> {
     all
 }
 
-fn link(message: &[u8]) -> Option<Link> {
+pub(crate) fn link(message: &[u8]) -> Option<Link> {
     Some(Link { index: number(message, 4)?, is_up: number(message, 8)? & IFF_UP != 0 })
 }
 
-fn address(message: &[u8], of: u32) -> Option<Address> {
+pub(crate) fn address(message: &[u8], of: u32) -> Option<Address> {
     let [family, prefix, flags, scope] = *message.first_chunk()?;
     let attributes = attributes(message.get(IFADDRMSG..)?);
     let all_flags = attributes.iter().find(|(kind, _)| *kind == IFA_FLAGS).and_then(|(_, value)| number(value, 0));

@@ -14,6 +14,7 @@ use serde::{
 use crate::{
     bootstrap::Start,
     failure::{Failure, Result},
+    spec,
 };
 
 /// Annotations that put containers into one shim, the first that is set.
@@ -26,11 +27,14 @@ const KIND: &str = "io.kubernetes.cri.container-type";
 /// The container whose shim serves this one: itself, or its pod's sandbox. `config.json` may be absent (containerd's
 /// shim sandboxer makes a bundle without one); then the container stands alone.
 pub(crate) fn group(bundle: &Path, id: &str) -> Group {
+    // Where it cannot be read, whoever needs more of it says so.
+    group_of(&spec::text(bundle).unwrap_or_default(), id)
+}
+
+/// The group that a specification names, as far as it can be understood.
+pub(crate) fn group_of(specification: &str, id: &str) -> Group {
     let mut annotations = Annotations::default();
-    if let Ok(text) = std::fs::read_to_string(bundle.join("config.json")) {
-        // Where it cannot be read any further, whoever needs more of it says so.
-        let _partly = serde_json::Deserializer::from_str(&text).deserialize_map(&mut annotations);
-    }
+    let _partly = serde_json::Deserializer::from_str(specification).deserialize_map(&mut annotations);
     let Annotations(annotations) = annotations;
     let found = GROUPS.iter().find_map(|key| Some((*key, annotations.get(*key)?.clone())));
     let (key, name) = found.unwrap_or((GROUPS[0], id.to_owned()));

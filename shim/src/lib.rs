@@ -25,6 +25,9 @@ mod delete;
 mod departing;
 mod events;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod home;
 mod info;
 mod logger;

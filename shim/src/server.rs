@@ -136,7 +136,7 @@ fn terminated(signals: &SignalFd, shim: &Shim) -> bool {
     leave
 }
 
-/// Connections from processes of our own user; others are closed unheard.
+/// Connections from processes of our own user, in our own user namespace; others are closed unheard.
 fn accept(listener: UnixListener) -> Result<Listener> {
     let failed = |error: io::Error| Failure::io("listen on", "the shim's socket", &error);
     listener.set_nonblocking(true).map_err(failed)?;
@@ -169,9 +169,22 @@ impl Stream for Trusted {
                 }
             };
             match stream.peer_cred() {
-                Ok(peer) if peer.uid() == self.user => return Poll::Ready(Some(Ok(stream))),
+                Ok(peer) if peer.uid() == self.user && is_of_our_users(peer.pid()) => {
+                    return Poll::Ready(Some(Ok(stream)));
+                }
                 peer => log::warn!("refuse a connection from {peer:?}"),
             }
         }
+    }
+}
+
+/// Whether a process is in our own user namespace. Root of another one may be root here by its number, where that is mapped to
+/// itself, and has none of root's privileges. Whom we cannot see is in none below ours.
+fn is_of_our_users(pid: Option<i32>) -> bool {
+    let users_of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user"));
+    match pid.filter(|pid| *pid > 0) {
+        None => true,
+        // One that is gone by now will hear of no answer.
+        Some(pid) => matches!((users_of("self"), users_of(&pid.to_string())), (Ok(own), Ok(peers)) if own == peers),
     }
 }

@@ -6,6 +6,8 @@ mod checkpoint;
 mod faults;
 #[path = "start/home.rs"]
 mod home;
+#[path = "start/hostile.rs"]
+mod hostile;
 #[path = "start/pod.rs"]
 mod pod;
 #[path = "start/sandbox.rs"]

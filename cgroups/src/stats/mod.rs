@@ -65,7 +65,7 @@ fn page_size_name(kib: u64) -> String {
 }
 
 /// Lines of `mlx4_0 hca_handle=2 hca_object=2000`; `max` is the largest number.
-fn rdma_entries(text: &str) -> Vec<v1::RdmaEntry> {
+pub(crate) fn rdma_entries(text: &str) -> Vec<v1::RdmaEntry> {
     let value = |line: &str, key: &str| {
         let value = line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         value.map_or(0, |v| if v == "max" { u32::MAX } else { v.parse().unwrap_or(0) })

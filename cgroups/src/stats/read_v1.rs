@@ -103,7 +103,7 @@ fn entry(dir: &Dir, kind: &str, text: &mut String) -> io::Result<Option<MemoryEn
     Ok(Some(MemoryEntry { limit, usage, max, failcnt }))
 }
 
-pub(super) fn memory_stat(text: &str) -> Memory {
+pub(crate) fn memory_stat(text: &str) -> Memory {
     let mut memory = Memory::default();
     for (key, value) in parse::pairs(text) {
         let field = match key {
@@ -193,7 +193,7 @@ fn list(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option<Vec<Blkio
 }
 
 /// Lines of `major:minor operation value` or `major:minor value`; the grand total, which has no device, is left out.
-fn blkio_entries(text: &str) -> Vec<BlkioEntry> {
+pub(crate) fn blkio_entries(text: &str) -> Vec<BlkioEntry> {
     let parse = |line: &str| {
         let mut words = line.split_whitespace();
         let (major, minor) = words.next()?.split_once(':')?;

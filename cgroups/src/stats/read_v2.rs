@@ -43,7 +43,7 @@ pub(super) fn cpu_time(dir: &Dir, text: &mut String) -> io::Result<Option<Cpu>> 
     Ok(dir.read("cpu.stat", text)?.then(|| cpu_stat(text)))
 }
 
-fn cpu_stat(text: &str) -> Cpu {
+pub(crate) fn cpu_stat(text: &str) -> Cpu {
     let mut cpu = Cpu::default();
     for (key, value) in parse::pairs(text) {
         let field = match key {
@@ -77,7 +77,7 @@ fn memory(dir: &Dir, text: &mut String) -> io::Result<Option<Memory>> {
     Ok(Some(memory))
 }
 
-pub(super) fn memory_stat(text: &str) -> Memory {
+pub(crate) fn memory_stat(text: &str) -> Memory {
     let mut memory = Memory::default();
     for (key, value) in parse::pairs(text) {
         let field = match key {
@@ -147,7 +147,7 @@ pub(super) fn transfers(dir: &Dir, text: &mut String) -> io::Result<Option<Vec<I
 }
 
 /// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=0 dios=0`.
-fn io_entry(line: &str) -> Option<IoEntry> {
+pub(crate) fn io_entry(line: &str) -> Option<IoEntry> {
     let mut words = line.split_whitespace();
     let (major, minor) = words.next()?.split_once(':')?;
     let mut entry = IoEntry { major: major.parse().ok()?, minor: minor.parse().ok()?, ..IoEntry::default() };
@@ -174,7 +174,7 @@ pub(super) fn psi(dir: &Dir, file: &str, text: &mut String) -> io::Result<Option
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and the same with `full`.
-fn parse_psi(text: &str) -> Psi {
+pub(crate) fn parse_psi(text: &str) -> Psi {
     let mut psi = Psi::default();
     for line in text.lines() {
         let mut words = line.split_whitespace();

@@ -34,6 +34,19 @@ use crate::{Error, Kind, Layout, Result, devices, v1, v2};
 use bus::{Bus, Refusal, UNIT_EXISTS};
 use wire::{Property, Value};
 
+#[cfg(feature = "fuzzing")]
+/// Messages of a bus, as the fuzz targets read them.
+pub(crate) fn read_for_fuzzing(bytes: &[u8]) {
+    let _size = bytes.first_chunk().and_then(wire::size);
+    let _message = wire::parse(bytes);
+}
+
+#[cfg(feature = "fuzzing")]
+/// What systemd is told of planned files, for the fuzz targets.
+pub(crate) fn properties_for_fuzzing(groups: &[crate::plan::Group]) {
+    let _properties = (properties::of(groups), properties::of_devices(groups, "Character devices:\n  1 mem\n"));
+}
+
 /// How often, and with what pause, a unit is started anew whose predecessor of the same name is still being forgotten.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);

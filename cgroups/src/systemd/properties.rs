@@ -61,13 +61,22 @@ fn per_second(quota: u64, period: u64) -> u64 {
     const ONE_PER_CENT: u64 = 10_000;
     match quota {
         u64::MAX => u64::MAX,
-        quota => quota.saturating_mul(1_000_000).div_ceil(period.max(1)).next_multiple_of(ONE_PER_CENT),
+        quota => {
+            let exact = quota.saturating_mul(1_000_000).div_ceil(period.max(1));
+            exact.checked_next_multiple_of(ONE_PER_CENT).unwrap_or(u64::MAX)
+        }
     }
 }
 
-/// A list like `0-2,5` as bits, the lowest first.
+/// What a kernel takes at once for a file of a cgroup. fs/kernfs/file.c, `PAGE_SIZE`
+const LONGEST_LIST: usize = 4096;
+
+/// A list like `0-2,5` as bits, the lowest first. One that no kernel takes has none.
 fn bits(list: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
+    if list.len() > LONGEST_LIST {
+        return bytes;
+    }
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (Ok(first), Ok(last)) = (first.trim().parse::<u16>(), last.trim().parse::<u16>()) else { continue };
@@ -151,6 +160,17 @@ mod tests {
         let found = of_v2(json!({"memory": {"limit": -1}, "cpu": {"quota": -1}, "pids": {"limit": -1}}));
         assert!(found.iter().all(|(_, value)| *value == Value::U64(u64::MAX)), "{found:?}");
         assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn what_is_beyond_all_bounds_has_one() {
+        let quota = |period: u64| of_v2(json!({"cpu": {"quota": i64::MAX, "period": period}}));
+        for period in [1, 2, 100_000] {
+            assert!(quota(period).contains(&("CPUQuotaPeriodUSec", Value::U64(period))), "{period}");
+        }
+        assert!(quota(1).contains(&("CPUQuotaPerSecUSec", Value::U64(u64::MAX))), "{:?}", quota(1));
+        let cpus = vec!["0-65535"; 1_000_000].join(",");
+        assert_eq!(of_v2(json!({"cpu": {"cpus": cpus}})), [("AllowedCPUs", Value::Bytes(Vec::new()))]);
     }
 
     #[test]

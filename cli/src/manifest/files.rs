@@ -1,7 +1,7 @@
 //! The files of a command line: one, several, a directory, standard input; and what is wrong with any of them at once.
 
 use std::fs;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::validate::{Rules, validate_at};
@@ -11,6 +11,10 @@ use crate::error::Said;
 
 /// What a manifest's name ends in, for files that are found in a directory.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
+
+/// Bytes of a manifest file that are read. An object has at most 1.5 MiB in Kubernetes, and what is read takes many times as
+/// much memory.
+const LONGEST: u64 = 8 << 20;
 
 impl Objects {
     fn append(&mut self, mut other: Objects) {
@@ -42,12 +46,7 @@ pub(crate) fn read_all(given: &Filenames) -> Result<Objects, Said> {
 /// Reads a manifest file, every manifest of a directory, or standard input for `-`.
 pub(crate) fn read(name: &str) -> Result<Objects, Said> {
     if name == "-" {
-        let mut text = String::new();
-        std::io::stdin()
-            .lock()
-            .read_to_string(&mut text)
-            .map_err(|error| Said::one(format!("error: read the manifest from standard input: {error}")))?;
-        return load("standard input", &text);
+        return load("standard input", &text("standard input", std::io::stdin().lock())?);
     }
     if !Path::new(name).is_dir() {
         return read_file(Path::new(name));
@@ -85,11 +84,26 @@ fn manifests(directory: &str) -> Result<Vec<PathBuf>, Said> {
 
 fn read_file(path: &Path) -> Result<Objects, Said> {
     let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| match error.kind() {
+    let file = fs::File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Said::one(format!("error: the path {name:?} does not exist")),
         _ => Said::one(format!("error: read {name}: {error}")),
     })?;
-    load(&name, &text)
+    load(&name, &text(&name, file)?)
+}
+
+/// All of what may be a file, a pipe, or something that never ends.
+fn text(name: &str, from: impl Read) -> Result<String, Said> {
+    let mut text = String::new();
+    from.take(LONGEST + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Said::one(format!("error: read {name}: {error}")))?;
+    if text.len() as u64 > LONGEST {
+        let most = LONGEST >> 20;
+        return Err(Said::one(format!(
+            "error: {name} has more than the {most} MiB that are read (divide it into several)"
+        )));
+    }
+    Ok(text)
 }
 
 /// Completes the pods with the API's defaults and checks them: the warnings, or everything that is wrong with any of them.
@@ -153,6 +167,20 @@ mod tests {
         fs::create_dir(&empty).unwrap();
         let said = read_all(&given(&[&empty], &[])).unwrap_err().to_string();
         assert!(said.ends_with("recognized file extensions are [.json .yaml .yml]"), "{said}");
+    }
+
+    #[test]
+    fn a_file_of_ten_megabytes_and_one_that_never_ends_are_refused() {
+        let scratch = Scratch::new("long");
+        let long = scratch.0.join("long.yaml");
+        fs::write(&long, pod("a") + &"#".repeat(10 << 20)).unwrap();
+        // NULs are characters.
+        for file in [long.as_path(), Path::new("/dev/zero")] {
+            let said = read_all(&given(&[file], &[])).unwrap_err().to_string();
+            assert!(said.ends_with("has more than the 8 MiB that are read (divide it into several)"), "{said}");
+        }
+        fs::write(&long, pod("a") + &"#".repeat(7 << 20)).unwrap();
+        assert_eq!(read_all(&given(&[&long], &[])).unwrap().pods.len(), 1);
     }
 
     #[test]

@@ -84,12 +84,17 @@ pub(crate) struct NotYaml {
     pub(crate) message: String,
 }
 
+/// How deep the values of a manifest may lie: those of an object of this API lie at most half as deep, and each level takes
+/// room on the stack.
+const DEEPEST: usize = 32;
+
 /// Reads every document of `text`; documents with nothing in them are left out.
 pub(crate) fn parse(text: &str) -> Result<Vec<Node>, NotYaml> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
         strict_booleans: true,
         with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: DEEPEST },
     };
     let documents: Vec<Spanned<Tree>> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let place = error.location().map(|at| Place { line: at.line(), column: at.column() });
@@ -222,6 +227,26 @@ mod tests {
     fn json_with_tabs_is_read() {
         let document = parse("{\n\t\"kind\": \"Pod\",\n\t\"n\": [1, true, null]\n}\n").unwrap();
         assert_eq!(document[0].get("kind").unwrap().text(), Some("Pod"));
+    }
+
+    /// Nine lists of nine of the list before: 9^9 values in 400 bytes.
+    #[test]
+    fn aliases_that_grow_without_end_are_refused() {
+        let line = |n: u8| {
+            let (name, of) = (char::from(b'a' + n), char::from(b'a' + n - 1));
+            format!("{name}: &{name} [{}]\n", vec![format!("*{of}"); 9].join(", "))
+        };
+        let laughs: String = (1..=9).map(line).collect();
+        let error = parse(&format!("a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n{laughs}")).unwrap_err();
+        assert!(!error.message.is_empty() && error.message.len() < 300, "{error:?}");
+    }
+
+    #[test]
+    fn a_document_that_is_too_deep_is_refused() {
+        for open in ["[", "{a: ", "- ", "? "] {
+            let error = parse(&open.repeat(100_000)).unwrap_err();
+            assert!(!error.message.is_empty() && error.message.len() < 300, "{error:?}");
+        }
     }
 
     #[test]

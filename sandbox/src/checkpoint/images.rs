@@ -138,7 +138,7 @@ impl Stream {
 }
 
 /// A mount of the container.
-struct Mount {
+pub(super) struct Mount {
     id: i32,
     target: PathBuf,
     /// Whether it is the null device and nothing else of its file system.
@@ -147,7 +147,7 @@ struct Mount {
 }
 
 /// proc_pid_mountinfo(5)
-fn mounts(mountinfo: &str) -> Vec<Mount> {
+pub(super) fn mounts(mountinfo: &str) -> Vec<Mount> {
     let parse = |line: &str| {
         let mut fields = line.split(' ');
         let (id, root, target) = (fields.next()?.parse().ok()?, fields.nth(2)?, fields.next()?);

@@ -17,6 +17,13 @@ pub use self::{
     restore::Restorable,
 };
 
+#[cfg(feature = "fuzzing")]
+/// What lies beside images, as the fuzz targets read it.
+pub(crate) fn read_for_fuzzing(bytes: &[u8]) {
+    let _outside = serde_json::from_slice::<images::Outside>(bytes);
+    let _mounts = std::str::from_utf8(bytes).map(|text| images::mounts(text).len());
+}
+
 /// What a checkpoint is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {

@@ -22,6 +22,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use super::{
     Birth, gather, hooks, identity,
     procfs::ProcFs,
+    room::Room,
     root::{Links, Root},
     view,
 };
@@ -81,6 +82,7 @@ pub(crate) fn build(
 /// `init` is the pid of the container's process, as the container sees it. Hooks of the container run here, with the
 /// host's privileges, as for a container without users of its own.
 fn build_root(birth: &Birth, plan: &Plan, users: &UserNamespaces, init: i32) -> Result<Root> {
+    let _room = Room::of(&plan.view)?;
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), init);
     let root = view::enter(&plan.view, parts, &plan.process.cwd, users.maps(), None, hooks)?;

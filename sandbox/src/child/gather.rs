@@ -58,18 +58,30 @@ pub(crate) struct Part {
 /// Makes the parts of `view`.
 pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>, users: &UserNamespaces) -> Result<Parts> {
     let context = Gathering { view, cgroup, users };
+    let part = |plan: &MountPlan| context.part(plan).map_err(|error| too_many(error, view));
     Ok(Parts {
-        root: view.root.iter().map(|plan| context.part(plan)).collect::<Result<_>>()?,
+        root: view.root.iter().map(part).collect::<Result<_>>()?,
         mounts: view
             .mounts
             .iter()
             .map(|plan| match &plan.source {
                 Source::Remount => Ok(None),
-                _ => context.part(plan).map(Some),
+                _ => part(plan).map(Some),
             })
             .collect::<Result<_>>()?,
         null: null()?,
     })
+}
+
+/// Says what to do where there are more mounts than descriptors: each part is one until it has come to its place.
+fn too_many(error: Error, view: &View) -> Error {
+    match error.errno() {
+        Some(Errno::EMFILE) => {
+            let count = view.mounts.len();
+            error.hint(format!("it is one of {count} mounts: raise containerd's limit of open files, or mount fewer"))
+        }
+        _ => error,
+    }
 }
 
 /// What a container sees of its cgroups.

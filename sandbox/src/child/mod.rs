@@ -11,7 +11,7 @@ mod carrier;
 mod console;
 mod copy_up;
 mod devices;
-mod elf;
+pub(crate) mod elf;
 mod exec;
 pub(crate) mod gather;
 mod holder;
@@ -20,6 +20,7 @@ mod identity;
 mod last;
 mod procfs;
 mod program;
+mod room;
 mod root;
 pub(crate) mod view;
 
@@ -47,6 +48,7 @@ use self::{
     console::Console,
     last::{Setting, become_program},
     procfs::ProcFs,
+    room::Room,
     root::Root,
     view::Stub,
 };
@@ -99,6 +101,7 @@ pub(crate) fn init(
 ) -> Result<Infallible> {
     let proc = settle(birth, plan, joins, users)?;
     birth.reached(Phase::NamespacesJoined);
+    let room = Room::of(&plan.view)?;
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     birth.reached(Phase::MountsGathered);
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), getpid().as_raw());
@@ -107,6 +110,7 @@ pub(crate) fn init(
         None => None,
     };
     let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
+    drop(room);
     birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;
     view::seal(&root, &plan.view)?;

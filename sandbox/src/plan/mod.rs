@@ -161,8 +161,16 @@ fn no_linux() -> Linux {
     linux
 }
 
-/// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`: an id becomes a part of paths.
+/// The longest name that a file can have. limits.h, `NAME_MAX` (containerd takes ids of at most 76 bytes)
+const LONGEST_ID: usize = 255;
+
+/// `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`, at most 255 bytes: an id becomes a part of paths.
 pub fn check_id(id: &str) -> Result<()> {
+    if id.len() > LONGEST_ID {
+        let begin: String = id.chars().take(16).collect();
+        let reason = format!("has {} bytes, of which a name may have {LONGEST_ID}", id.len());
+        return Err(Error::invalid("id", format!("{begin:?}..."), reason));
+    }
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "_+-".contains(character);
     let good = id.starts_with(is_plain) && id.chars().all(|character| is_plain(character) || character == '.');
     if good { Ok(()) } else { Err(Error::invalid("id", format!("{id:?}"), "is not [A-Za-z0-9_+-][A-Za-z0-9_+.-]*")) }

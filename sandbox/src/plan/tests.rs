@@ -166,7 +166,11 @@ fn an_id_cannot_become_a_path() {
     for id in ["", ".", "..", "a/b", ".hidden", "a b", "\u{e4}", "a\0"] {
         assert!(check_id(id).is_err(), "{id}");
     }
-    for id in ["a", "_1", "+x.y-z", "0f".repeat(32).as_str()] {
+    for id in ["a".repeat(256), "\n".repeat(1 << 20)] {
+        let refusal = check_id(&id).unwrap_err().to_string();
+        assert!(refusal.len() < 200 && refusal.contains("255"), "{refusal}");
+    }
+    for id in ["a", "_1", "9".repeat(255).as_str(), "+x.y-z", "0f".repeat(32).as_str()] {
         assert!(check_id(id).is_ok(), "{id}");
     }
 }

@@ -194,3 +194,25 @@ proptest! {
         let _ = manifest.get(..cut.min(manifest.len())).map(PodSpec::from_manifest);
     }
 }
+
+#[test]
+fn a_name_that_looks_like_a_path_is_refused() {
+    let long = "x".repeat(256);
+    for name in ["..", ".", "../web", "a/b", "/", "a\0b", long.as_str()] {
+        let error = read(&with(&json!({"spec": {"containers": [{"name": name}]}}))).unwrap_err().to_string();
+        assert!(error.starts_with("spec.containers[0].name ") && error.len() < 300, "{error}");
+    }
+    assert!(read(&with(&json!({"spec": {"containers": [{"name": "a.b..c"}]}}))).is_ok());
+}
+
+#[test]
+fn a_manifest_has_a_largest_size_and_a_largest_depth() {
+    let padded = |bytes: usize| with(&json!({"metadata": {"annotations": {"a": "x".repeat(bytes)}}}));
+    assert!(read(&padded(3 << 20)).is_ok());
+    let error = read(&padded(10 << 20)).unwrap_err().to_string();
+    assert!(error.contains("longer than the 4 MiB"), "{error}");
+    for open in ["[", "{\"a\":"] {
+        let error = PodSpec::from_manifest(&open.repeat(100_000)).unwrap_err().to_string();
+        assert!(error.contains("pod manifest") && error.len() < 300, "{error}");
+    }
+}

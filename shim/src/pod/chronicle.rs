@@ -59,8 +59,13 @@ pub(super) fn saved(directory: &Path) -> Option<(PodStatus, u64)> {
 /// How many entries a timeline has that another shim has begun.
 fn begun(directory: &Path) -> u64 {
     let last = fs::read_to_string(directory.join(TIMELINE)).unwrap_or_default();
-    let last = last.lines().next_back().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    last.and_then(|entry| Some(entry["index"].as_u64()? + 1)).unwrap_or_default()
+    entries(&last)
+}
+
+/// The same of the text of a timeline.
+pub(super) fn entries(timeline: &str) -> u64 {
+    let last = timeline.lines().next_back().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    last.and_then(|entry| Some(entry["index"].as_u64()?.saturating_add(1))).unwrap_or_default()
 }
 
 /// Writes as long as the pod's shim lives.

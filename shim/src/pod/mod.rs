@@ -37,3 +37,23 @@ pub mod api {
 }
 
 use crate::generated::pod_ttrpc as rpc;
+
+/// The pod that a sandbox's annotations ask for, and a change to it, as the fuzz targets see it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn considered(sandbox: &oci_spec::runtime::Spec) {
+    let _name = host::name_of(sandbox);
+    let Ok(Some(host)) = host::Host::from_annotations(sandbox) else { return };
+    let _member = host.member(sandbox);
+    assert!(host.status().is_ok(), "a status can be written");
+    let manifest = crate::spec::annotation(sandbox, names::MANIFEST).unwrap_or_default();
+    assert!(host.update(manifest).is_ok(), "a pod may become what it is");
+}
+
+/// What another shim has left of a pod: its status, a NUL, and its timeline.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_back(text: &str) {
+    let (status, timeline) = text.split_once('\0').unwrap_or((text, ""));
+    let _index = chronicle::entries(timeline);
+    let Ok(status) = serde_json::from_str::<loment_sandbox::lifecycle::status::PodStatus>(status) else { return };
+    loment_sandbox::fuzzing::resumed(&status);
+}

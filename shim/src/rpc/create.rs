@@ -35,7 +35,7 @@ const POD_UID: &str = "io.kubernetes.cri.sandbox-uid";
 /// Creates a container and answers the pid of its init, which waits at its gate.
 pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Result<i32> {
     let asked = trace::now();
-    check(&request)?;
+    let io_owner = considered(&request)?;
     let bundle = PathBuf::from(&request.bundle);
     let reservation = shim.reserve(&request.id, &bundle)?;
     let mut spec = spec::read(&bundle)?;
@@ -58,7 +58,6 @@ pub(crate) async fn create(shim: Arc<Shim>, request: CreateTaskRequest) -> Resul
         terminal: request.terminal,
     };
     let met = Stdio::meet_client(&paths).await;
-    let io_owner = options::io_owner(&options::runtime(request.options.as_ref())?);
     let owner = io_owner.unwrap_or_else(|| spec::owner(spec.process().as_ref()));
     let stdio = Stdio::open(paths, member.is_some(), owner)?;
     stdio.keep(met);
@@ -140,7 +139,8 @@ pub(crate) fn adopt(shim: &Shim, host: Arc<Host>) {
     }
 }
 
-fn check(request: &CreateTaskRequest) -> Result<()> {
+/// Refuses what cannot be made before anything is. Who is to own the pipes of its processes, if the client says so.
+pub(crate) fn considered(request: &CreateTaskRequest) -> Result<Option<(u32, u32)>> {
     container::check_id(&request.id).map_err(|error| Failure::from(error).while_doing("create container"))?;
     if !Path::new(&request.bundle).is_absolute() {
         return Err(Failure::invalid(format!(
@@ -148,7 +148,8 @@ fn check(request: &CreateTaskRequest) -> Result<()> {
             request.id, request.bundle
         )));
     }
-    Ok(())
+    Stdio::check(&request.stdout, &request.stderr, request.terminal)?;
+    Ok(options::io_owner(&options::runtime(request.options.as_ref())?))
 }
 
 fn mount(mount: &Mount) -> RootfsMount {

@@ -17,7 +17,7 @@ use containerd_shim_protos::{
     shim::oci::ProcessDetails,
     shim_async::Task as TaskRpc,
 };
-use loment_sandbox::{checkpoint::Request as Checkpoint, process::Exit};
+use loment_sandbox::{checkpoint::Request as Checkpoint, container, process::Exit};
 use protobuf::{EnumOrUnknown, Message, MessageField, well_known_types::any::Any};
 use ttrpc::r#async::TtrpcContext;
 
@@ -115,6 +115,8 @@ impl TaskRpc for TaskService {
         if request.exec_id.is_empty() {
             return Err(Failure::invalid(format!("exec in container {}: exec_id is missing", request.id)).into());
         }
+        container::check_id(&request.exec_id)
+            .map_err(|error| Failure::from(error).while_doing(format!("exec in container {}: exec_id", request.id)))?;
         self.to_the_end(add_exec(Arc::clone(&self.shim), task, request)).await
     }
 

@@ -53,6 +53,29 @@ const FAILED: u32 = 126;
 /// How long what was killed may take to be gone, if the client does not say.
 const ENDING: Duration = Duration::from_secs(10);
 
+#[cfg(feature = "fuzzing")]
+/// What becomes of a pod's configuration: its sandbox's specification, as JSON. For the fuzz targets.
+pub(crate) fn considered(config: &[u8]) -> Option<Vec<u8>> {
+    use protobuf::Message as _;
+    let config = config::PodSandboxConfig::parse_from_bytes(config).ok()?;
+    let wanted = Wanted { id: "id", config: &config, network: Some(Path::new("/n")), users: Some(Path::new("/u")) };
+    let _root = (wanted.root(), wanted.shares_pids(), wanted.has_private_pids(), wanted.cgroup_parent());
+    serde_json::to_vec(&wanted.spec().ok()?).ok()
+}
+
+#[cfg(feature = "fuzzing")]
+/// A container's specification in a sandbox with pins, for the fuzz targets.
+pub(crate) fn fitted(spec: &mut Spec) {
+    let joined = furnish::join(spec, |kind| match kind {
+        LinuxNamespaceType::User => Ok(Instead::Hosts),
+        LinuxNamespaceType::Pid => Ok(Instead::Own),
+        _ => Ok(Instead::Pods("/pin".into())),
+    });
+    if joined.is_ok() {
+        furnish::fit(spec, &Fittings::of(Path::new("/nonexistent"), true), "id");
+    }
+}
+
 /// A sandbox.
 pub(crate) struct PodSandbox {
     id: String,

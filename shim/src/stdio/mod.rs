@@ -139,6 +139,11 @@ impl Stdio {
         Ok(Self { paths, outputs, held: Arc::new(Mutex::new(held)), logger: None })
     }
 
+    /// Refuses outputs that nothing can be written to.
+    pub(crate) fn check(stdout: &str, stderr: &str, terminal: bool) -> Result<()> {
+        Output::both(stdout, stderr, terminal).map(drop)
+    }
+
     /// The same with its logger, if it is to have one, started and ready. `id` is what the logger is told: the
     /// container's, or the exec's.
     pub(crate) async fn with_logger(mut self, shim: &Arc<Shim>, id: &str) -> Result<Self> {

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::{
     Lowered,
     handlers::Context,
-    policy, quoted, required,
+    plain, policy, quoted, required,
     resources::amounts,
     written::{self, Rule},
 };
@@ -36,7 +36,7 @@ pub(super) fn lower(
         hook.map(|hook| context.hook(&format!("{path}.lifecycle.{name}"), hook)).transpose()
     };
     let spec = ContainerSpec {
-        name: required(format!("{path}.name"), container.name)?,
+        name: plain(format!("{path}.name"), required(format!("{path}.name"), container.name)?)?,
         image: container.image.unwrap_or_default(),
         kind: kind(own),
         restart_policy: own,

@@ -23,7 +23,17 @@ pub use annotations::{BACKOFF_INITIAL, BACKOFF_MAX, BACKOFF_RESET, MAX_RESTARTS,
 /// `terminationGracePeriodSeconds` when there is none.
 const GRACE: i64 = 30;
 
+/// Bytes that a manifest may have. Kubernetes keeps objects of at most 1.5 MiB, and what is told to a shim is 4 MiB at most. The
+/// shim has it in memory for as long as the pod lives.
+const LONGEST: usize = 4 << 20;
+/// The longest name that a file can have. limits.h, `NAME_MAX`
+const LONGEST_NAME: usize = 255;
+
 pub(super) fn read(json: &str) -> Result<PodSpec> {
+    if json.len() > LONGEST {
+        let reason = format!("is longer than the {} MiB that are read", LONGEST >> 20);
+        return Err(Error::invalid("pod manifest", format!("of {} bytes", json.len()), reason));
+    }
     let pod: written::Pod = serde_json::from_str(json)
         .map_err(|error| Error::invalid("pod manifest", "in JSON", format!("is no v1.Pod: {error}")))?;
     let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
@@ -104,6 +114,19 @@ fn policy(path: &str, name: &str) -> Result<RestartPolicy> {
         "OnFailure" => Ok(RestartPolicy::OnFailure),
         "Never" => Ok(RestartPolicy::Never),
         _ => Err(Error::invalid(path, quoted(name), "supported values: \"Always\", \"OnFailure\", \"Never\"")),
+    }
+}
+
+/// A container's name is a part of the paths of its files.
+fn plain(path: String, name: String) -> Result<String> {
+    match name.as_str() {
+        "." | ".." => Err(Error::invalid(path, quoted(&name), "is a directory in every directory, and no name")),
+        _ if name.len() > LONGEST_NAME || name.contains(['/', '\0']) => {
+            let begin: String = name.chars().take(64).collect();
+            let reason = format!("is no name: at most {LONGEST_NAME} bytes, and none of them a slash or a NUL");
+            Err(Error::invalid(path, quoted(&begin), reason))
+        }
+        _ => Ok(name),
     }
 }
 
