@@ -230,7 +230,7 @@ fn the_kernel_prefers_the_shim_to_who_started_it_when_memory_runs_out() {
 #[test]
 fn a_container_whose_sandbox_has_lost_its_shim_gets_no_other() {
     let place = Place::new();
-    let spec = r#"{"annotations": {"io.kubernetes.cri.sandbox-id": "the-sandbox"}}"#;
+    let spec = r#"{"annotations": {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": "the-sandbox"}}"#;
     fs::write(place.directory.join("bundle/config.json"), spec).unwrap();
     let output = place.run("start", "");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -27,9 +27,9 @@ const TOGETHER: u32 = 4;
 /// Stops and removes a pod again and again until it has been removed, as a kubelet does.
 async fn removed(node: &Node<'_>, pod: &Pod<'_>) -> Result<()> {
     eventually("the removal of a pod", async || {
-        let stopped = node.cri.stop_pod_sandbox(&pod.id).await;
-        let removed = node.cri.remove_pod_sandbox(&pod.id).await;
-        Ok(stopped.and(removed).ok())
+        // Who was given up may have removed it meanwhile: then it is not found.
+        let _stopped = node.cri.stop_pod_sandbox(&pod.id).await;
+        Ok(node.cri.remove_pod_sandbox(&pod.id).await.ok())
     })
     .await
 }
@@ -194,7 +194,7 @@ pub(crate) async fn containerd_8981_a_delete_that_failed_is_done_by_the_next(nod
     let log = node.lab.log_lines();
     fs::write(shared.join("go"), "")?;
     eventually("a Delete that fails", async || {
-        Ok(node.lab.log_since(log).contains("its processes have been killed and still end").then_some(()))
+        Ok(node.lab.log_since(log).contains("its processes have been killed, and after").then_some(()))
     })
     .await?;
     ensure!(app.status().await?.state() == ContainerState::ContainerRunning, "containerd takes it for deleted");
