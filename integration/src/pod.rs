@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::future::join_all;
 use loment_cri::{Client, v1};
 use serde_json::Value;
 
@@ -33,6 +34,14 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<Opti
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Does all of this at once; the first failure, when all have ended.
+///
+/// # Errors
+/// One of them fails.
+pub async fn at_once<T, F: Future<Output = Result<T>>>(all: impl IntoIterator<Item = F>) -> Result<Vec<T>> {
+    join_all(all).await.into_iter().collect()
 }
 
 /// A lab seen through CRI, with the runtime class that pods are made with.

@@ -19,6 +19,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::programs;
+
 /// A process as `/proc/<pid>/stat` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
@@ -72,6 +74,16 @@ pub fn command_line(process: &Process) -> String {
         "" => format!("[{}]", process.name),
         words => words.to_owned(),
     }
+}
+
+/// The shims of this project below this process. A fork of one counts until it is something else.
+pub fn shims() -> Vec<i32> {
+    let is_shim = |process: &Process| {
+        let line = command_line(process);
+        let program = line.split(' ').next().map(Path::new).and_then(Path::file_name);
+        program.is_some_and(|name| name == programs::SHIM)
+    };
+    descendants(std::process::id().cast_signed()).into_iter().filter(is_shim).map(|process| process.pid).collect()
 }
 
 /// Kills everything below the calling process, a subreaper, and reaps it. Returns how many processes there were.

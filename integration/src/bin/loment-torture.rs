@@ -13,6 +13,7 @@ use loment_integration::{
     Lab, Options, Sandboxer, in_lab,
     torture::{
         gate::TRACEE,
+        load::{self, Amount},
         rounds::{self, Kind, Settings},
     },
 };
@@ -37,6 +38,12 @@ enum Verb {
     Kills(Rounds),
     /// Has a system call of the shim or its children fail in the middle of each operation
     Faults(Rounds),
+    /// Has much done at once and for long, and looks for what grows
+    Load {
+        /// Thousands of containers and minutes instead of half a minute
+        #[arg(long)]
+        long: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
         Ok(options) => in_lab(options, |lab| match verb {
             Verb::Kills(rounds) => run(lab, Kind::Kills, &rounds),
             Verb::Faults(rounds) => run(lab, Kind::Faults, &rounds),
+            Verb::Load { long } => put(lab, if long { Amount::LONG } else { Amount::SHORT }),
         }),
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -82,4 +90,11 @@ fn run(lab: &Lab, kind: Kind, wanted: &Rounds) -> Result<ExitCode> {
     let report = rounds::run(lab, settings, &mut out)?;
     writeln!(out, "{report}").context("print")?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn put(lab: &Lab, amount: Amount) -> Result<ExitCode> {
+    let mut out = io::stdout();
+    let wrong = load::run(lab, amount, &mut out)?;
+    writeln!(out, "grew, hung, was forgotten or left behind: {}", wrong.len()).context("print")?;
+    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

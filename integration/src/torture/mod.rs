@@ -9,6 +9,8 @@
 mod aftermath;
 pub mod calls;
 pub mod gate;
+mod growth;
+mod instant;
 pub mod load;
 mod phases;
 pub mod plan;

@@ -14,11 +14,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use loment_integration::{
     config,
-    pod::{Container, Node, Pod, command, eventually, shell},
+    pod::{Container, Node, Pod, at_once, command, eventually, shell},
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{ctr::field, trackers::at_once};
+use super::ctr::field;
 
 /// As long as nobody ends it.
 const STAY: &str = "exec sleep 1000";

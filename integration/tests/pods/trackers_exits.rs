@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use loment_cri::v1::ContainerState;
 use loment_integration::{
     events::{Event, Events},
-    pod::{Container, Node, Pod, command, eventually, shell, text_of},
+    pod::{Container, Node, Pod, at_once, command, eventually, shell, text_of},
     process::descendants,
 };
 use nix::{
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::{
     accounting::{GREEDY, small},
     command::shim_of,
-    trackers::{Stopped, at_once},
+    trackers::Stopped,
 };
 
 /// As long as nobody ends it.

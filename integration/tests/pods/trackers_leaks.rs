@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use loment_cri::v1::ContainerState;
 use loment_integration::{
     config, hierarchy,
-    pod::{Node, Pod, eventually, shell},
-    process::{command_line, descendants},
+    pod::{Node, Pod, at_once, eventually, shell},
+    process::{command_line, descendants, shims},
     results::LeftOut,
 };
 use loment_shim::client::{ExecId, TaskShim};
@@ -15,7 +15,7 @@ use loment_shim::client::{ExecId, TaskShim};
 use super::{
     command::shim_of,
     run::{Run, succeeded},
-    trackers::{Stopped, at_once, no_shim, shims},
+    trackers::{Stopped, no_shim},
 };
 
 /// As long as nobody ends it.
