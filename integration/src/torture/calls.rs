@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use nix::{errno::Errno, unistd::Pid};
+use nix::{errno::Errno, libc, unistd::Pid};
 use syscalls::Sysno;
 
 /// The name of a call as in its manual page.
@@ -11,13 +11,14 @@ pub fn name(number: u64) -> String {
 }
 
 /// What the kernel answers when it cannot do this for want of memory, of descriptors, of processes, or of space.
-/// `first` is the call's first argument. `None` for what does not fail for such a reason, or what nothing is lost by.
-pub fn want(pid: Pid, number: u64, first: u64) -> Option<Errno> {
+/// `first` and `second` are the call's arguments. `None` for what does not fail for such a reason, or what nothing is lost by.
+pub fn want(pid: Pid, number: u64, [first, second]: [u64; 2]) -> Option<Errno> {
     let call = usize::try_from(number).ok().and_then(Sysno::new)?;
     Some(match call {
         Sysno::open | Sysno::openat | Sysno::openat2 | Sysno::pidfd_open | Sysno::open_tree => Errno::EMFILE,
         Sysno::socket | Sysno::socketpair | Sysno::pipe2 | Sysno::eventfd2 | Sysno::epoll_create1 => Errno::EMFILE,
-        Sysno::memfd_create | Sysno::timerfd_create | Sysno::accept4 | Sysno::dup | Sysno::fcntl => Errno::EMFILE,
+        Sysno::memfd_create | Sysno::timerfd_create | Sysno::accept4 | Sysno::dup => Errno::EMFILE,
+        Sysno::fcntl if duplicates(second) => Errno::EMFILE,
         Sysno::mkdir | Sysno::mkdirat | Sysno::mknodat | Sysno::symlinkat | Sysno::symlink => Errno::ENOSPC,
         Sysno::rename | Sysno::renameat | Sysno::renameat2 | Sysno::linkat | Sysno::link => Errno::ENOSPC,
         Sysno::bind | Sysno::ftruncate | Sysno::setxattr => Errno::ENOSPC,
@@ -31,6 +32,11 @@ pub fn want(pid: Pid, number: u64, first: u64) -> Option<Errno> {
         Sysno::clone | Sysno::clone3 | Sysno::fork | Sysno::vfork | Sysno::setuid | Sysno::setresuid => Errno::EAGAIN,
         _ => return None,
     })
+}
+
+/// Whether a command of fcntl(2) makes a descriptor.
+fn duplicates(command: u64) -> bool {
+    [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC].into_iter().any(|one| u64::try_from(one) == Ok(command))
 }
 
 /// Whether a descriptor of a process is a file with a name.

@@ -289,7 +289,7 @@ impl Watcher {
             self.reach(Phase::Understood);
         }
         self.seen.course.calls += 1;
-        let want = calls::want(pid, registers.orig_rax, registers.rdi);
+        let want = calls::want(pid, registers.orig_rax, [registers.rdi, registers.rsi]);
         self.seen.course.fallible += u64::from(want.is_some());
         if let Some(deed) = self.due(want.is_some()) {
             self.strike(pid, role, registers, deed, want);
