@@ -162,6 +162,11 @@ pub(crate) async fn remove_sandboxes(session: &Session, pod: &Pod) -> anyhow::Re
         session.client.stop_pod_sandbox(&sandbox.id).await?;
         session.client.clear_pod_sandbox(&sandbox.id).await?;
     }
+    // One whose making was given up may be in no list.
+    let unlisted = session.client.list_unlisted().await?;
+    for one in unlisted.iter().filter(|one| one.labels.get(label::POD_UID).is_some_and(|uid| uid == lower::uid(pod))) {
+        session.client.clear_unlisted(&one.id).await?;
+    }
     cgroup::remove(&sandbox::cgroup(pod))
 }
 

@@ -1,7 +1,10 @@
 //! What containerd itself knows, in each of its namespaces: containers, their tasks, sandboxes, of whichever client. CRI tells of
 //! its own only.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use tonic::{
     Request,
@@ -41,6 +44,8 @@ pub struct Known {
     pub runtime: String,
     /// The first process of its task, if it has one.
     pub pid: Option<u32>,
+    /// When it was made; of containers only.
+    pub created: Option<SystemTime>,
 }
 
 impl Client {
@@ -70,6 +75,7 @@ impl Client {
             labels: one.labels,
             runtime: one.runtime.unwrap_or_default().name,
             pid: None,
+            created: one.created_at.and_then(time),
         });
         let mut known: Vec<Known> = known.collect();
         for task in tasks.tasks {
@@ -122,4 +128,9 @@ impl Client {
         let answer = service.unary(request, PathAndQuery::from_static(path), ProstCodec::<Q, A>::default()).await;
         answer.map(tonic::Response::into_inner).map_err(|status| failed(path, object(), &status))
     }
+}
+/// Nothing for a time that there cannot be.
+fn time(stamp: api::Time) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(stamp.seconds).ok()?, u32::try_from(stamp.nanos).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
 }

@@ -1,19 +1,27 @@
-//! Tasks that CRI has lost.
+//! What CRI has lost: containers and tasks that containerd has and that CRI tells nobody of.
 //!
-//! When the client of a `StartContainer` hangs up at the wrong moment, containerd (1.6: "failed to get task pid: context
-//! canceled") leaves the task and tells CRI that there is none. CRI then takes the container for one that has ended, and fails
-//! to remove it for ever: "cannot delete running task". So the task is ended where it is known.
+//! When a client hangs up at the wrong moment of `RunPodSandbox` or `StartContainer`, containerd ("failed to get task pid:
+//! context canceled") leaves the task running. A sandbox is then in none of CRI's lists. A container is told as one that has
+//! ended, and cannot be removed: "cannot delete running task". So they are ended where they are known.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     client::Client,
     error::{Code, Error, Result},
-    inventory::api::{DeleteResponse, DeleteTaskRequest, Empty, KillRequest},
+    inventory::{
+        Known,
+        api::{DeleteContainerRequest, DeleteResponse, DeleteTaskRequest, Empty, KillRequest},
+    },
 };
 
 /// The namespace of CRI's containers.
 const NAMESPACE: &str = "k8s.io";
+/// The label by which CRI marks what is its own: a `sandbox`, a `container`.
+const KIND: &str = "io.cri-containerd.kind";
 /// Number of SIGKILL.
 const KILL: u32 = 9;
 /// How long a task may take to end.
@@ -36,6 +44,28 @@ impl Client {
             }
         }
         self.remove_pod_sandbox(pod).await
+    }
+
+    /// Containers and sandboxes of CRI's that are in none of its lists. Not all of them are lost: CRI lists a pod when it is
+    /// ready, and so what is just being made is among them.
+    pub async fn list_unlisted(&self) -> Result<Vec<Known>> {
+        let known = self.inventory(NAMESPACE).await?;
+        let mut listed: HashSet<String> = self.list_pod_sandboxes(None).await?.into_iter().map(|pod| pod.id).collect();
+        listed.extend(self.list_containers(None).await?.into_iter().map(|container| container.id));
+        Ok(known.into_iter().filter(|one| one.labels.contains_key(KIND) && !listed.contains(&one.id)).collect())
+    }
+
+    /// Removes one of those, with its task. One that is gone is fine. Its snapshot goes by itself, when containerd next
+    /// collects what nothing names.
+    pub async fn clear_unlisted(&self, id: &str) -> Result<()> {
+        self.end_task(id).await?;
+        let request = DeleteContainerRequest { id: id.to_owned() };
+        let deleted: Result<Empty> =
+            self.ask("/containerd.services.containers.v1.Containers/Delete", Some(NAMESPACE), request).await;
+        match deleted {
+            Err(error) if error.code() == Some(Code::NotFound) => Ok(()),
+            deleted => deleted.map(drop),
+        }
     }
 
     async fn end_task(&self, task: &str) -> Result<()> {

@@ -74,9 +74,12 @@ impl<'de> Visitor<'de> for &mut Annotations {
     }
 }
 
+/// How the names of shims' sockets begin that this project has made: shims of others listen in the same directory.
+pub const SOCKET_PREFIX: &str = "loment-";
+
 /// Address of the shim that serves `group`: a pure function of who asks, so that every `start` of a group finds it.
 pub(crate) fn of_group(start: &Start, group: &str) -> String {
-    let default = containerd_shim::socket_address(&start.grpc_address, &start.namespace, group);
+    let default = in_the_usual_place(&start.grpc_address, &start.namespace, group);
     match (&start.socket_dir, Path::new(&default).file_name()) {
         (Some(dir), Some(name)) => format!("unix://{}", Path::new(dir).join(name).display()),
         _ => default,
@@ -86,7 +89,16 @@ pub(crate) fn of_group(start: &Start, group: &str) -> String {
 /// Where the shim of a group listens that containerd, which listens at `containerd`, has started without naming another
 /// directory for it.
 pub fn socket_of(containerd: &str, namespace: &str, group: &str) -> PathBuf {
-    path(&containerd_shim::socket_address(containerd, namespace, group)).to_owned()
+    path(&in_the_usual_place(containerd, namespace, group)).to_owned()
+}
+
+/// The address of that. The name is a hash of all three, as that of every shim.
+pub(crate) fn in_the_usual_place(containerd: &str, namespace: &str, group: &str) -> String {
+    let address = containerd_shim::socket_address(containerd, namespace, group);
+    match address.rsplit_once('/') {
+        Some((directory, name)) => format!("{directory}/{SOCKET_PREFIX}{name}"),
+        None => address,
+    }
 }
 
 /// The path of a `unix://` address.
@@ -126,17 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn the_address_is_the_one_that_containerd_expects() {
+    fn the_address_is_where_containerd_expects_it_and_tells_whose_it_is() {
         let address = of_group(&start(None), "pod");
-        assert!(address.starts_with("unix:///run/containerd/s/"), "{address}");
-        assert_eq!(address.len(), "unix:///run/containerd/s/".len() + 64);
+        assert!(address.starts_with("unix:///run/containerd/s/loment-"), "{address}");
+        assert_eq!(address.len(), "unix:///run/containerd/s/loment-".len() + 64);
         assert_eq!(address, of_group(&start(None), "pod"));
         assert_ne!(address, of_group(&start(None), "other"));
     }
 
     #[test]
     fn a_socket_directory_given_by_containerd_is_used() {
-        assert!(of_group(&start(Some("/run/x")), "pod").starts_with("unix:///run/x/"));
+        assert!(of_group(&start(Some("/run/x")), "pod").starts_with("unix:///run/x/loment-"));
     }
 
     #[test]

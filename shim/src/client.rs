@@ -16,6 +16,8 @@ use containerd_shim_protos::{
 use protobuf::{MessageField, well_known_types::any::Any};
 use ttrpc::{r#async::Client, context};
 
+use crate::address;
+
 /// What a call may take that waits for nothing.
 const PROMPT: Duration = Duration::from_secs(10);
 /// What the start of a process may take.
@@ -110,7 +112,7 @@ impl TaskShim {
     ///
     /// Errors: nobody listens there.
     pub async fn connect(containerd: &Path, namespace: &str, group: &str) -> Result<Self> {
-        let address = containerd_shim::socket_address(&containerd.display().to_string(), namespace, group);
+        let address = address::in_the_usual_place(&containerd.display().to_string(), namespace, group);
         Ok(Self { client: TaskClient::new(Client::connect(&address).await?) })
     }
 

@@ -105,6 +105,6 @@ fn run_hooks(bundle: &Path, record: &Record) {
 /// Where the container's shim listened: what `start` has left in the bundle, else what it would have chosen.
 fn address(flags: &Flags, bundle: &Path) -> String {
     address::recorded(bundle).unwrap_or_else(|| {
-        containerd_shim::socket_address(&flags.address, &flags.namespace, &address::group(bundle, &flags.id).name)
+        address::in_the_usual_place(&flags.address, &flags.namespace, &address::group(bundle, &flags.id).name)
     })
 }

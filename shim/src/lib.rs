@@ -49,7 +49,7 @@ mod task;
 mod time;
 mod traces;
 
-pub use address::socket_of;
+pub use address::{SOCKET_PREFIX, socket_of};
 pub use failure::Failure;
 pub use socket::{is_answered, remove_stale};
 

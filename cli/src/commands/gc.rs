@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::{note, print};
 use crate::args::Global;
 use crate::error::{ExitWith, Said};
-use crate::leaks::finding::{Finding, Verdict, or_dash};
+use crate::leaks::finding::{Finding, Thing, Verdict, or_dash};
 use crate::leaks::look::Places;
 use crate::leaks::remove::Removal;
+use crate::leaks::survey::Survey;
 use crate::leaks::usage::{self, Usage};
 use crate::leaks::{self};
 use crate::print::{show, table};
@@ -66,8 +67,7 @@ pub(crate) async fn run(global: &Global, args: &Gc) -> anyhow::Result<()> {
     }
     let session = Session::open(global).await?;
     let places = Places::of(&session, args.containerd_state.as_deref()).await?;
-    let (findings, survey) = leaks::find(&session, &places).await?;
-    let (leftovers, told): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(Finding::is_leftover);
+    let (mut leftovers, mut told, survey) = look(&session, &places).await?;
     let is_wide = args.output == Some(GcOutput::Wide);
     let used = if args.usage || is_wide { usage::read(&survey) } else { Vec::new() };
     let is_json = args.output == Some(GcOutput::Json);
@@ -75,10 +75,21 @@ pub(crate) async fn run(global: &Global, args: &Gc) -> anyhow::Result<()> {
         print(&text(&leftovers, &told, &used, is_wide))?;
     }
     let is_wanted = !leftovers.is_empty() && !args.dry_run && (args.force || confirmed(leftovers.len())?);
-    let results = match is_wanted {
-        true => Removal::begin(&session, &places).await?.all(&leftovers).await,
-        false => Vec::new(),
-    };
+    let mut results = Vec::new();
+    if is_wanted {
+        results = Removal::begin(&session, &places).await?.all(&leftovers).await;
+        // What was kept by a container that containerd knew can be told now.
+        if leftovers.iter().any(|one| matches!(one.thing, Thing::Container { .. })) {
+            let (mut more, still_told, _) = look(&session, &places).await?;
+            more.retain(|one| !leftovers.iter().any(|other| other.thing == one.thing));
+            if !is_json && !more.is_empty() {
+                print(&text(&more, &[], &[], is_wide))?;
+            }
+            results.extend(Removal::begin(&session, &places).await?.all(&more).await);
+            leftovers.extend(more);
+            told = still_told;
+        }
+    }
     if is_json {
         print(&show::json(&document(&leftovers, &results, &told, &used))?)?;
     }
@@ -86,6 +97,13 @@ pub(crate) async fn run(global: &Global, args: &Gc) -> anyhow::Result<()> {
         return if leftovers.is_empty() { Ok(()) } else { Err(ExitWith(LEFT).into()) };
     }
     summary(&leftovers, &results, is_json)
+}
+
+/// The leftovers, what is told beside them, and all that was seen.
+async fn look(session: &Session, places: &Places) -> anyhow::Result<(Vec<Finding>, Vec<Finding>, Survey)> {
+    let (findings, survey) = leaks::find(session, places).await?;
+    let (leftovers, told) = findings.into_iter().partition(Finding::is_leftover);
+    Ok((leftovers, told, survey))
 }
 
 /// Asks; an answer that is not yes is no.
@@ -207,7 +225,7 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-    use crate::leaks::finding::{Owner, Thing};
+    use crate::leaks::finding::Owner;
 
     fn found(pid: i32, verdict: Verdict) -> Finding {
         let why = "containerd knows none of its containers".to_owned();

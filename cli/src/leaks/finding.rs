@@ -27,16 +27,55 @@ pub(crate) enum Verdict {
 /// What it is, and how it is recognised right before it is removed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Thing {
-    Shim { pid: i32, start_time: u64 },
-    Process { pid: i32, start_time: u64, name: String },
-    Mount { id: u64, at: PathBuf, kind: String },
-    Attachment { path: PathBuf, inode: u64, id: String, network: String },
-    Interface { name: String },
-    Network { path: PathBuf, inode: u64 },
-    Cgroup { path: PathBuf },
-    Socket { path: PathBuf, inode: u64 },
-    Bundle { path: PathBuf, inode: u64, namespace: String, id: String },
-    Kept { part: PartName, path: PathBuf, inode: u64 },
+    /// Of CRI's, with its task.
+    Container {
+        id: String,
+    },
+    Shim {
+        pid: i32,
+        start_time: u64,
+    },
+    Process {
+        pid: i32,
+        start_time: u64,
+        name: String,
+    },
+    Mount {
+        id: u64,
+        at: PathBuf,
+        kind: String,
+    },
+    Attachment {
+        path: PathBuf,
+        inode: u64,
+        id: String,
+        network: String,
+    },
+    Interface {
+        name: String,
+    },
+    Network {
+        path: PathBuf,
+        inode: u64,
+    },
+    Cgroup {
+        path: PathBuf,
+    },
+    Socket {
+        path: PathBuf,
+        inode: u64,
+    },
+    Bundle {
+        path: PathBuf,
+        inode: u64,
+        namespace: String,
+        id: String,
+    },
+    Kept {
+        part: PartName,
+        path: PathBuf,
+        inode: u64,
+    },
 }
 
 /// [`Part`], with an order.
@@ -71,6 +110,7 @@ impl Thing {
     /// What it is called in lists.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Thing::Container { .. } => "container",
             Thing::Shim { .. } => "shim",
             Thing::Process { .. } => "process",
             Thing::Mount { .. } => "mount",
@@ -87,6 +127,7 @@ impl Thing {
     /// Which one it is, for people.
     pub(crate) fn object(&self) -> String {
         match self {
+            Thing::Container { id } => printable(id),
             Thing::Shim { pid, .. } => format!("{pid}"),
             Thing::Process { pid, name, .. } => format!("{pid} ({})", printable(name)),
             Thing::Mount { at, kind, .. } => format!("{} ({})", path(at), printable(kind)),
@@ -103,7 +144,7 @@ impl Thing {
     /// The place in the order of removal: nothing goes before what uses it.
     pub(crate) fn rank(&self) -> u8 {
         match self {
-            Thing::Shim { .. } => 0,
+            Thing::Container { .. } | Thing::Shim { .. } => 0,
             Thing::Process { .. } => 1,
             Thing::Mount { .. } => 2,
             Thing::Attachment { .. } => 3,

@@ -2,17 +2,25 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::finding::{Finding, Owner, Thing, Verdict};
 use super::owners::{Owners, is_below, uid_of};
 use super::places::TASKS;
-use super::survey::{Attachment, Bundle, Entry, Mount, Network, Part, Process, Socket, Survey, ids_on};
+use super::survey::{Attachment, Bundle, Entry, Mount, Network, Part, Process, Socket, Survey, Unlisted, ids_on};
+
+/// The runtime, as containerd calls it.
+const RUNTIME: &str = "io.containerd.loment.v2";
+
+/// A kubelet waits two minutes for a request.
+const GIVEN_UP: Duration = Duration::from_secs(300);
 
 /// Everything that is to be told, in the order in which it is to be removed. `sockets` has the path at which a shim of a
 /// group would listen.
 pub(crate) fn judge(survey: &Survey, socket_of: &dyn Fn(&str, &str) -> std::path::PathBuf) -> Vec<Finding> {
     let look = Look { survey, owners: Owners::of(survey), socket_of };
     let mut found = Vec::new();
+    found.extend(survey.unlisted.iter().filter_map(|one| look.unlisted(one)));
     found.extend(survey.processes.iter().filter_map(|process| look.process(process)));
     found.extend(survey.mounts.iter().filter_map(|mount| look.mount(mount)));
     for attachment in &survey.attachments {
@@ -48,6 +56,21 @@ fn keep(thing: Thing, owner: &Owner, why: impl Into<String>, reason: impl Into<S
 }
 
 impl Look<'_> {
+    /// CRI lists a pod when it is ready; one that is not ready for so long has been given up by whoever asked for it.
+    fn unlisted(&self, one: &Unlisted) -> Option<Finding> {
+        let is_ours = one.runtime == RUNTIME || self.survey.bundles.iter().any(|it| it.is_ours && it.id == one.id);
+        if !is_ours || one.age < GIVEN_UP {
+            return None;
+        }
+        let owner = Owner {
+            pod: one.names.clone(),
+            id: one.id.clone(),
+            containerd_namespace: "k8s.io".to_owned(),
+            by: "containerd's list",
+        };
+        Some(remove(Thing::Container { id: one.id.clone() }, &owner, "CRI has lost it: it is in none of its lists"))
+    }
+
     fn process(&self, process: &Process) -> Option<Finding> {
         let Process { pid, start_time, .. } = *process;
         let shim = Thing::Shim { pid, start_time };
@@ -248,6 +271,10 @@ impl Look<'_> {
         }
         match self.owners.ids().find(|(id, owner)| is_its(id, &owner.containerd_namespace)) {
             Some((_, owner)) => Some(remove(thing, owner, "nobody listens there")),
+            // Who was killed before containerd had heard of it is in no list.
+            None if is_by_us(&socket.path) => {
+                Some(remove(thing, &Owner { by: "name", ..Owner::default() }, "nobody listens there"))
+            }
             None => {
                 let reason = "unknown owner: shims of other runtimes and other containerds are here too";
                 Some(keep(thing, &Owner::default(), "nobody listens there", reason))
@@ -293,4 +320,9 @@ impl Look<'_> {
         let thing = Thing::Kept { part: entry.part.kind(), path: entry.path.clone(), inode: entry.inode };
         Some(remove(thing, &Owner { pod: entry.names.clone(), by: "pod directory", ..Owner::default() }, why))
     }
+}
+
+/// Whether a socket is called as this project's shims call theirs.
+fn is_by_us(socket: &Path) -> bool {
+    socket.file_name().is_some_and(|name| name.to_string_lossy().starts_with(loment_shim::SOCKET_PREFIX))
 }

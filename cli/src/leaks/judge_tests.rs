@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::finding::{Finding, Thing, Verdict};
 use super::judge::judge;
-use super::survey::{Attachment, Bundle, Claim, Entry, Kept, Mount, Names, Network, Part, Process, Socket, Survey};
+use super::survey::{
+    Attachment, Bundle, Claim, Entry, Kept, Mount, Names, Network, Part, Process, Socket, Survey, Unlisted,
+};
 
 pub(super) const MACHINE: u64 = 1;
 const STATE: &str = "/run/containerd";
@@ -170,6 +173,37 @@ fn a_neighbour_in_a_cgroup_that_pods_share_is_not_taken_for_one_of_the_pods() {
     let found = judged(&survey);
     let cgroup = |path: PathBuf| found.iter().any(|one| one.thing == Thing::Cgroup { path: path.clone() });
     assert!(cgroup(shared(4)) && !cgroup(shared(3)), "{found:#?}");
+}
+
+#[test]
+fn what_cri_does_not_list_is_lost_when_nobody_can_wait_for_it_any_more() {
+    let unlisted = |number, runtime: &str, seconds| Unlisted {
+        id: id(number),
+        runtime: runtime.to_owned(),
+        age: Duration::from_secs(seconds),
+        ..Unlisted::default()
+    };
+    let mut survey = empty();
+    survey.unlisted = vec![
+        unlisted(1, "io.containerd.loment.v2", 301),
+        unlisted(2, "io.containerd.loment.v2", 299),
+        unlisted(3, "io.containerd.runc.v2", 301),
+    ];
+    survey.known = [("k8s.io".to_owned(), [1, 2, 3].map(|number| (id(number), Names::default())).into())].into();
+    let found = judged(&survey);
+    assert_eq!(found.iter().map(|one| &one.thing).collect::<Vec<_>>(), [&Thing::Container { id: id(1) }]);
+    assert!(found[0].is_leftover());
+}
+
+#[test]
+fn a_socket_that_is_called_as_ours_and_that_nobody_listens_on_is_a_leftover() {
+    let mut survey = empty();
+    let socket =
+        |name: &str, is_answered| Socket { path: Path::new("/run/containerd/s").join(name), inode: 1, is_answered };
+    survey.sockets = vec![socket("loment-0a", false), socket("loment-0b", true), socket("0c", false)];
+    let found = judged(&survey);
+    let leftovers: Vec<_> = found.iter().filter(|one| one.is_leftover()).map(|one| one.thing.object()).collect();
+    assert_eq!(leftovers, ["/run/containerd/s/loment-0a"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use loment_cgroups::Layout;
 use loment_cri::{Code, Known};
 use serde_json::Value;
 
-use super::survey::{Names, Survey, is_id};
+use super::survey::{Names, Survey, Unlisted, is_id};
 use super::{cni, kept, mounts, places, processes};
 use crate::lower::label;
 use crate::session::Session;
@@ -86,7 +86,8 @@ pub(crate) async fn look(session: &Session, places: &Places) -> anyhow::Result<S
         ..Survey::default()
     };
     let kept = kept::read(session).await?;
-    Ok(Survey { known: known(session).await?, kept, ..survey })
+    let unlisted = unlisted(session).await?;
+    Ok(Survey { known: known(session).await?, unlisted, kept, ..survey })
 }
 
 /// The name by which containerd was asked, if a shim's is another one of the same socket (`/var/run` leads to `/run`).
@@ -118,6 +119,19 @@ pub(crate) async fn known(session: &Session) -> anyhow::Result<BTreeMap<String, 
         cri.entry(container.id).or_default();
     }
     Ok(known)
+}
+
+/// What CRI has made and does not list; nothing where there is no CRI.
+pub(crate) async fn unlisted(session: &Session) -> anyhow::Result<Vec<Unlisted>> {
+    let found = match session.client.list_unlisted().await {
+        Err(error) if error.code() == Some(Code::Unimplemented) => return Ok(Vec::new()),
+        found => found?,
+    };
+    let unlisted = |one: Known| {
+        let age = one.created.and_then(|created| created.elapsed().ok()).unwrap_or_default();
+        Unlisted { names: names(&one), id: one.id, runtime: one.runtime, age }
+    };
+    Ok(found.into_iter().map(unlisted).collect())
 }
 
 fn names(known: &Known) -> Names {

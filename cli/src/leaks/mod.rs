@@ -25,7 +25,7 @@ mod owners;
 mod places;
 mod processes;
 pub(crate) mod remove;
-mod survey;
+pub(crate) mod survey;
 mod undo;
 pub(crate) mod usage;
 

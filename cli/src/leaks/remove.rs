@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use loment_sandbox::record;
 
 use super::finding::{Finding, Thing};
-use super::look::{Places, known};
+use super::look::{Places, known, unlisted};
 use super::survey::{Names, is_id};
 use super::undo::{
     end, gone_with_its_peer, is_same, kill, refuse_strangers, remove_cgroup, remove_directory, remove_socket, unmount,
@@ -73,6 +73,7 @@ impl<'a> Removal<'a> {
     async fn remove(&self, finding: &Finding) -> anyhow::Result<()> {
         self.is_gone(finding)?;
         match &finding.thing {
+            Thing::Container { id } => self.clear(id).await,
             Thing::Shim { pid, start_time } | Thing::Process { pid, start_time, .. } => end(*pid, *start_time),
             Thing::Mount { id, at, .. } => unmount(*id, at, &self.session.global.state_dir.join("pods")),
             Thing::Attachment { path, inode, .. } => match is_same(path, *inode)? {
@@ -91,10 +92,21 @@ impl<'a> Removal<'a> {
     /// That containerd still knows nothing of it: an id may be used again.
     fn is_gone(&self, finding: &Finding) -> anyhow::Result<()> {
         let id = &finding.owner.id;
-        if !id.is_empty() && self.known.values().any(|all| all.contains_key(id)) {
+        // A container is found because containerd knows it.
+        let is_container = matches!(finding.thing, Thing::Container { .. });
+        if !is_container && !id.is_empty() && self.known.values().any(|all| all.contains_key(id)) {
             bail!("containerd knows {id} now: nothing is done to it");
         }
         Ok(())
+    }
+
+    /// What CRI has lost, if it still is in none of its lists.
+    async fn clear(&self, id: &str) -> anyhow::Result<()> {
+        if !unlisted(self.session).await?.iter().any(|one| one.id == id) {
+            // It has gone, or somebody has it now.
+            return Ok(());
+        }
+        Ok(self.session.client.clear_unlisted(id).await?)
     }
 
     /// What containerd runs when a shim has died. Without the program the same is done from here, but for hooks.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What exists at one moment, as far as it can be a leftover, or tells whose one is.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Survey {
     pub(crate) state: PathBuf,
     /// What containerd knows, by its namespace and id.
     pub(crate) known: BTreeMap<String, BTreeMap<String, Names>>,
+    /// What of it CRI has made and does not list.
+    pub(crate) unlisted: Vec<Unlisted>,
     pub(crate) processes: Vec<Process>,
     pub(crate) bundles: Vec<Bundle>,
     pub(crate) mounts: Vec<Mount>,
@@ -37,6 +40,17 @@ pub(crate) struct Names {
     pub(crate) container: String,
     /// First process, if there is one.
     pub(crate) pid: Option<i32>,
+}
+
+/// A container or a sandbox of CRI's that is in none of its lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unlisted {
+    pub(crate) id: String,
+    /// As in `io.containerd.runc.v2`.
+    pub(crate) runtime: String,
+    /// Since it was made.
+    pub(crate) age: Duration,
+    pub(crate) names: Names,
 }
 
 /// What a shim's command line says, which its forks have too.

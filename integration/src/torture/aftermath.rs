@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use loment_cri::v1;
+use serde_json::Value;
 
 use super::scene::NAME;
 use crate::{Lab, census::Census, hierarchy, lab::POD_CGROUPS, loment::Loment, patience, pod::Node};
@@ -14,16 +15,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// Removes the pod as a kubelet does, again and again, until nothing is there that was not there `before`. Returns with
-/// what words it was refused meanwhile, and what is left in the end. A request that nobody waits for any more is still at
-/// work for a while, and what it makes has to go too.
-pub(super) async fn remove(
-    node: &Node<'_>,
-    is_supervised: bool,
-    before: &Census,
-) -> Result<(Vec<String>, Vec<String>)> {
-    let mut refusals = Vec::new();
-    let deadline = Instant::now() + patience(PATIENCE);
+/// After this time what is still there is collected as what nobody asks for any more.
+const GIVEN_UP: Duration = Duration::from_secs(4);
+
+/// How a pod was removed.
+#[derive(Debug, Default)]
+pub(super) struct Removal {
+    /// With what words that was refused, time and again.
+    pub(super) refusals: Vec<String>,
+    /// What containerd had lost, and `loment gc` has collected.
+    pub(super) collected: Vec<String>,
+    /// What is left in the end.
+    pub(super) left: Vec<String>,
+}
+
+/// Removes the pod as a kubelet does, again and again, until nothing is there that was not there `before`. A request that
+/// nobody waits for any more is still at work for a while, and what it makes has to go too.
+pub(super) async fn remove(node: &Node<'_>, is_supervised: bool, before: &Census) -> Result<Removal> {
+    let mut removal = Removal::default();
+    let (begun, deadline) = (Instant::now(), Instant::now() + patience(PATIENCE));
     loop {
         let removed = match is_supervised {
             true => delete(node).await,
@@ -37,11 +47,29 @@ pub(super) async fn remove(
         hierarchy::prune_everywhere(POD_CGROUPS)?;
         let left = node.lab.left_now(before);
         if removed.is_ok() && left.is_empty() || Instant::now() > deadline {
-            return Ok((refusals, left.into_iter().chain(removed.err().map(|error| format!("{error:#}"))).collect()));
+            removal.left = left.into_iter().chain(removed.err().map(|error| format!("{error:#}"))).collect();
+            return Ok(removal);
         }
-        refusals.extend(removed.err().map(|error| format!("{error:#}")));
+        removal.refusals.extend(removed.err().map(|error| format!("{error:#}")));
+        if begun.elapsed() > patience(GIVEN_UP) && removal.collected.is_empty() {
+            removal.collected = collect(node).await?;
+        }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// As a user does it some minutes later: what CRI has lost counts as lost after five.
+async fn collect(node: &Node<'_>) -> Result<Vec<String>> {
+    let mut collected = Vec::new();
+    for lost in node.cri.list_unlisted().await? {
+        node.cri.clear_unlisted(&lost.id).await?;
+        collected.push(format!("container {}", lost.id));
+    }
+    let output = Loment::new(node.lab).run(&["gc", "--force", "-o", "json"], "").await?;
+    let said: Value = serde_json::from_str(&output.stdout).with_context(|| format!("what gc says: {output:?}"))?;
+    let found = said["leftovers"].as_array().into_iter().flatten();
+    collected.extend(found.map(|one| format!("{} {}", one["kind"], one["object"]).replace('"', "")));
+    Ok(collected)
 }
 
 /// As a user does it who finds a pod that was not made to its end, or whose shim is gone.

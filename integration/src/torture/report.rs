@@ -22,6 +22,8 @@ pub struct Outcome {
     pub took: Duration,
     /// How often the removal of the pod was refused before it was done, and why.
     pub refusals: Vec<String>,
+    /// What containerd had lost, so that no client could remove it, and `loment gc` has.
+    pub collected: Vec<String>,
     /// What may not be.
     pub wrong: Vec<String>,
 }
@@ -39,6 +41,9 @@ impl fmt::Display for Outcome {
         write!(f, "; {:.1} s", self.took.as_secs_f64())?;
         if !self.refusals.is_empty() {
             write!(f, "; removed at attempt {}", self.refusals.len() + 1)?;
+        }
+        if !self.collected.is_empty() {
+            write!(f, "; collected: {}", self.collected.join(", "))?;
         }
         for wrong in &self.wrong {
             write!(f, "\n  WRONG: {wrong}")?;
@@ -100,7 +105,9 @@ impl fmt::Display for Report {
             let list: Vec<String> = by_victim.iter().map(|(victim, count)| format!("{victim} {count}")).collect();
             writeln!(f, "  {operation}: {}", list.join(", "))?;
         }
+        let lost = self.rounds.iter().filter(|(.., outcome)| !outcome.collected.is_empty()).count();
         writeln!(f, "{failed} answered with an error, {again} removed at a later attempt")?;
+        writeln!(f, "lost by containerd and collected: {lost}")?;
         write!(f, "left something behind or panicked: {wrong}")?;
         for (index, round, _) in self.rounds.iter().filter(|(.., outcome)| !outcome.wrong.is_empty()) {
             write!(f, "\n  round {index}: {round} (again: --seed {} --first {index} --count 1)", self.seed)?;

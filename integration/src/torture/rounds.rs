@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
-    aftermath,
+    aftermath::{self, Removal},
     plan::{self, Course, Courses, Deed, Operation, Round, Victim},
     report::{Outcome, Report},
     scene::Scene,
@@ -92,13 +92,13 @@ async fn clean(
     operation: Operation,
     before: &crate::census::Census,
     known: &[String],
-) -> Result<Vec<String>> {
-    let (refusals, mut left) = aftermath::remove(node, operation.is_supervised(), before).await?;
+) -> Result<(Vec<String>, Vec<String>)> {
+    let Removal { refusals, collected, mut left } = aftermath::remove(node, operation.is_supervised(), before).await?;
     left.extend(aftermath::known_to_containerd(lab, known).await?);
     if !left.is_empty() {
         bail!("left behind:\n  {}", left.join("\n  "));
     }
-    Ok(refusals)
+    Ok((refusals, collected))
 }
 
 /// One round. What goes wrong in it is its outcome, not an error.
@@ -117,14 +117,17 @@ async fn one(lab: &Lab, round: Round, known: &[String]) -> Result<Outcome> {
     let cleaned = clean(lab, &node, round.operation, &before, known).await;
     let panics = aftermath::panics(&lab.log_all_since(logged));
     let Seen { struck, course } = seen;
+    let wrong = wrong(cleaned.as_ref().err().map(|error| format!("{error:#}")), panics);
+    let (refusals, collected) = cleaned.unwrap_or_default();
     Ok(Outcome {
         struck: struck.as_ref().map(words),
         answer: performed.map_err(|error| format!("{error:#}")),
         containerd_restarted: revived,
         calls: course.calls,
         took: begun.elapsed(),
-        wrong: wrong(cleaned.as_ref().err().map(|error| format!("{error:#}")), panics),
-        refusals: cleaned.unwrap_or_default(),
+        wrong,
+        refusals,
+        collected,
     })
 }
 

@@ -39,9 +39,11 @@ pub(crate) async fn a1_the_next_container_starts_when_the_hook_of_the_last_one_h
 }
 
 pub(crate) async fn a2_a_post_start_hook_that_fails_ends_its_container(node: &Node<'_>) -> Result<()> {
-    let hook = script("[ -e /shared/well ] || { echo not yet; exit 7; }");
+    // Whoever is stopped before it has a handler for that goes on until the grace is over.
+    let hook = script("until [ -e /shared/up ]; do sleep 0.01; done; [ -e /shared/well ] || { echo not yet; exit 7; }");
+    let app = "trap 'exit 0' TERM; touch /shared/up; sleep 1000 & wait";
     let pod = Manifest::new(node, "bad-hook")?
-        .app_with("app", json!({ "command": ["sh", "-c", RUNS], "lifecycle": { "postStart": hook } }));
+        .app_with("app", json!({ "command": ["sh", "-c", app], "lifecycle": { "postStart": hook } }));
     let loment = pod.create(node).await?;
     let restarts =
         |status: &Value| container_status(status, "app").map_or(0, |app| app["restartCount"].as_u64().unwrap_or(0));

@@ -11,6 +11,7 @@ use super::{
     },
     rpc::PodClient,
 };
+use crate::address;
 
 /// Added to what a call may take by itself.
 const SLACK: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ impl PodShim {
     /// Errors: nobody listens there (the shim has ended, or the pod belongs to another containerd).
     pub async fn connect(containerd: &Path, namespace: &str, sandbox: &str) -> ttrpc::Result<Self> {
         let containerd = containerd.display().to_string();
-        let address = containerd_shim::socket_address(&containerd, namespace, sandbox);
+        let address = address::in_the_usual_place(&containerd, namespace, sandbox);
         let client = Client::connect(&address).await?;
         Ok(Self { client: PodClient::new(client) })
     }
