@@ -19,7 +19,7 @@ use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
 use crate::session::Session;
-use crate::{cgroup, disk, pod};
+use crate::{cgroup, disk, leaks, pod};
 
 /// A pod that is about to be made: complete and valid.
 pub(crate) struct Plan {
@@ -167,7 +167,13 @@ pub(crate) async fn remove_sandboxes(session: &Session, pod: &Pod) -> anyhow::Re
     for one in unlisted.iter().filter(|one| one.labels.get(label::POD_UID).is_some_and(|uid| uid == lower::uid(pod))) {
         session.client.clear_unlisted(&one.id).await?;
     }
-    cgroup::remove(&sandbox::cgroup(pod))
+    let cgroup = sandbox::cgroup(pod);
+    if cgroup::remove(&cgroup).is_ok() {
+        return Ok(());
+    }
+    // Then something of it lives on of which containerd knows nothing any more.
+    Box::pin(leaks::remove::of_pod(session, lower::uid(pod))).await?;
+    cgroup::remove(&cgroup)
 }
 
 /// Removes whatever there is of a pod.

@@ -234,6 +234,7 @@ fn all() -> Vec<Named> {
         init::a_container_that_is_stopped_before_its_turn_never_runs,
         isolation::huge_pages_are_as_on_the_host,
         isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
+        leaks::what_cri_has_lost_is_seen_and_cleared_and_only_when_it_is_old_a_leftover,
         leaks::nothing_is_left_while_pods_of_all_kinds_live_and_others_come_and_go,
         leaks::what_containerd_has_forgotten_is_named_by_its_pod_and_removed_and_other_pods_live_on,
         leaks::a_stale_socket_a_mount_and_an_empty_cgroup_are_found_one_by_one_and_removed,

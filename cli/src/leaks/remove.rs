@@ -29,6 +29,26 @@ pub(crate) struct Removal<'a> {
     program: Option<PathBuf>,
 }
 
+/// Removes what runs of one pod that is gone, as far as it can be. Its files stay, and what is mounted in their directory.
+///
+/// Errors: the machine or containerd cannot be looked at. What is still there is found by whoever looks for it next.
+pub(crate) async fn of_pod(session: &Session, uid: &str) -> anyhow::Result<()> {
+    let places = Places::of(session, None).await?;
+    let (found, _) = super::find(session, &places).await?;
+    let pods = session.global.state_dir.join("pods");
+    let runs = |thing: &Thing| match thing {
+        Thing::Kept { .. } => false,
+        Thing::Mount { at, .. } => !at.starts_with(&pods),
+        _ => true,
+    };
+    let is_its = |one: &Finding| one.is_leftover() && one.owner.pod.uid == uid && runs(&one.thing);
+    let its: Vec<Finding> = found.into_iter().filter(is_its).collect();
+    for failed in Removal::begin(session, &places).await?.all(&its).await.into_iter().filter_map(Result::err) {
+        note(&format!("Warning: {failed:#}"));
+    }
+    Ok(())
+}
+
 impl<'a> Removal<'a> {
     /// Asks containerd once more.
     pub(crate) async fn begin(session: &'a Session, places: &'a Places) -> anyhow::Result<Self> {

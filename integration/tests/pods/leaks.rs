@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -24,6 +24,7 @@ use super::{
     command::shim_of,
     ctr::Detached,
     manifest::{Manifest, RUNS, sandbox},
+    run::Run,
 };
 
 /// What containerd knows, on the disk of a lab.
@@ -292,4 +293,23 @@ pub(crate) async fn a_pod_that_is_unknown_is_no_leftover(node: &Node<'_>) -> Res
     let said = loment.ok(&["gc", "--dry-run"]).await?;
     ensure!(said == "Nothing is left\n", "gc says {said}");
     loment.delete("unknown").await
+}
+
+/// As containerd leaves it when a client hangs up in a RunPodSandbox: with CRI's label, and in no list of CRI's.
+pub(crate) async fn what_cri_has_lost_is_seen_and_cleared_and_only_when_it_is_old_a_leftover(
+    node: &Node<'_>,
+) -> Result<()> {
+    let pod = node.pod("listed").run().await?;
+    let run = Run::new(node, "lost")?;
+    run.started(&["--null-io", "--label", "io.cri-containerd.kind=sandbox"], "exec sleep 1000").await?;
+    let unlisted = node.cri.list_unlisted().await?;
+    ensure!(unlisted.iter().map(|one| one.id.as_str()).eq(["lost"]), "unlisted are {unlisted:?}");
+    ensure!(unlisted[0].created.is_some_and(|created| created <= SystemTime::now()), "it was made {unlisted:?}");
+    // It may be one that is just being made.
+    let said = Said::of(&Loment::new(node.lab), &["--dry-run"], 0).await?;
+    ensure!(said.0["leftovers"].as_array().is_some_and(Vec::is_empty), "left is {}", said.0);
+    node.cri.clear_unlisted("lost").await?;
+    node.cri.clear_unlisted("lost").await?;
+    ensure!(node.cri.list_unlisted().await?.is_empty(), "it is still there");
+    pod.remove().await
 }
