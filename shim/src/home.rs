@@ -15,7 +15,7 @@ use crate::{shim::Shim, task::Task};
 
 /// How long a shim whose last task is gone waits to be told to leave. containerd does so at once, and takes at most 3 s for
 /// it.
-const FORSAKEN: Duration = Duration::from_secs(5);
+const FORSAKEN: Duration = Duration::from_secs(10);
 
 /// The bundle that a shim was started in.
 pub(crate) struct Home(pub(crate) PathBuf);
