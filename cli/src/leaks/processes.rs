@@ -51,12 +51,16 @@ fn read(pid: i32) -> Option<(Process, Option<Program>)> {
     let stat = String::from_utf8_lossy(&fs::read(directory.join("stat")).ok()?).into_owned();
     let (parent, start_time, name) = parse_stat(&stat)?;
     let inode = |name: &str| fs::metadata(directory.join("ns").join(name)).map(|file| file.ino()).ok();
+    let cgroups = parse_cgroups(&fs::read_to_string(directory.join("cgroup")).ok()?);
+    if is_outside(&cgroups) {
+        return None;
+    }
     let process = Process {
         pid,
         parent,
         start_time,
         name,
-        cgroups: parse_cgroups(&fs::read_to_string(directory.join("cgroup")).ok()?),
+        cgroups,
         // A process that has ended has none: nothing is to be done to it.
         mounts: inode("mnt")?,
         network: inode("net")?,
@@ -65,6 +69,12 @@ fn read(pid: i32) -> Option<(Process, Option<Program>)> {
     let executes = fs::read_link(directory.join("exe")).ok().filter(|path| is_called_so(path));
     let file = executes.and_then(|_| fs::metadata(directory.join("exe")).ok());
     Some((process, file.map(|file| Program { file: (file.dev(), file.ino()) })))
+}
+
+/// Whether these are not below those of this process: it is in a cgroup namespace, and they are somebody's beside it.
+/// cgroup_namespaces(7)
+fn is_outside(cgroups: &BTreeSet<PathBuf>) -> bool {
+    cgroups.iter().any(|path| path.starts_with("/.."))
 }
 
 /// Whether a program is the shim's by its name; one that was replaced is marked by the kernel.
@@ -207,6 +217,13 @@ mod tests {
         assert_eq!(inner("Pid:\t7\nNSpid:\t7\t1\nNSsid:\t7\t0\n"), ["7", "1"]);
         assert_eq!(inner("Pid:\t7\n"), [""; 0]);
         assert!(!is_nested(std::process::id().cast_signed()));
+    }
+
+    #[test]
+    fn what_is_in_nobodys_cgroup_that_is_seen_is_somebody_elses() {
+        let outside = |text: &str| is_outside(&parse_cgroups(text));
+        assert!(outside("5:memory:/../other/pods/x\n0::/\n"));
+        assert!(!outside("5:memory:/pods/x\n0::/..x\n"));
     }
 
     #[test]
