@@ -40,16 +40,13 @@ pub struct Amount {
     pub pods: u32,
     /// Containers whose program ends with its first instructions.
     pub instants: u32,
-    /// What the shim's memory may grow by, in percent: in a short time the allocator does not come to its size.
-    pub percent: u64,
 }
 
 impl Amount {
     /// Half a minute.
-    pub const SHORT: Self = Self { cycles: 150, busy: Duration::from_secs(16), pods: 24, instants: 60, percent: 60 };
+    pub const SHORT: Self = Self { cycles: 150, busy: Duration::from_secs(16), pods: 24, instants: 60 };
     /// A quarter of an hour.
-    pub const LONG: Self =
-        Self { cycles: 10_000, busy: Duration::from_secs(240), pods: 200, instants: 2_000, percent: 25 };
+    pub const LONG: Self = Self { cycles: 10_000, busy: Duration::from_secs(240), pods: 200, instants: 2_000 };
 }
 
 /// Commands that run at the same time.
@@ -67,8 +64,8 @@ pub fn run(lab: &Lab, amount: Amount, out: &mut dyn Write) -> Result<Vec<String>
     block_on(async {
         let node = Node::connect(lab, config::HANDLER).await?;
         let mut loads = Loads { lab, out, wrong: Vec::new() };
-        loads.put("start and stop", cycles(&node, amount)).await?;
-        loads.put("commands at once", execs(&node, amount)).await?;
+        loads.put("start and stop", cycles(&node, amount.cycles)).await?;
+        loads.put("commands at once", execs(&node, amount.busy)).await?;
         loads.put("ends at once", instants(&node, amount.instants)).await?;
         loads.put("commands whose container ends", orphans(&node)).await?;
         loads.put("pods at once", pods(&node, amount.pods)).await?;
@@ -128,7 +125,7 @@ async fn alone<'a>(node: &'a Node<'_>, name: &str) -> Result<(Pod<'a>, i32)> {
 }
 
 /// Containers that are stopped, and ones that end by themselves, by turns.
-async fn cycles(node: &Node<'_>, Amount { cycles: count, percent, .. }: Amount) -> Result<String> {
+async fn cycles(node: &Node<'_>, count: u32) -> Result<String> {
     let (pod, shim) = alone(node, "cycles").await?;
     let mut warm = None;
     for number in 0..count {
@@ -145,22 +142,22 @@ async fn cycles(node: &Node<'_>, Amount { cycles: count, percent, .. }: Amount) 
         ensure!(code == expected, "container {number} has ended with {code} instead of {expected}");
         container.remove().await?;
     }
-    let told = grown(warm, shim, percent).await?;
+    let told = grown(warm, shim).await?;
     pod.remove().await?;
     Ok(format!("{count} containers in one pod; {told}"))
 }
 
 /// Compares what the shim has now with what it had when it was warm.
-async fn grown(warm: Option<Size>, shim: i32, percent: u64) -> Result<String> {
+async fn grown(warm: Option<Size>, shim: i32) -> Result<String> {
     let (Some(warm), now) = (warm, Size::of(shim).await?) else { bail!("the load was too small to see a growth") };
-    match warm.growth(now, percent) {
+    match warm.growth(now) {
         Some(growth) => bail!(growth),
         None => Ok(format!("the shim had {warm}, and in the end {now}")),
     }
 }
 
 /// Each of [`EXECS`] clients runs one command after the other, until the time is over.
-async fn execs(node: &Node<'_>, Amount { busy, percent, .. }: Amount) -> Result<String> {
+async fn execs(node: &Node<'_>, busy: Duration) -> Result<String> {
     let (pod, shim) = alone(node, "execs").await?;
     let container = pod.start(command("app", &["/bin/busybox", "sleep", "100000"])).await?;
     let burst = async |until: Instant| {
@@ -171,7 +168,7 @@ async fn execs(node: &Node<'_>, Amount { busy, percent, .. }: Amount) -> Result<
     let first = burst(Instant::now() + busy / 2).await?;
     let warm = Size::of(shim).await?;
     let done = first + burst(Instant::now() + busy / 2).await?;
-    let told = grown(Some(warm), shim, percent).await?;
+    let told = grown(Some(warm), shim).await?;
     pod.remove().await?;
     Ok(format!("{done} commands by {EXECS} clients; {told}"))
 }
