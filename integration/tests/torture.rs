@@ -13,8 +13,8 @@ use loment_integration::{
     },
 };
 
-/// Change it to see other rounds.
-const SEED: u64 = 5;
+/// Another one is as good.
+const SEED: u64 = 1;
 
 /// How many kills, and how many refused calls.
 const ROUNDS: u64 = 50;
