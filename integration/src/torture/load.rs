@@ -26,7 +26,7 @@ use crate::{
     lab::block_on,
     patience,
     pod::{Container, Node, Pod, at_once, command, eventually},
-    process::{command_line, descendants},
+    process::{self, command_line, descendants},
 };
 
 /// How much.
@@ -117,10 +117,7 @@ impl Loads<'_> {
 /// A pod and its shim.
 async fn alone<'a>(node: &'a Node<'_>, name: &str) -> Result<(Pod<'a>, i32)> {
     let pod = node.pod(name).run().await?;
-    let is_its =
-        |one: &crate::process::Process| one.name.starts_with("containerd-shim") && command_line(one).contains(&pod.id);
-    let shim = descendants(std::process::id().cast_signed()).into_iter().find(is_its);
-    let shim = shim.context("find the pod's shim")?.pid;
+    let shim = process::shim_of(&pod.id).context("find the pod's shim")?;
     Ok((pod, shim))
 }
 
