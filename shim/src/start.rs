@@ -107,7 +107,7 @@ fn input() -> Result<Vec<u8>> {
 /// The fork: becomes the shim and never returns.
 fn serve(start: &Start, bundle: &Path, tells: io::PipeWriter, address: &str, moments: Moments) -> ! {
     let forked = trace::now();
-    logger::init(start.debug);
+    logger::init(start.debug, &start.namespace, &start.id);
     log_panics();
     let Some(listener) = listen(address, tells) else { std::process::exit(0) };
     let Moments { invoked, understood } = moments;
