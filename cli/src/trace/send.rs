@@ -87,6 +87,45 @@ mod tests {
         assert!(got.starts_with("POST /otlp/v1/traces "), "{got}");
     }
 
+    /// What OTLP's JSON form says of each field: `opentelemetry-proto`, `docs/specification.md`, "JSON Protobuf Encoding".
+    #[tokio::test]
+    async fn a_collector_can_read_the_whole_of_a_trace() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = Vec::new();
+            loop {
+                assert_ne!(stream.read_buf(&mut got).await.unwrap(), 0, "the whole request is sent");
+                let text = String::from_utf8(got.clone()).unwrap_or_default();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                if body.len() == length.parse::<usize>().unwrap() {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+                    return serde_json::from_str::<Value>(body).unwrap();
+                }
+            }
+        };
+        let request = super::super::otlp::request(&super::super::tests::trace());
+        let (sent, got) = tokio::join!(send(&endpoint, &request), collector);
+        sent.unwrap();
+        let resource = &got["resourceSpans"][0];
+        let service = json!({ "key": "service.name", "value": { "stringValue": "containerd-shim-loment-v2" } });
+        assert!(resource["resource"]["attributes"].as_array().unwrap().contains(&service), "{resource}");
+        let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+        assert!(spans.len() > 10, "{} spans", spans.len());
+        let is_hex = |value: &Value, digits| {
+            value.as_str().is_some_and(|id| id.len() == digits && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        };
+        let is_time = |value: &Value| value.as_str().is_some_and(|nanos| nanos.parse::<u64>().is_ok());
+        for span in spans {
+            assert!(is_hex(&span["traceId"], 32) && is_hex(&span["spanId"], 16), "{span}");
+            assert!(span["parentSpanId"] == "" || is_hex(&span["parentSpanId"], 16), "{span}");
+            assert!(is_time(&span["startTimeUnixNano"]) && is_time(&span["endTimeUnixNano"]), "{span}");
+            assert!(span["kind"].is_u64() && !span["name"].as_str().unwrap().is_empty(), "{span}");
+        }
+    }
+
     #[tokio::test]
     async fn a_refusal_is_told_in_the_collectors_words() {
         let (sent, _) = sent_to("HTTP/1.1 400 Bad Request\r\ncontent-length: 8\r\n\r\nno spans", "").await;
