@@ -95,6 +95,9 @@ struct SetImage {
     /// "pod/NAME" or "pod NAME", then CONTAINER=IMAGE; "*" is every container
     #[arg(required = true, value_name = "POD CONTAINER=IMAGE")]
     words: Vec<String>,
+    /// Print the pods as they are then: yaml, json, name, jsonpath=TEMPLATE ...
+    #[arg(short, long)]
+    output: Option<String>,
 }
 
 /// How pods are told of when something was done with them.
@@ -351,13 +354,14 @@ pub(crate) async fn set(global: &Global, args: &Set) -> anyhow::Result<()> {
         )
         .into());
     }
+    let report = Report::of(args.output.as_deref())?;
     let session = Session::open(global).await?;
     for name in &names {
         let found = session.pod(name).await?;
         with_images(&found.pod, &images)?.1.iter().for_each(|hint| note(&format!("Warning: {hint}")));
         let (before, now) = update::change(&session, &found, |live| Ok(with_images(live, &images)?.0)).await?;
-        if before.spec != now.spec {
-            print(&format!("pod/{name} image updated\n"))?;
+        if before.spec != now.spec || args.output.is_some() {
+            report.say(&now, "image updated")?;
         }
     }
     Ok(())
