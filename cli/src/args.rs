@@ -18,6 +18,7 @@ use crate::commands::explain::Explain;
 use crate::commands::gc::Gc;
 use crate::commands::get::Get;
 use crate::commands::logs::Logs;
+use crate::commands::man::Man;
 use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
 use crate::commands::run::Run;
@@ -112,6 +113,9 @@ pub(crate) enum Verb {
     Stats(Stats),
     /// Print a script that makes a shell complete command lines
     Completion(Completion),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(Man),
     /// Time the phases of a pod's life under several runtime handlers, side by side
     Bench(Bench),
     /// Make pods by hand, for `loment bench`, which starts this

@@ -19,6 +19,7 @@
 //! | `logs/` | the lines of a log, and which attempt of a container wrote them |
 //! | `streams/` | the container that a stream is opened to, its pipes, containerd's streaming server |
 //! | `forward/`, `copy/` | ports of a pod on this machine; files into and out of a container |
+//! | `manual/` | manual pages, made from the command line's definitions |
 //! | `print/` | tables, YAML and JSON, the terminal, Prometheus' text format |
 //! | `resource`, `error` | how things are named, how a command fails |
 
@@ -46,6 +47,7 @@ mod logs;
 mod lower;
 mod make;
 mod manifest;
+mod manual;
 mod occurrences;
 mod pod;
 mod print;
@@ -98,6 +100,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Exec(args) => commands::exec::run(global, args).await,
             Verb::Attach(args) => commands::attach::run(global, args).await,
             Verb::Completion(args) => commands::completion::run(args),
+            Verb::Man(args) => commands::man::run(args),
             Verb::Cp(args) => commands::cp::run(global, args).await,
             Verb::PortForward(args) => commands::port_forward::run(global, args).await,
             Verb::BenchLimit => loment_bench::serve_limit(),

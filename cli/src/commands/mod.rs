@@ -15,6 +15,7 @@ pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod patch;
 pub(crate) mod port_forward;
 pub(crate) mod resume;
@@ -89,3 +90,6 @@ pub(crate) fn note_default(name: &str, others: &[String]) {
         note(&format!("Defaulted container {name:?} out of: {}", others.join(", ")));
     }
 }
+
+#[cfg(test)]
+mod tests;

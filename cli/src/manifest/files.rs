@@ -207,6 +207,28 @@ mod tests {
     }
 
     #[test]
+    fn each_manifest_of_the_examples_is_taken_or_refused_as_it_says() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+        let rules = Rules { runtime_handler: "loment", unsafe_sysctls: &[] };
+        let files = manifests(directory).unwrap();
+        for name in ["demo", "init-retry", "sidecar", "probes", "shared-memory", "user-namespaces"] {
+            assert!(files.iter().any(|file| file.ends_with(format!("{name}.yaml"))), "{name} is not in {files:?}");
+        }
+        for file in files {
+            let mut objects = read_file(&file).unwrap_or_else(|said| panic!("{said}"));
+            let taken = complete_and_check(&mut objects, None, rules);
+            if file.ends_with("user-namespaces.yaml") {
+                let Said(refused) = taken.unwrap_err();
+                assert_eq!(refused.len(), 1, "nothing else is wrong with it: {refused:?}");
+                assert!(refused[0].contains("spec.hostUsers: Forbidden: not supported by loment"), "{refused:?}");
+            } else {
+                let warnings = taken.unwrap_or_else(|said| panic!("{said}"));
+                assert!(warnings.is_empty(), "{}: {warnings:?}", file.display());
+            }
+        }
+    }
+
+    #[test]
     fn a_problem_of_validation_is_said_with_its_place() {
         let text = pod("a").replace("image: i", "imagePullPolicy: Never") + "---\n" + &pod("b").replace("b}", "B}");
         let mut objects = load("pod.yaml", &text).unwrap();

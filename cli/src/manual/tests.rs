@@ -1,0 +1,44 @@
+//! Pages as a reader of them gets them.
+
+use clap::{Arg, Command};
+
+use super::*;
+
+/// A page of a small command line.
+fn page_of(name: &str) -> String {
+    let below = Command::new("make")
+        .about("Make a thing")
+        .arg(Arg::new("name").help("Of the thing; it's a word"))
+        .after_help("Examples:\n  # Don't wait\n  tool make 'a b' \\\n    --now\n\nThe code is 0.");
+    let hidden = Command::new("hidden").hide(true);
+    let tool = Command::new("tool").version("1.2.3").about("Tools").subcommand(below).subcommand(hidden);
+    let pages = pages(tool, "2026-11-27").unwrap();
+    let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
+    assert_eq!(names, ["tool.1", "tool-make.1"]);
+    let page = pages.into_iter().find(|page| page.name == name).unwrap();
+    String::from_utf8(page.text).unwrap()
+}
+
+#[test]
+fn each_page_says_of_which_version_it_is_and_from_when() {
+    for (name, title) in [("tool.1", "TOOL"), ("tool-make.1", "TOOL-MAKE")] {
+        let page = page_of(name);
+        assert!(page.contains(&format!(".TH {title} 1 2026-11-27 \"tool 1.2.3\" \"loment manual\"\n")), "{page}");
+    }
+}
+
+#[test]
+fn an_example_stands_as_it_is_typed() {
+    let page = page_of("tool-make.1");
+    let (_, examples) = page.split_once(".SH EXAMPLES\n").unwrap();
+    let typed = ".PP\nDon\\*(Aqt wait\n.PP\n.RS 4\n.nf\n\\fBtool make \\*(Aqa b\\*(Aq \\\\\\fR\n\\fB  \\-\\-now\\fR\n.fi\n.RE\n";
+    assert!(examples.starts_with(typed), "{examples}");
+    assert!(examples.contains(".SH NOTES\n.PP\nThe code is 0.\n"), "{examples}");
+    assert!(!page.contains("EXTRA"), "{page}");
+}
+
+#[test]
+fn pages_name_the_one_above_and_those_below() {
+    assert!(page_of("tool-make.1").ends_with(".SH \"SEE ALSO\"\n\\fBtool\\fR(1)\n"));
+    assert!(page_of("tool.1").contains("\\fBtool\\-make\\fR(1),\n"));
+}
