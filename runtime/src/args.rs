@@ -388,4 +388,21 @@ mod tests {
         assert_eq!(exec.command, ["ls", "-t", "--color", "/"]);
         assert!(exec.changes.tty && !exec.detach);
     }
+
+    #[test]
+    fn the_page_of_the_manual_names_every_command_and_every_option_before_it() {
+        let page = include_str!("../../docs/man/loment-runtime.8").replace("\\-", "-");
+        let command = Arguments::command();
+        for known in command.get_subcommands().filter(|known| !known.is_hide_set()) {
+            let name = known.get_name();
+            let is_there =
+                page.lines().any(|line| line.starts_with(&format!(".BR {name} ")) || line == format!(".B {name}"));
+            assert!(is_there, "{name}");
+        }
+        for option in command.get_arguments().filter(|option| !option.is_hide_set() && option.get_id() != "help") {
+            let name = option.get_long().unwrap();
+            let is_there = page.contains(&format!(".BI --{name}\\ ")) || page.contains(&format!(".B --{name}\n"));
+            assert!(is_there, "--{name}");
+        }
+    }
 }
