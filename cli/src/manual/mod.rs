@@ -73,7 +73,15 @@ fn page(command: &Command, parent: Option<&str>, foot: &Foot<'_>) -> io::Result<
     examples(&mut rest, &help::parts(&after));
     see_also(&mut rest, command, parent);
     rest.to_writer(&mut text)?;
-    Ok(Page { name: man.get_filename(), text })
+    Ok(Page { name: man.get_filename(), text: tidy(&String::from_utf8_lossy(&text)).into_bytes() })
+}
+
+/// clap_mangen 0.3 breaks the line before and after an empty one where an option's values begin, which are breaks of nothing: mandoc
+/// complains of each. And each of its sections begins with what is needed once.
+fn tidy(text: &str) -> String {
+    const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
+    let text = text.replace(".br\n\n.br\n", ".sp\n").replace("\n\n.br\n", "\n");
+    format!("{APOSTROPHE}{}", text.replace(APOSTROPHE, ""))
 }
 
 /// As the page is called: the words of the command, joined by dashes.
@@ -88,13 +96,16 @@ fn examples(roff: &mut Roff, parts: &[Said<'_>]) {
         if !parts.is_empty() {
             roff.control("SH", [heading]);
         }
-        for part in parts {
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                roff.control("PP", []);
+            }
             match part {
                 Said::Comment(text) | Said::Note(text) => {
-                    roff.control("PP", []).text([roman(text)]);
+                    roff.text([roman(text)]);
                 }
                 Said::Typed(lines) => {
-                    roff.control("PP", []).control("RS", ["4"]).control("nf", []);
+                    roff.control("RS", ["4"]).control("nf", []);
                     for line in lines {
                         roff.text([bold(*line)]);
                     }

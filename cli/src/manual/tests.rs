@@ -8,7 +8,8 @@ use super::*;
 fn page_of(name: &str) -> String {
     let below = Command::new("make")
         .about("Make a thing")
-        .arg(Arg::new("name").help("Of the thing; it's a word"))
+        .arg(Arg::new("name").help("Of the thing; it's a word").value_parser(["one", "two"]))
+        .arg(Arg::new("other").value_parser(["three"]))
         .after_help("Examples:\n  # Don't wait\n  tool make 'a b' \\\n    --now\n\nThe code is 0.");
     let hidden = Command::new("hidden").hide(true);
     let tool = Command::new("tool").version("1.2.3").about("Tools").subcommand(below).subcommand(hidden);
@@ -31,9 +32,10 @@ fn each_page_says_of_which_version_it_is_and_from_when() {
 fn an_example_stands_as_it_is_typed() {
     let page = page_of("tool-make.1");
     let (_, examples) = page.split_once(".SH EXAMPLES\n").unwrap();
-    let typed = ".PP\nDon\\*(Aqt wait\n.PP\n.RS 4\n.nf\n\\fBtool make \\*(Aqa b\\*(Aq \\\\\\fR\n\\fB  \\-\\-now\\fR\n.fi\n.RE\n";
+    let typed =
+        "Don\\*(Aqt wait\n.PP\n.RS 4\n.nf\n\\fBtool make \\*(Aqa b\\*(Aq \\\\\\fR\n\\fB  \\-\\-now\\fR\n.fi\n.RE\n";
     assert!(examples.starts_with(typed), "{examples}");
-    assert!(examples.contains(".SH NOTES\n.PP\nThe code is 0.\n"), "{examples}");
+    assert!(examples.contains(".SH NOTES\nThe code is 0.\n"), "{examples}");
     assert!(!page.contains("EXTRA"), "{page}");
 }
 
@@ -41,4 +43,13 @@ fn an_example_stands_as_it_is_typed() {
 fn pages_name_the_one_above_and_those_below() {
     assert!(page_of("tool-make.1").ends_with(".SH \"SEE ALSO\"\n\\fBtool\\fR(1)\n"));
     assert!(page_of("tool.1").contains("\\fBtool\\-make\\fR(1),\n"));
+}
+
+#[test]
+fn values_of_an_option_stand_below_what_is_said_of_it() {
+    let page = page_of("tool-make.1");
+    assert!(page.contains("it\\*(Aqs a word\n.sp\n\\fIPossible values:\\fR\n"), "{page}");
+    assert!(page.contains("[\\fIother\\fR]\n\\fIPossible values:\\fR\n"), "{page}");
+    assert_eq!(page.matches(".ds Aq \\(aq").count(), 1, "{page}");
+    assert!(!page.contains("\n\n"), "{page}");
 }
