@@ -4,7 +4,7 @@ mod help;
 
 use std::io;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -13,6 +13,7 @@ use help::Said;
 /// Section of the manual: programs that anybody may start.
 const SECTION: &str = "1";
 const MANUAL: &str = "loment manual";
+const GLOBAL: &str = "Global options";
 
 /// A page of the manual.
 #[derive(Debug)]
@@ -52,7 +53,9 @@ fn add(command: &Command, parent: Option<&str>, foot: &Foot<'_>, pages: &mut Vec
 }
 
 fn page(command: &Command, parent: Option<&str>, foot: &Foot<'_>) -> io::Result<Page> {
-    let man = Man::new(command.clone())
+    // What every command takes comes after its own.
+    let apart = |argument: Arg| if argument.is_global_set() { argument.help_heading(GLOBAL) } else { argument };
+    let man = Man::new(command.clone().mut_args(apart))
         .title(called(command).to_uppercase())
         .section(SECTION)
         .date(foot.date)
@@ -76,11 +79,11 @@ fn page(command: &Command, parent: Option<&str>, foot: &Foot<'_>) -> io::Result<
     Ok(Page { name: man.get_filename(), text: tidy(&String::from_utf8_lossy(&text)).into_bytes() })
 }
 
-/// clap_mangen 0.3 breaks the line before and after an empty one where an option's values begin, which are breaks of nothing: mandoc
-/// complains of each. And each of its sections begins with what is needed once.
+/// clap_mangen 0.3 breaks the line before and after an empty one where an option's values begin, which are breaks of nothing, and
+/// ends lines with spaces: mandoc complains of each. And each of its sections begins with what is needed once.
 fn tidy(text: &str) -> String {
     const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
-    let text = text.replace(".br\n\n.br\n", ".sp\n").replace("\n\n.br\n", "\n");
+    let text = text.replace(".br\n\n.br\n", ".sp\n").replace("\n\n.br\n", "\n").replace(" \n", "\n");
     format!("{APOSTROPHE}{}", text.replace(APOSTROPHE, ""))
 }
 

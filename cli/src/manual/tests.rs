@@ -12,7 +12,8 @@ fn page_of(name: &str) -> String {
         .arg(Arg::new("other").value_parser(["three"]))
         .after_help("Examples:\n  # Don't wait\n  tool make 'a b' \\\n    --now\n\nThe code is 0.");
     let hidden = Command::new("hidden").hide(true);
-    let tool = Command::new("tool").version("1.2.3").about("Tools").subcommand(below).subcommand(hidden);
+    let place = Arg::new("place").long("place").help("Where").global(true).env("TOOL_PLACE");
+    let tool = Command::new("tool").version("1.2.3").about("Tools").arg(place).subcommand(below).subcommand(hidden);
     let pages = pages(tool, "2026-11-27").unwrap();
     let names: Vec<_> = pages.iter().map(|page| page.name.as_str()).collect();
     assert_eq!(names, ["tool.1", "tool-make.1"]);
@@ -52,4 +53,15 @@ fn values_of_an_option_stand_below_what_is_said_of_it() {
     assert!(page.contains("[\\fIother\\fR]\n\\fIPossible values:\\fR\n"), "{page}");
     assert_eq!(page.matches(".ds Aq \\(aq").count(), 1, "{page}");
     assert!(!page.contains("\n\n"), "{page}");
+}
+
+#[test]
+fn what_every_command_takes_comes_after_its_own() {
+    for name in ["tool.1", "tool-make.1"] {
+        let page = page_of(name);
+        let (own, global) = page.split_once(".SH \"GLOBAL OPTIONS\"\n").unwrap_or_else(|| panic!("{page}"));
+        assert!(own.contains("\\-\\-help") && !own.contains("<\\fIPLACE"), "{own}");
+        assert!(global.starts_with(".TP\n\\fB\\-\\-place\\fR"), "{global}");
+        assert!(global.contains("TOOL_PLACE"), "{global}");
+    }
 }
