@@ -15,6 +15,7 @@ pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod logs;
+pub(crate) mod ns;
 pub(crate) mod patch;
 pub(crate) mod port_forward;
 pub(crate) mod resume;

@@ -35,7 +35,7 @@ struct Program {
     file: (u64, u64),
 }
 
-fn pids() -> impl Iterator<Item = i32> {
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
@@ -95,13 +95,13 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
 }
 
 /// The paths in the lines `4:memory:/pods/x`. A path with a line's end in it is of no cgroup of ours.
-fn parse_cgroups(text: &str) -> BTreeSet<PathBuf> {
+pub(crate) fn parse_cgroups(text: &str) -> BTreeSet<PathBuf> {
     let path = |line: &str| line.splitn(3, ':').nth(2).filter(|path| *path != "/").map(PathBuf::from);
     text.lines().filter_map(path).collect()
 }
 
 /// The flags of a shim. Go's flags begin with one dash or two, and may have their value behind a `=`.
-fn claim(command_line: &[u8]) -> Option<Claim> {
+pub(crate) fn claim(command_line: &[u8]) -> Option<Claim> {
     let words: Vec<String> =
         command_line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     let value = |name: &str| {

@@ -1,0 +1,98 @@
+//! `loment ns`: the namespace laboratory. It needs no containerd.
+
+mod diff;
+mod ls;
+mod why;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::note;
+use crate::args::Global;
+use crate::namespaces::survey::Survey;
+
+const EXAMPLES: &str = "\
+Examples:
+  # Every namespace of this machine, and what keeps one of them
+  loment ns ls
+  loment ns why 4026532201
+
+  # What two processes share
+  loment ns diff 1 self
+
+docs/namespaces.md has a tutorial: a pod made by hand.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Ns {
+    /// Where sandboxes are pinned
+    #[arg(long, global = true, env = "LOMENT_NS", default_value = "/run/loment-ns", value_name = "DIR")]
+    pins: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List every namespace of this machine, with what keeps it
+    Ls(ls::Ls),
+    /// Tell what keeps a namespace, and what would release it
+    Why(why::Why),
+    /// Compare the namespaces of two processes, sandboxes or pods
+    Diff(diff::Diff),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Json,
+}
+
+/// No runtime is started: who makes or joins namespaces must have one thread.
+pub(crate) fn run(global: &Global, args: &Ns) -> anyhow::Result<()> {
+    let lab = lab(&args.pins)?;
+    match &args.verb {
+        Verb::Ls(args) => ls::run(&lab, args),
+        Verb::Why(args) => why::run(&lab, namespace(global), args),
+        Verb::Diff(args) => diff::run(&lab, namespace(global), args),
+    }
+}
+
+/// The directory as mountinfo names what is in it, whether it is there or not.
+fn lab(pins: &std::path::Path) -> anyhow::Result<PathBuf> {
+    Ok(pins.canonicalize().or_else(|_| std::path::absolute(pins))?)
+}
+
+/// That of pods.
+fn namespace(global: &Global) -> &str {
+    global.namespace.as_deref().unwrap_or("default")
+}
+
+/// Says that something was not seen, where that is so.
+fn note_hidden(survey: &Survey) {
+    if survey.hidden > 0 {
+        note(&format!("{} processes could not be looked into: run it as root to see all", survey.hidden));
+    }
+}
+
+fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".to_owned(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use crate::args::Arguments;
+
+    #[test]
+    fn the_help_of_each_command_has_examples() {
+        let command = Arguments::command();
+        let ns = command.find_subcommand("ns").unwrap();
+        for verb in ns.get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = verb.get_name();
+            assert!(help.starts_with("Examples:") && help.contains(&format!("loment ns {name}")), "{name}: {help:?}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Looks at the machine: who is in which namespace, and what else keeps one. proc_pid_ns(5), proc_pid_mountinfo(5)
+//!
+//! Not seen: pins in a mount namespace that no process is in; what keeps a pid namespace by a procfs, or an IPC namespace
+//! by a mqueue file system, that is mounted somewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use loment_cgroups::mountinfo::unescape;
+use loment_sys::{namespace, pidfd};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{SysconfVar, sysconf};
+
+use super::kind::{Id, Kind};
+use super::survey::{Container, Descriptor, Pin, Process, Relations, Set, Survey};
+use crate::leaks::places;
+use crate::leaks::processes::{self, claim, parse_cgroups, parse_stat};
+
+/// Where containerd keeps what tells the names of containers.
+const CONTAINERD: &str = "/run/containerd";
+
+/// Reads all of it. With `sockets` each socket of each process is asked for its network: a copy of its descriptor is taken
+/// for that (pidfd_getfd(2)), so that one that its process closes at this very moment is closed a moment later.
+pub(crate) fn look(lab: &Path, sockets: bool) -> anyhow::Result<Survey> {
+    let own = set(Path::new("/proc/self/ns"));
+    let mut looker = Looker { sockets, own, ..Looker::default() };
+    let found = processes::pids().filter_map(|pid| looker.process(pid)).collect::<Vec<_>>();
+    let pins = looker.pins(&found)?;
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok());
+    let ticks = ticks.context("ask for the clock's ticks")?;
+    let uptime = fs::read_to_string("/proc/uptime").context("read /proc/uptime")?;
+    let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).context("read /proc/uptime")?;
+    Ok(Survey {
+        relations: looker.relations(),
+        own: looker.own,
+        hidden: looker.hidden,
+        processes: found,
+        pins,
+        containers: containers(Path::new(CONTAINERD)),
+        lab: lab.to_owned(),
+        now: (seconds * ticks as f64) as u64,
+        ticks,
+    })
+}
+
+/// The namespaces that the links in a directory of procfs name.
+pub(crate) fn set(directory: &Path) -> Set {
+    let link = |kind: Kind| Some((kind, link(&directory.join(kind.file()))?.inode));
+    Kind::ALL.into_iter().filter_map(link).collect()
+}
+
+/// The namespace that a link of procfs names.
+fn link(path: &Path) -> Option<Id> {
+    Id::parse(fs::read_link(path).ok()?.to_str()?)
+}
+
+/// The namespace that a descriptor is of, which is of this kind.
+pub(crate) fn id_of(fd: BorrowedFd<'_>, kind: Kind) -> nix::Result<Id> {
+    Ok(Id { kind, inode: fstat(fd)?.st_ino })
+}
+
+/// Opens what should be a namespace.
+pub(crate) fn open_namespace(path: &Path) -> nix::Result<OwnedFd> {
+    // O_NONBLOCK: the path may be anything by now, a FIFO too.
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
+}
+
+#[derive(Default)]
+struct Looker {
+    sockets: bool,
+    own: Set,
+    /// Where a namespace can be opened, as far as its process lives.
+    places: BTreeMap<Id, Vec<PathBuf>>,
+    /// Those of sockets, for which there is no path.
+    held: Vec<(Id, OwnedFd)>,
+    hidden: usize,
+}
+
+impl Looker {
+    /// One that ends meanwhile is left out.
+    fn process(&mut self, pid: i32) -> Option<Process> {
+        let directory = PathBuf::from(format!("/proc/{pid}"));
+        let stat = String::from_utf8_lossy(&fs::read(directory.join("stat")).ok()?).into_owned();
+        let (parent, start_time, name) = parse_stat(&stat)?;
+        let namespaces = self.set_at(&directory.join("ns"));
+        if namespaces.is_empty() {
+            self.hidden += 1;
+            return None;
+        }
+        let for_children = self.for_children(&directory, &namespaces);
+        let status = fs::read_to_string(directory.join("status")).unwrap_or_default();
+        let is_shim = name.starts_with("containerd-shim");
+        let words = if is_shim { fs::read(directory.join("cmdline")).ok() } else { None };
+        Some(Process {
+            pid,
+            parent,
+            start_time,
+            name,
+            cgroups: parse_cgroups(&fs::read_to_string(directory.join("cgroup")).unwrap_or_default()),
+            threads: self.threads(pid, &directory, &namespaces),
+            namespaces,
+            for_children,
+            descriptors: self.descriptors(pid, &directory),
+            is_first: is_first(&status),
+            claim: words.and_then(|words| claim(&words)),
+        })
+    }
+
+    fn set_at(&mut self, directory: &Path) -> Set {
+        let found = set(directory);
+        found.iter().for_each(|(&kind, &inode)| self.seen(Id { kind, inode }, directory.join(kind.file())));
+        found
+    }
+
+    fn seen(&mut self, id: Id, path: PathBuf) {
+        /// More than one, because their processes may end before they are opened.
+        const ENOUGH: usize = 8;
+        let places = self.places.entry(id).or_default();
+        if places.len() < ENOUGH {
+            places.push(path);
+        }
+    }
+
+    fn for_children(&mut self, directory: &Path, own: &Set) -> Set {
+        let mut found = Set::new();
+        for kind in Kind::FOR_CHILDREN {
+            let path = directory.join(format!("ns/{kind}_for_children"));
+            if let Some(id) = link(&path).filter(|id| own.get(&kind) != Some(&id.inode)) {
+                found.insert(kind, id.inode);
+                self.seen(id, path);
+            }
+        }
+        found
+    }
+
+    fn threads(&mut self, pid: i32, directory: &Path, own: &Set) -> BTreeMap<i32, Set> {
+        let entries = fs::read_dir(directory.join("task")).into_iter().flatten().flatten();
+        let tids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let mut found = BTreeMap::new();
+        for tid in tids.into_iter().filter(|tid| *tid != pid) {
+            let directory = directory.join(format!("task/{tid}/ns"));
+            let mut elsewhere = set(&directory);
+            elsewhere.retain(|kind, inode| own.get(kind) != Some(inode));
+            elsewhere.iter().for_each(|(&kind, &inode)| self.seen(Id { kind, inode }, directory.join(kind.file())));
+            if !elsewhere.is_empty() {
+                found.insert(tid, elsewhere);
+            }
+        }
+        found
+    }
+
+    fn descriptors(&mut self, pid: i32, directory: &Path) -> Vec<Descriptor> {
+        // Those of this command are nobody's reason.
+        if u32::try_from(pid) == Ok(std::process::id()) {
+            return Vec::new();
+        }
+        let process = if self.sockets { pidfd::open(pid).ok() } else { None };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(directory.join("fd")).into_iter().flatten().flatten() {
+            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let target = target.to_string_lossy();
+            if let Some(namespace) = Id::parse(&target) {
+                self.seen(namespace, entry.path());
+                found.push(Descriptor { number, namespace, is_socket: false });
+            } else if let Some(process) = process.as_ref().filter(|_| target.starts_with("socket:[")) {
+                let namespace = self.network_of(process.as_fd(), number);
+                found.extend(namespace.map(|namespace| Descriptor { number, namespace, is_socket: true }));
+            }
+        }
+        found
+    }
+
+    fn network_of(&mut self, process: BorrowedFd<'_>, number: i32) -> Option<Id> {
+        let network = namespace::of_socket(pidfd::get_fd(process, number).ok()?.as_fd()).ok()?;
+        let id = id_of(network.as_fd(), Kind::Net).ok()?;
+        if !self.places.contains_key(&id) && self.held.iter().all(|(held, _)| *held != id) {
+            self.held.push((id, network));
+        }
+        Some(id)
+    }
+
+    /// The pins in each mount namespace that somebody is in.
+    fn pins(&mut self, processes: &[Process]) -> anyhow::Result<Vec<Pin>> {
+        let table = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
+        let own = self.own.get(&Kind::Mount).copied();
+        let mut done: BTreeSet<u64> = own.into_iter().collect();
+        let mut found: Vec<Pin> = pins(&table).map(|(namespace, at)| Pin { namespace, at, elsewhere: None }).collect();
+        for process in processes {
+            let sets = std::iter::once((process.pid, &process.namespaces))
+                .chain(process.threads.iter().map(|(tid, set)| (*tid, set)));
+            for (tid, set) in sets {
+                let Some(mounts) = set.get(&Kind::Mount).filter(|mounts| !done.contains(mounts)) else { continue };
+                let root = PathBuf::from(format!("/proc/{}/task/{tid}", process.pid));
+                let Ok(table) = fs::read(root.join("mountinfo")) else { continue };
+                done.insert(*mounts);
+                let elsewhere = Some((process.pid, process.name.clone()));
+                for (namespace, at) in pins(&table) {
+                    let inside = at.strip_prefix("/").unwrap_or(&at);
+                    self.seen(namespace, root.join("root").join(inside));
+                    found.push(Pin { namespace, at, elsewhere: elsewhere.clone() });
+                }
+            }
+        }
+        for pin in found.iter().filter(|pin| pin.elsewhere.is_none()) {
+            self.seen(pin.namespace, pin.at.clone());
+        }
+        Ok(found)
+    }
+
+    /// Owner and parent of each that was seen, and of those: a user namespace may be there for what belongs to it alone.
+    fn relations(&mut self) -> BTreeMap<Id, Relations> {
+        let mut todo = std::mem::take(&mut self.held);
+        for (id, places) in &self.places {
+            let opened = places.iter().filter_map(|path| open_namespace(path).ok());
+            // Another one may have come to the same place meanwhile.
+            let mut right = opened.filter(|fd| id_of(fd.as_fd(), id.kind) == Ok(*id));
+            todo.extend(right.next().map(|fd| (*id, fd)));
+        }
+        let mut found = BTreeMap::new();
+        while let Some((id, fd)) = todo.pop() {
+            if found.contains_key(&id) {
+                continue;
+            }
+            let mut related = |answer: nix::Result<OwnedFd>, kind: Kind| {
+                let fd = answer.ok()?;
+                let id = id_of(fd.as_fd(), kind).ok()?;
+                todo.push((id, fd));
+                Some(id.inode)
+            };
+            let relations = Relations {
+                owner: related(namespace::owner(fd.as_fd()), Kind::User),
+                parent: related(namespace::parent(fd.as_fd()), id.kind),
+                maker: namespace::maker(fd.as_fd()).ok(),
+            };
+            found.insert(id, relations);
+        }
+        found
+    }
+}
+
+/// `NSpid:` has the pid in each pid namespace, that of the process itself last.
+fn is_first(status: &str) -> bool {
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    pids.split_ascii_whitespace().next_back() == Some("1")
+}
+
+/// `ID PARENT MAJOR:MINOR ROOT PLACE OPTIONS ... - nsfs SOURCE OPTIONS`, where ROOT names the namespace.
+fn pins(table: &[u8]) -> impl Iterator<Item = (Id, PathBuf)> {
+    table.split(|byte| *byte == b'\n').filter_map(|line| {
+        let end = line.windows(8).position(|part| part == b" - nsfs ")?;
+        let mut fields = line.get(..end)?.split(|byte| *byte == b' ').skip(3);
+        let namespace = Id::parse(std::str::from_utf8(fields.next()?).ok()?)?;
+        Some((namespace, unescape(fields.next()?)))
+    })
+}
+
+fn containers(containerd: &Path) -> BTreeMap<String, Container> {
+    let bundles = places::bundles(containerd).into_iter();
+    let named = bundles.filter(|bundle| !bundle.names.name.is_empty());
+    named
+        .map(|bundle| {
+            let names = bundle.names;
+            (bundle.id, Container { namespace: names.namespace, pod: names.name, name: names.container })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_a_mount_of_the_file_system_of_namespaces() {
+        let table = b"36 35 0:4 net:[4026532001] /run/a\\040b/net rw shared:9 - nsfs nsfs rw\n\
+                      37 35 0:5 /nsfs /x rw - tmpfs nsfs rw\n38 35 0:4 / /y rw - nsfs nsfs rw\n\n";
+        let id = Id { kind: Kind::Net, inode: 4_026_532_001 };
+        assert_eq!(pins(table).collect::<Vec<_>>(), [(id, PathBuf::from("/run/a b/net"))]);
+    }
+
+    #[test]
+    fn the_first_process_of_a_pid_namespace_is_told() {
+        assert!(is_first("Name:\tpause\nNSpid:\t812\t1\nNSpgid:\t812\t1\n"));
+        assert!(!is_first("Name:\tsh\nNSpid:\t812\t11\n"));
+        assert!(!is_first(""));
+    }
+}
