@@ -20,7 +20,7 @@ mod judge_properties;
 mod judge_tests;
 mod kept;
 pub(crate) mod look;
-mod mounts;
+pub(crate) mod mounts;
 mod owners;
 pub(crate) mod places;
 pub(crate) mod processes;

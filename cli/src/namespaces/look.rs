@@ -243,6 +243,11 @@ impl Looker {
     }
 }
 
+/// Whether a process is the first one of its pid namespace.
+pub(crate) fn is_first_of_its(pid: i32) -> bool {
+    is_first(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+}
+
 /// `NSpid:` has the pid in each pid namespace, that of the process itself last.
 fn is_first(status: &str) -> bool {
     let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();

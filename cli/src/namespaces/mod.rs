@@ -12,8 +12,11 @@
 //! | `cost` | what each kind costs to make, join and drop |
 //! | `map/` | who is in which namespace, as a tree, as DOT, as a picture |
 
+pub(crate) mod cost;
 pub(crate) mod kind;
+pub(crate) mod lab;
 pub(crate) mod look;
+pub(crate) mod map;
 pub(crate) mod model;
 pub(crate) mod survey;
 pub(crate) mod target;

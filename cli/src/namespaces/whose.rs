@@ -23,16 +23,6 @@ pub(crate) enum Whose {
     Id(String),
 }
 
-impl Whose {
-    /// The pod, as `namespace/name`.
-    pub(crate) fn pod(&self) -> Option<String> {
-        match self {
-            Self::Pod { namespace, pod, .. } | Self::Shim { namespace, pod } => Some(format!("{namespace}/{pod}")),
-            Self::Sandbox(_) | Self::Id(_) => None,
-        }
-    }
-}
-
 impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,6 +62,11 @@ fn of_sandbox(survey: &Survey, process: &Process) -> Option<Whose> {
     survey.pins.iter().find(|pin| is_in(pin.namespace)).and_then(|pin| sandbox_at(survey, &pin.at)).map(Whose::Sandbox)
 }
 
+/// Whose a pin is.
+pub(crate) fn of_pin(survey: &Survey, at: &std::path::Path) -> Option<Whose> {
+    sandbox_at(survey, at).map(Whose::Sandbox)
+}
+
 /// The sandbox that has a pin at this place.
 fn sandbox_at(survey: &Survey, at: &std::path::Path) -> Option<String> {
     let name = at.strip_prefix(&survey.lab).ok()?.parent()?.to_str()?;
@@ -81,7 +76,7 @@ fn sandbox_at(survey: &Survey, at: &std::path::Path) -> Option<String> {
 /// Whose something is that keeps a namespace.
 pub(crate) fn of_holder(survey: &Survey, holder: &Holder) -> Option<Whose> {
     match holder {
-        Holder::Pin { at, .. } => sandbox_at(survey, at).map(Whose::Sandbox),
+        Holder::Pin { at, .. } => of_pin(survey, at),
         _ => {
             let pid = holder.pid()?;
             of_process(survey, survey.processes.iter().find(|process| process.pid == pid)?)

@@ -1,7 +1,12 @@
 //! `loment ns`: the namespace laboratory. It needs no containerd.
 
+mod create;
 mod diff;
+mod join;
 mod ls;
+mod map;
+mod rm;
+mod time;
 mod why;
 
 use std::path::PathBuf;
@@ -14,6 +19,11 @@ use crate::namespaces::survey::Survey;
 
 const EXAMPLES: &str = "\
 Examples:
+  # A sandbox, a shell in it, its end
+  loment ns create web --net --ipc --uts
+  loment ns exec web -- sh
+  loment ns rm web
+
   # Every namespace of this machine, and what keeps one of them
   loment ns ls
   loment ns why 4026532201
@@ -35,12 +45,24 @@ pub(crate) struct Ns {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make a sandbox: namespaces with a name, which stay until they are removed
+    Create(create::Create),
+    /// Run a command in a sandbox, or with all namespaces of a process or pod
+    Exec(join::Exec),
+    /// Run a command with some of the namespaces of a sandbox, process or pod
+    Join(join::Join),
     /// List every namespace of this machine, with what keeps it
     Ls(ls::Ls),
     /// Tell what keeps a namespace, and what would release it
     Why(why::Why),
     /// Compare the namespaces of two processes, sandboxes or pods
     Diff(diff::Diff),
+    /// Draw who is in which namespace: as a tree, as a graph, as a picture
+    Map(map::MapArgs),
+    /// Measure what each kind of namespace costs to make, join and drop
+    Time(time::Time),
+    /// Remove sandboxes
+    Rm(rm::Rm),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,6 +74,12 @@ enum Output {
 pub(crate) fn run(global: &Global, args: &Ns) -> anyhow::Result<()> {
     let lab = lab(&args.pins)?;
     match &args.verb {
+        Verb::Create(args) => create::run(&lab, args),
+        Verb::Exec(args) => join::exec(&lab, namespace(global), args),
+        Verb::Join(args) => join::join(&lab, namespace(global), args),
+        Verb::Map(args) => map::run(&lab, namespace(global), args),
+        Verb::Time(args) => time::run(args),
+        Verb::Rm(args) => rm::run(&lab, args),
         Verb::Ls(args) => ls::run(&lab, args),
         Verb::Why(args) => why::run(&lab, namespace(global), args),
         Verb::Diff(args) => diff::run(&lab, namespace(global), args),

@@ -1,0 +1,133 @@
+//! A command run in namespaces of others. setns(2)
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, anyhow};
+use loment_sys::clone::clone3;
+use loment_sys::credentials::{set_gid, set_groups, set_uid};
+use loment_sys::pidfd::{self, Ending};
+use nix::errno::Errno;
+use nix::sched::setns;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::chdir;
+
+use super::super::kind::Kind;
+use super::super::look::{id_of, open_namespace};
+use super::super::survey::Set;
+use crate::commands::note;
+use crate::error::{ExitWith, Said};
+
+/// Signals that are passed on. Those of the terminal's keys the command gets by itself.
+const PASSED_ON: [Signal; 4] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+const OF_KEYS: [Signal; 2] = [Signal::SIGINT, Signal::SIGQUIT];
+
+/// Namespaces to be joined, in the order in which that can be done.
+#[derive(Debug)]
+pub(crate) struct Way {
+    namespaces: Vec<(Kind, OwnedFd)>,
+}
+
+impl Way {
+    /// Opens them; those that this command is in already are left out: to join one's own user namespace is an error.
+    pub(crate) fn open(mut places: Vec<(Kind, PathBuf)>, own: &Set) -> anyhow::Result<Self> {
+        places.sort();
+        let mut namespaces = Vec::new();
+        for (kind, path) in places {
+            let what = || format!("open {} (root is needed; has it ended?)", path.display());
+            let namespace = open_namespace(&path).with_context(what)?;
+            let id = id_of(namespace.as_fd(), kind).with_context(what)?;
+            if own.get(&kind) != Some(&id.inode) {
+                namespaces.push((kind, namespace));
+            }
+        }
+        Ok(Self { namespaces })
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.namespaces.iter().any(|(of, _)| *of == kind)
+    }
+
+    /// Joins them and runs the command. It comes back only with how the command ended, or why it did not begin.
+    pub(crate) fn run(&self, command: &[OsString]) -> anyhow::Result<()> {
+        let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
+        for (kind, namespace) in &self.namespaces {
+            setns(namespace.as_fd(), kind.flag())
+                .with_context(|| format!("join the {kind} namespace (root is needed)"))?;
+            if *kind == Kind::User {
+                become_root()?;
+            }
+        }
+        if self.has(Kind::Mount) && chdir(&here).is_err() {
+            chdir(Path::new("/")).context("go to / of the mount namespace")?;
+        }
+        // Who joins a pid namespace stays where it is: its children are born there.
+        if self.has(Kind::Pid) { beside(command) } else { Err(replaced(command)) }
+    }
+}
+
+/// Who is root outside is nobody in a user namespace, until it becomes root there, if that has one.
+fn become_root() -> anyhow::Result<()> {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if map.lines().any(|line| line.split_ascii_whitespace().next() == Some("0")) {
+        set_groups(&[]).context("give up additional groups")?;
+        set_gid(0).context("become group 0 of the user namespace")?;
+        set_uid(0).context("become user 0 of the user namespace")?;
+    }
+    Ok(())
+}
+
+/// Becomes the command, or tells why not.
+fn replaced(command: &[OsString]) -> anyhow::Error {
+    let Some((program, arguments)) = command.split_first() else {
+        return Said::one("error: there is no command to run: say it behind --, as in -- sh").into();
+    };
+    let error = Command::new(program).args(arguments).exec();
+    let program = Path::new(program).display();
+    let (status, reason) = match error.kind() {
+        ErrorKind::NotFound => {
+            (127, "it is not there: say the path of a program that the mount namespace has".to_owned())
+        }
+        ErrorKind::PermissionDenied => {
+            (126, "it must not be executed: see its mode and its file system's options".to_owned())
+        }
+        _ => (126, error.to_string()),
+    };
+    note(&format!("error: run {program}: {reason}"));
+    ExitWith(status).into()
+}
+
+/// Runs the command as a child, passes signals on, and ends as it ends.
+fn beside(command: &[OsString]) -> anyhow::Result<()> {
+    let awaited: SigSet = PASSED_ON.into_iter().chain(OF_KEYS).chain([Signal::SIGCHLD]).collect();
+    awaited.thread_block().context("block signals")?;
+    let born = clone3(0, None, || i32::from(crate::error::status_of(&replaced(command))));
+    let (_, child) = born.map_err(|errno| match errno {
+        Errno::ENOMEM => anyhow!("run a command in the pid namespace: its first process has ended; make a new one"),
+        _ => anyhow!(errno).context("run a command in the pid namespace"),
+    })?;
+    loop {
+        if let Some(ending) = pidfd::try_wait(child.as_fd(), true).context("wait for the command")? {
+            return ended(ending).map(|never| match never {});
+        }
+        let signal = awaited.wait().context("wait for a signal")?;
+        if PASSED_ON.contains(&signal) {
+            // It may have ended.
+            let _ = pidfd::send_signal(child.as_fd(), signal as i32);
+        }
+    }
+}
+
+fn ended(ending: Ending) -> anyhow::Result<Infallible> {
+    let status = match ending {
+        Ending::Exited(status) => status,
+        Ending::Signaled(signal) => 128 + signal,
+    };
+    Err(ExitWith(u8::try_from(status).unwrap_or(u8::MAX)).into())
+}
