@@ -38,12 +38,12 @@ pub(crate) fn look(lab: &Path, sockets: bool) -> anyhow::Result<Survey> {
         relations: looker.relations(),
         own: looker.own,
         hidden: looker.hidden,
-        processes: found,
         pins,
-        containers: containers(Path::new(CONTAINERD)),
+        containers: states(&found).iter().flat_map(|state| containers(state)).collect(),
         lab: lab.to_owned(),
         now: (seconds * ticks as f64) as u64,
         ticks,
+        processes: found,
     })
 }
 
@@ -93,7 +93,11 @@ impl Looker {
         }
         let for_children = self.for_children(&directory, &namespaces);
         let status = fs::read_to_string(directory.join("status")).unwrap_or_default();
-        let is_shim = name.starts_with("containerd-shim");
+        // What it says is believed, and files are read where it says. So it has to be root's, with the machine's own mounts:
+        // a container, or a user, may call a program so.
+        let is_own = |kind| namespaces.get(&kind).is_some_and(|inode| self.own.get(&kind) == Some(inode));
+        let is_shim =
+            name.starts_with("containerd-shim") && is_roots(&status) && is_own(Kind::User) && is_own(Kind::Mount);
         let words = if is_shim { fs::read(directory.join("cmdline")).ok() } else { None };
         Some(Process {
             pid,
@@ -243,6 +247,12 @@ impl Looker {
     }
 }
 
+/// Whether root has started it: `Uid:` has the real, effective, saved and file system's.
+fn is_roots(status: &str) -> bool {
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or("-");
+    uids.split_ascii_whitespace().all(|uid| uid == "0")
+}
+
 /// Whether a process is the first one of its pid namespace.
 pub(crate) fn is_first_of_its(pid: i32) -> bool {
     is_first(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
@@ -262,6 +272,14 @@ fn pins(table: &[u8]) -> impl Iterator<Item = (Id, PathBuf)> {
         let namespace = Id::parse(std::str::from_utf8(fields.next()?).ok()?)?;
         Some((namespace, unescape(fields.next()?)))
     })
+}
+
+/// Where containerds keep bundles: the usual place, and for each shim the directory of the socket that it was told (k3s's).
+fn states(processes: &[Process]) -> BTreeSet<PathBuf> {
+    let claims = processes.iter().filter_map(|process| process.claim.as_ref());
+    let sockets = claims.filter_map(|claim| Path::new(&claim.address).parent());
+    let directories = sockets.filter(|directory| directory.has_root()).map(Path::to_owned);
+    std::iter::once(PathBuf::from(CONTAINERD)).chain(directories).collect()
 }
 
 fn containers(containerd: &Path) -> BTreeMap<String, Container> {
@@ -292,5 +310,11 @@ mod tests {
         assert!(is_first("Name:\tpause\nNSpid:\t812\t1\nNSpgid:\t812\t1\n"));
         assert!(!is_first("Name:\tsh\nNSpid:\t812\t11\n"));
         assert!(!is_first(""));
+    }
+
+    #[test]
+    fn a_program_that_a_user_has_started_is_no_shim() {
+        assert!(is_roots("Name:\tshim\nUid:\t0\t0\t0\t0\n"));
+        assert!(!is_roots("Uid:\t1000\t0\t0\t0\n") && !is_roots("Name:\tx\n"));
     }
 }

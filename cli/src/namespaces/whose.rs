@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use super::kind::Id;
 use super::model::Holder;
@@ -56,6 +57,12 @@ fn of_container(container: &Container) -> Whose {
     Whose::Pod { namespace, pod, container: name }
 }
 
+/// The cgroups of a process that are its container's alone, in each hierarchy.
+pub(crate) fn own_cgroups(survey: &Survey, process: &Process) -> BTreeSet<PathBuf> {
+    let is_own = |path: &&PathBuf| ids_on(path).any(|id| survey.containers.contains_key(id) || is_made_up(id));
+    if process.claim.is_some() { BTreeSet::new() } else { process.cgroups.iter().filter(is_own).cloned().collect() }
+}
+
 /// A process that is in what a sandbox has pinned is in that sandbox.
 fn of_sandbox(survey: &Survey, process: &Process) -> Option<Whose> {
     let is_in = |id: Id| process.namespaces.get(&id.kind) == Some(&id.inode);
@@ -63,12 +70,12 @@ fn of_sandbox(survey: &Survey, process: &Process) -> Option<Whose> {
 }
 
 /// Whose a pin is.
-pub(crate) fn of_pin(survey: &Survey, at: &std::path::Path) -> Option<Whose> {
+pub(crate) fn of_pin(survey: &Survey, at: &Path) -> Option<Whose> {
     sandbox_at(survey, at).map(Whose::Sandbox)
 }
 
 /// The sandbox that has a pin at this place.
-fn sandbox_at(survey: &Survey, at: &std::path::Path) -> Option<String> {
+fn sandbox_at(survey: &Survey, at: &Path) -> Option<String> {
     let name = at.strip_prefix(&survey.lab).ok()?.parent()?.to_str()?;
     (!name.is_empty()).then(|| name.to_owned())
 }

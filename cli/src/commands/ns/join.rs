@@ -46,7 +46,7 @@ pub(crate) struct Join {
     #[arg(value_name = "NAME")]
     who: String,
     /// Share these with it, and no others
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND,...", required_unless_present = "without")]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND,...")]
     only: Vec<Kind>,
     /// Share all but these with it
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND,...", conflicts_with = "only")]
@@ -62,6 +62,10 @@ pub(super) fn exec(lab: &Path, namespace: &str, args: &Exec) -> anyhow::Result<(
 }
 
 pub(super) fn join(lab: &Path, namespace: &str, args: &Join) -> anyhow::Result<()> {
+    if args.only.is_empty() && args.without.is_empty() {
+        let line = "error: say what to share: --only net,ipc or --without mnt (loment ns exec shares all)";
+        return Err(Said::one(line).into());
+    }
     let places = chosen(places(lab, namespace, &args.who)?, &args.who, &args.only, &args.without)?;
     Way::open(places, &own())?.run(&args.command)
 }

@@ -99,17 +99,21 @@ fn wanted(text: &str, namespace: &str) -> Result<(What, String), Said> {
     }
 }
 
-/// What cannot be read is not shown: a process may be in nobody's cgroup.
+/// What cannot be read is not shown. Where the hierarchies of v1 have different paths, each path is found in some of them:
+/// the others know nothing of it.
 fn read_usage(map: &mut Map) {
     let Ok(layout) = Layout::detect() else { return };
-    let units = map.groups.iter_mut().filter(|group| group.kind != What::Machine).flat_map(|group| &mut group.units);
-    for unit in units.filter(|unit| unit.name != "shim") {
-        let Some(path) = &unit.cgroup else { continue };
-        let usage = Cgroup::open(&layout, path).and_then(|cgroup| cgroup.usage());
-        unit.usage = usage.ok().map(|usage| Usage {
+    for unit in map.groups.iter_mut().flat_map(|group| &mut group.units) {
+        let read = |path: &PathBuf| Cgroup::open(&layout, path).and_then(|cgroup| cgroup.usage()).ok();
+        let parts = unit.cgroups.iter().filter_map(read).map(|usage| Usage {
             cpu: usage.cpu.total,
             memory: usage.memory.usage,
             tasks: usage.pids.current,
+        });
+        unit.usage = parts.reduce(|one, other| Usage {
+            cpu: one.cpu.max(other.cpu),
+            memory: one.memory.max(other.memory),
+            tasks: one.tasks.max(other.tasks),
         });
     }
 }
@@ -125,7 +129,7 @@ fn document(map: &Map) -> Value {
             unit.usage.map(|usage| json!({ "cpuNanos": usage.cpu, "memoryBytes": usage.memory, "tasks": usage.tasks }));
         json!({
             "name": unit.name, "namespaces": namespaces, "processes": processes,
-            "cgroup": unit.cgroup, "usage": usage,
+            "cgroups": unit.cgroups, "usage": usage,
         })
     };
     let groups: Vec<Value> = map

@@ -99,7 +99,7 @@ fn namespace(global: &Global) -> &str {
 /// Says that something was not seen, where that is so.
 fn note_hidden(survey: &Survey) {
     if survey.hidden > 0 {
-        note(&format!("{} processes could not be looked into: run it as root to see all", survey.hidden));
+        note(&format!("Not seen: {} of the processes, which this user may not trace (root sees most)", survey.hidden));
     }
 }
 

@@ -15,14 +15,14 @@ use loment_sys::credentials::{set_gid, set_groups, set_uid};
 use loment_sys::pidfd::{self, Ending};
 use nix::errno::Errno;
 use nix::sched::setns;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::chdir;
 
 use super::super::kind::Kind;
 use super::super::look::{id_of, open_namespace};
 use super::super::survey::Set;
 use crate::commands::note;
-use crate::error::{ExitWith, Said};
+use crate::error::{ExitWith, Said, status_of};
 
 /// Signals that are passed on. Those of the terminal's keys the command gets by itself.
 const PASSED_ON: [Signal; 4] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
@@ -95,7 +95,7 @@ fn replaced(command: &[OsString]) -> anyhow::Error {
             (127, "it is not there: say the path of a program that the mount namespace has".to_owned())
         }
         ErrorKind::PermissionDenied => {
-            (126, "it must not be executed: see its mode and its file system's options".to_owned())
+            (126, "this user must not execute it, or must not look for it: see ls -l, and id in there".to_owned())
         }
         _ => (126, error.to_string()),
     };
@@ -106,8 +106,12 @@ fn replaced(command: &[OsString]) -> anyhow::Error {
 /// Runs the command as a child, passes signals on, and ends as it ends.
 fn beside(command: &[OsString]) -> anyhow::Result<()> {
     let awaited: SigSet = PASSED_ON.into_iter().chain(OF_KEYS).chain([Signal::SIGCHLD]).collect();
-    awaited.thread_block().context("block signals")?;
-    let born = clone3(0, None, || i32::from(crate::error::status_of(&replaced(command))));
+    let before = awaited.thread_swap_mask(SigmaskHow::SIG_BLOCK).context("block signals")?;
+    let born = clone3(0, None, || {
+        // A program begins with the signals blocked that were when it was executed.
+        let unblocked = before.thread_set_mask().context("unblock signals");
+        i32::from(status_of(&unblocked.err().unwrap_or_else(|| replaced(command))))
+    });
     let (_, child) = born.map_err(|errno| match errno {
         Errno::ENOMEM => anyhow!("run a command in the pid namespace: its first process has ended; make a new one"),
         _ => anyhow!(errno).context("run a command in the pid namespace"),

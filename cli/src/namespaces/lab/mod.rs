@@ -43,11 +43,18 @@ impl Lab {
 
     /// Makes the directory, and lets one command at a time make or remove something until the answer is dropped.
     fn lock(&self) -> anyhow::Result<File> {
-        let what = || format!("make {}", self.root.display());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).with_context(what)?;
-        let directory = File::open(&self.root).with_context(|| format!("open {}", self.root.display()))?;
-        directory.lock().with_context(|| format!("lock {}", self.root.display()))?;
-        Ok(directory)
+        loop {
+            let what = || format!("make {}", self.root.display());
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root).with_context(what)?;
+            let what = || format!("lock {}", self.root.display());
+            let directory = File::open(&self.root).with_context(what)?;
+            directory.lock().with_context(what)?;
+            // Who had it before may have removed the directory that was opened here.
+            let inode = directory.metadata().with_context(what)?.ino();
+            if fs::metadata(&self.root).is_ok_and(|found| found.ino() == inode) {
+                return Ok(directory);
+            }
+        }
     }
 
     /// Makes it a private mount, if it is none yet.
@@ -62,10 +69,13 @@ impl Lab {
             .with_context(|| format!("make the mount {} private", self.root.display()))
     }
 
-    /// Takes the mount away when no sandbox is left.
+    /// Takes mount and directory away when no sandbox is left.
     fn close(&self) -> anyhow::Result<()> {
-        let is_empty = fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none());
-        if is_empty { unmount(&self.root) } else { Ok(()) }
+        if !fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_none()) {
+            return Ok(());
+        }
+        unmount(&self.root)?;
+        fs::remove_dir(&self.root).with_context(|| format!("remove {}", self.root.display()))
     }
 }
 

@@ -53,8 +53,8 @@ pub(crate) struct Unit {
     pub(crate) namespaces: Set,
     /// Pid and name.
     pub(crate) processes: Vec<(i32, String)>,
-    /// The cgroup that they are in, if that is the container's own.
-    pub(crate) cgroup: Option<PathBuf>,
+    /// The cgroups that they are in, if those are the container's own: one path, or one in each hierarchy.
+    pub(crate) cgroups: BTreeSet<PathBuf>,
     pub(crate) usage: Option<Usage>,
 }
 
@@ -75,7 +75,7 @@ impl Map {
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         for process in survey.processes.iter().filter(|process| process.pid != own) {
             let (key, name) = place(survey, process);
-            add(groups.entry(key).or_default(), name, process);
+            add(groups.entry(key).or_default(), name, process, whose::own_cgroups(survey, process));
         }
         for (name, set) in sandboxes(survey) {
             let units = groups.entry((What::Sandbox, name)).or_default();
@@ -149,17 +149,15 @@ fn place(survey: &Survey, process: &Process) -> ((What, String), String) {
     }
 }
 
-fn add(units: &mut Vec<Unit>, name: String, process: &Process) {
+fn add(units: &mut Vec<Unit>, name: String, process: &Process, cgroups: BTreeSet<PathBuf>) {
     let entry = (process.pid, process.name.clone());
-    let cgroup =
-        (!name.is_empty()).then(|| process.cgroups.iter().max_by_key(|path| path.components().count()).cloned());
     match units.iter_mut().find(|unit| unit.name == name && unit.namespaces == process.namespaces) {
         Some(unit) => unit.processes.push(entry),
         None => units.push(Unit {
             name,
             namespaces: process.namespaces.clone(),
             processes: vec![entry],
-            cgroup: cgroup.flatten(),
+            cgroups,
             usage: None,
         }),
     }

@@ -61,7 +61,9 @@ fn remark(map: &Map, group: &Group, ids: &[Id]) -> String {
 }
 
 fn member(unit: &Unit) -> String {
-    let mut text = unit.name.clone();
+    // A process that is its own unit is not told twice.
+    let is_told = unit.processes.first().is_some_and(|(_, name)| *name == unit.name);
+    let mut text = if is_told { String::new() } else { unit.name.clone() };
     let shown: Vec<String> = unit.processes.iter().take(MOST).map(|(pid, name)| format!("{pid} {name}")).collect();
     let rest = unit.processes.len().saturating_sub(MOST);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
