@@ -20,6 +20,15 @@ pub fn parent(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     related(namespace, NS_GET_PARENT)
 }
 
+/// Which kind a namespace is of, by its flag of clone(2). `NS_GET_NSTYPE`, Linux 4.11
+///
+/// Errors: `ENOTTY` for what is no namespace.
+pub fn kind(namespace: BorrowedFd<'_>) -> Result<i32> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: takes no argument and touches no memory.
+    Errno::result(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE as _) })
+}
+
 /// The user who has made a user namespace, as the caller's user namespace numbers users. `NS_GET_OWNER_UID`, Linux 4.11
 ///
 /// Errors: `EINVAL` for other kinds.

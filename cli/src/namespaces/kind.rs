@@ -46,6 +46,10 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.file() == name)
     }
 
+    pub(crate) fn of_flag(flag: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.flag().bits() == flag)
+    }
+
     pub(crate) fn flag(self) -> CloneFlags {
         match self {
             Self::User => CloneFlags::CLONE_NEWUSER,
@@ -98,6 +102,7 @@ mod tests {
         for kind in Kind::ALL {
             let id = Id { kind, inode: 4_026_531_833 };
             assert_eq!(Id::parse(&id.to_string()), Some(id));
+            assert_eq!(Kind::of_flag(kind.flag().bits()), Some(kind));
             let own = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
             assert_eq!(Id::parse(own.to_str().unwrap()).map(|id| id.kind), Some(kind));
         }

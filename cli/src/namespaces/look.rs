@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -23,11 +24,15 @@ use crate::leaks::processes::{self, claim, parse_cgroups, parse_stat};
 /// Where containerd keeps what tells the names of containers.
 const CONTAINERD: &str = "/run/containerd";
 
+/// The lowest inode that a namespace has (`PROC_IPC_INIT_INO` and its neighbours, `linux/proc_ns.h`).
+const LOWEST: u64 = 0xefff_ff00;
+
 /// Reads all of it. With `sockets` each socket of each process is asked for its network: a copy of its descriptor is taken
 /// for that (pidfd_getfd(2)), so that one that its process closes at this very moment is closed a moment later.
 pub(crate) fn look(lab: &Path, sockets: bool) -> anyhow::Result<Survey> {
     let own = set(Path::new("/proc/self/ns"));
-    let mut looker = Looker { sockets, own, ..Looker::default() };
+    let device = fs::metadata("/proc/self/ns/net").context("examine /proc/self/ns/net")?.dev();
+    let mut looker = Looker { sockets, own, device, ..Looker::default() };
     let found = processes::pids().filter_map(|pid| looker.process(pid)).collect::<Vec<_>>();
     let pins = looker.pins(&found)?;
     let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok());
@@ -78,6 +83,8 @@ struct Looker {
     /// Those of sockets, for which there is no path.
     held: Vec<(Id, OwnedFd)>,
     hidden: usize,
+    /// The device of the file system of namespaces.
+    device: u64,
 }
 
 impl Looker {
@@ -168,7 +175,15 @@ impl Looker {
             let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let target = target.to_string_lossy();
-            if let Some(namespace) = Id::parse(&target) {
+            let namespace = Id::parse(&target).or_else(|| {
+                let is_path = target.starts_with('/');
+                if is_path {
+                    self.opened_by_a_pin(&entry.path(), &directory.join(format!("fdinfo/{number}")))
+                } else {
+                    None
+                }
+            });
+            if let Some(namespace) = namespace {
                 self.seen(namespace, entry.path());
                 found.push(Descriptor { number, namespace, is_socket: false });
             } else if let Some(process) = process.as_ref().filter(|_| target.starts_with("socket:[")) {
@@ -177,6 +192,19 @@ impl Looker {
             }
         }
         found
+    }
+
+    /// The namespace that a descriptor is of whose link names a place: who opens a pin has that for ever. proc_pid_fdinfo(5)
+    /// has the inode (Linux 5.14) without asking the file system, which may be one that does not answer.
+    fn opened_by_a_pin(&self, descriptor: &Path, page: &Path) -> Option<Id> {
+        let page = fs::read_to_string(page).ok()?;
+        let inode: u64 = page.lines().find_map(|line| line.strip_prefix("ino:")?.trim().parse().ok())?;
+        if inode < LOWEST || fs::metadata(descriptor).ok()?.dev() != self.device {
+            return None;
+        }
+        let namespace = open_namespace(descriptor).ok()?;
+        let kind = Kind::of_flag(namespace::kind(namespace.as_fd()).ok()?)?;
+        id_of(namespace.as_fd(), kind).ok()
     }
 
     fn network_of(&mut self, process: BorrowedFd<'_>, number: i32) -> Option<Id> {

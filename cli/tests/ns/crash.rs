@@ -5,22 +5,11 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 
-use crate::support::{Lab, members, namespaces, wait_for};
+use crate::support::{Lab, wait_for};
 
 #[test]
 fn what_a_killed_command_has_begun_is_removed_like_a_whole_sandbox() {
     let lab = Lab::new("killed");
-    let others = |lab: &Lab| -> Vec<i32> {
-        // Founders and holders are called like the command, or pause; none may be left of this lab.
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let place = lab.pins.to_str().unwrap().as_bytes().to_owned();
-        let is_of_lab = |pid: &i32| {
-            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            words.split(|byte| *byte == 0).any(|word| word == place)
-        };
-        pids.filter(is_of_lab).collect()
-    };
     let (mut partial, mut whole) = (0, 0);
     for round in 0..60 {
         let mut making =
@@ -40,19 +29,19 @@ fn what_a_killed_command_has_begun_is_removed_like_a_whole_sandbox() {
             lab.run("rm --force k");
             assert!(!directory.exists());
         }
-        wait_for("the end of what was born", || others(&lab).is_empty());
+        wait_for("the end of what was born", || lab.processes().is_empty());
     }
     assert!(partial + whole > 0, "no command came far enough");
     // One that was killed before there was a sandbox may leave the directory that all of them are in.
     lab.run("create k --uts");
     lab.run("rm k");
-    lab.is_gone(&Default::default());
+    lab.is_gone();
 }
 
 #[test]
 fn a_sandbox_without_record_or_with_mounts_on_mounts_is_removed() {
     let lab = Lab::new("torn");
-    let made = namespaces(&lab.json("create t --net --pid"));
+    lab.run("create t --net --pid");
     let directory = lab.pins.join("t");
     fs::remove_file(directory.join("record.json")).unwrap();
     File::create(directory.join("record.new")).unwrap();
@@ -61,6 +50,5 @@ fn a_sandbox_without_record_or_with_mounts_on_mounts_is_removed() {
         mount(Some("/proc/self/ns/uts"), &directory.join("net"), none, MsFlags::MS_BIND, none).unwrap();
     }
     lab.run("rm --force t");
-    lab.is_gone(&made);
-    assert_eq!(members("pid", made["pid"]), Vec::<i32>::new());
+    lab.is_gone();
 }

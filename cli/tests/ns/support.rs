@@ -5,20 +5,26 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 pub(crate) const KINDS: [&str; 8] = ["user", "cgroup", "ipc", "net", "pid", "time", "uts", "mnt"];
 
+/// One test at a time: a sandbox with mounts has a copy of the pins that others have at that moment.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Sandboxes of one test. What it leaves is removed, by force.
 pub(crate) struct Lab {
     pub(crate) pins: PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Lab {
     pub(crate) fn new(test: &str) -> Self {
-        Self { pins: std::env::temp_dir().join(format!("loment-ns-{test}-{}", std::process::id())) }
+        let pins = std::env::temp_dir().join(format!("loment-ns-{test}-{}", std::process::id()));
+        Self { pins, _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     pub(crate) fn command(&self, words: &str) -> Command {
@@ -78,13 +84,22 @@ impl Lab {
             .collect()
     }
 
-    /// Nothing is left: no directory, no mount, nobody in a namespace.
-    pub(crate) fn is_gone(&self, namespaces: &BTreeMap<String, u64>) {
+    /// Nothing is left: no directory, no mount, no process that a command of this lab has made. (The inode of a namespace
+    /// that is gone tells nothing: the next one may have it.)
+    pub(crate) fn is_gone(&self) {
         assert_eq!(self.mounts(), Vec::<String>::new());
         assert!(!self.pins.exists());
-        for (kind, inode) in namespaces {
-            assert_eq!(members(kind, *inode), Vec::<i32>::new(), "{kind}");
-        }
+        assert_eq!(self.processes(), Vec::<i32>::new());
+    }
+
+    /// Commands of this lab, and founders and holders, which keep their maker's command line.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let place = self.pins.as_os_str().as_encoded_bytes();
+        let is_mine = |pid: &i32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|word| word == place)
+        };
+        pids().filter(is_mine).collect()
     }
 }
 
@@ -126,11 +141,14 @@ pub(crate) fn links(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(link).collect()
 }
 
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// Processes in a namespace.
 pub(crate) fn members(kind: &str, namespace: u64) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| inode(pid, kind) == Some(namespace)).collect()
+    pids().filter(|pid| inode(pid, kind) == Some(namespace)).collect()
 }
 
 /// A `sleep` in a network.
