@@ -22,9 +22,9 @@ fn what_a_killed_command_has_begun_is_removed_like_a_whole_sandbox() {
             let is_whole =
                 fs::read_to_string(directory.join("record.json")).is_ok_and(|text| text.contains("\"complete\": true"));
             if is_whole {
-                whole += 1
+                whole += 1;
             } else {
-                partial += 1
+                partial += 1;
             }
             lab.run("rm --force k");
             assert!(!directory.exists());

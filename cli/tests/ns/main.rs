@@ -7,3 +7,4 @@ mod holders;
 mod map;
 mod sandbox;
 mod support;
+mod tutorial;

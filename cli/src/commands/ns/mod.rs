@@ -33,11 +33,14 @@ Examples:
 
 docs/namespaces.md has a tutorial: a pod made by hand.";
 
+/// Where sandboxes are pinned. (`/run/loment` is full of containers of `loment-runtime`.)
+pub(crate) const PINS: &str = "/run/loment-ns";
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ns {
     /// Where sandboxes are pinned
-    #[arg(long, global = true, env = "LOMENT_NS", default_value = "/run/loment-ns", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_NS", default_value = PINS, value_name = "DIR")]
     pins: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -99,7 +102,7 @@ fn namespace(global: &Global) -> &str {
 /// Says that something was not seen, where that is so.
 fn note_hidden(survey: &Survey) {
     if survey.hidden > 0 {
-        note(&format!("Not seen: {} of the processes, which this user may not trace (root sees most)", survey.hidden));
+        note(&format!("Not seen: {} of the processes, which this user may not trace", survey.hidden));
     }
 }
 

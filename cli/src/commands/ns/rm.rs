@@ -23,20 +23,20 @@ Examples:
 pub(crate) struct Rm {
     /// Names of sandboxes
     #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
+    sandboxes: Vec<String>,
     /// Remove them although somebody is in them
     #[arg(short, long)]
     force: bool,
 }
 
 pub(super) fn run(lab: &Path, args: &Rm) -> anyhow::Result<()> {
-    if let Some(wrong) = args.names.iter().find(|name| !is_name(name)) {
+    if let Some(wrong) = args.sandboxes.iter().find(|name| !is_name(name)) {
         return Err(
             Said::one(format!("error: {wrong:?} is no name of a sandbox: ls {} has those", lab.display())).into()
         );
     }
     let lab = Lab::at(lab);
-    args.names.iter().try_for_each(|name| {
+    args.sandboxes.iter().try_for_each(|name| {
         remove(&lab, name, args.force)?;
         print(&format!("sandbox/{name} removed\n"))
     })

@@ -22,7 +22,7 @@ use super::super::kind::Kind;
 use super::super::look::{id_of, open_namespace};
 use super::super::survey::Set;
 use crate::commands::note;
-use crate::error::{ExitWith, Said, status_of};
+use crate::error::{ExitWith, Said, lines_of, status_of};
 
 /// Signals that are passed on. Those of the terminal's keys the command gets by itself.
 const PASSED_ON: [Signal; 4] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
@@ -50,26 +50,42 @@ impl Way {
         Ok(Self { namespaces })
     }
 
-    fn has(&self, kind: Kind) -> bool {
-        self.namespaces.iter().any(|(of, _)| *of == kind)
+    /// Joins them and runs the command. It comes back only with how the command ended, or why it did not begin.
+    pub(crate) fn run(mut self, command: &[OsString]) -> anyhow::Result<()> {
+        // Who joins a pid namespace stays where it is: its children are born there. And only the child joins the others,
+        // so that this command is not found in what it only waits for.
+        match self.namespaces.iter().position(|(kind, _)| *kind == Kind::Pid) {
+            Some(at) => {
+                join(&self.namespaces.remove(at))?;
+                beside(self, command)
+            }
+            None => Err(self.replaced(command)),
+        }
     }
 
-    /// Joins them and runs the command. It comes back only with how the command ended, or why it did not begin.
-    pub(crate) fn run(&self, command: &[OsString]) -> anyhow::Result<()> {
+    /// Joins them and becomes the command, or tells why not.
+    fn replaced(&self, command: &[OsString]) -> anyhow::Error {
+        self.joined().err().unwrap_or_else(|| executed(command))
+    }
+
+    fn joined(&self) -> anyhow::Result<()> {
         let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        for (kind, namespace) in &self.namespaces {
-            setns(namespace.as_fd(), kind.flag())
-                .with_context(|| format!("join the {kind} namespace (root is needed)"))?;
-            if *kind == Kind::User {
-                become_root()?;
+        for namespace in &self.namespaces {
+            join(namespace)?;
+            match namespace.0 {
+                Kind::User => become_root()?,
+                Kind::Mount if chdir(&here).is_err() => {
+                    chdir(Path::new("/")).context("go to / of the mount namespace")?;
+                }
+                _ => {}
             }
         }
-        if self.has(Kind::Mount) && chdir(&here).is_err() {
-            chdir(Path::new("/")).context("go to / of the mount namespace")?;
-        }
-        // Who joins a pid namespace stays where it is: its children are born there.
-        if self.has(Kind::Pid) { beside(command) } else { Err(replaced(command)) }
+        Ok(())
     }
+}
+
+fn join((kind, namespace): &(Kind, OwnedFd)) -> anyhow::Result<()> {
+    setns(namespace.as_fd(), kind.flag()).with_context(|| format!("join the {kind} namespace (root is needed)"))
 }
 
 /// Who is root outside is nobody in a user namespace, until it becomes root there, if that has one.
@@ -84,7 +100,7 @@ fn become_root() -> anyhow::Result<()> {
 }
 
 /// Becomes the command, or tells why not.
-fn replaced(command: &[OsString]) -> anyhow::Error {
+fn executed(command: &[OsString]) -> anyhow::Error {
     let Some((program, arguments)) = command.split_first() else {
         return Said::one("error: there is no command to run: say it behind --, as in -- sh").into();
     };
@@ -104,14 +120,19 @@ fn replaced(command: &[OsString]) -> anyhow::Error {
 }
 
 /// Runs the command as a child, passes signals on, and ends as it ends.
-fn beside(command: &[OsString]) -> anyhow::Result<()> {
+fn beside(way: Way, command: &[OsString]) -> anyhow::Result<()> {
     let awaited: SigSet = PASSED_ON.into_iter().chain(OF_KEYS).chain([Signal::SIGCHLD]).collect();
     let before = awaited.thread_swap_mask(SigmaskHow::SIG_BLOCK).context("block signals")?;
     let born = clone3(0, None, || {
         // A program begins with the signals blocked that were when it was executed.
         let unblocked = before.thread_set_mask().context("unblock signals");
-        i32::from(status_of(&unblocked.err().unwrap_or_else(|| replaced(command))))
+        let error = unblocked.err().unwrap_or_else(|| way.replaced(command));
+        if !error.is::<ExitWith>() {
+            note(&lines_of(&error));
+        }
+        i32::from(status_of(&error))
     });
+    drop(way);
     let (_, child) = born.map_err(|errno| match errno {
         Errno::ENOMEM => anyhow!("run a command in the pid namespace: its first process has ended; make a new one"),
         _ => anyhow!(errno).context("run a command in the pid namespace"),

@@ -38,7 +38,7 @@ fn label(unit: &Unit) -> String {
         0 | 1 => String::new(),
         all => format!(" and {} more", all - 1),
     };
-    let name = if unit.name.is_empty() { String::new() } else { format!("{}\n", unit.name) };
+    let name = if unit.title().is_empty() { String::new() } else { format!("{}\n", unit.title()) };
     format!("{name}{first}{more}")
 }
 

@@ -11,10 +11,13 @@ use super::kind::{Id, Kind};
 use super::survey::{Process, Set, Survey};
 use super::whose::{self, Whose};
 
-/// What is drawn.
+/// Everybody, and what of it is drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Map {
+    /// What is drawn.
     pub(crate) groups: Vec<Group>,
+    /// What is not, and may share something with it.
+    beside: Vec<Group>,
     /// The namespaces of this command, which are the machine's as a rule.
     pub(crate) machine: Set,
 }
@@ -84,16 +87,18 @@ impl Map {
             }
         }
         let groups = groups.into_iter().map(|((kind, name), units)| Group { kind, name, units }).collect();
-        Self { groups, machine: survey.own.clone() }
+        Self { groups, beside: Vec::new(), machine: survey.own.clone() }
     }
 
-    /// Only these groups.
+    /// Only these groups are drawn.
     pub(crate) fn only(mut self, is_meant: impl Fn(&Group) -> bool) -> Self {
-        self.groups.retain(is_meant);
+        let (groups, beside) = self.groups.into_iter().partition(is_meant);
+        self.groups = groups;
+        self.beside.extend(beside);
         self
     }
 
-    /// Every unit, with its group.
+    /// Every unit that is drawn, with its group.
     pub(crate) fn units(&self) -> impl Iterator<Item = (&Group, &Unit)> {
         self.groups.iter().flat_map(|group| group.units.iter().map(move |unit| (group, unit)))
     }
@@ -102,7 +107,7 @@ impl Map {
         self.machine.get(&id.kind) == Some(&id.inode)
     }
 
-    /// How many units are in each namespace.
+    /// How many units that are drawn are in each namespace.
     pub(crate) fn members(&self) -> BTreeMap<Id, usize> {
         let mut found = BTreeMap::new();
         for (&kind, &inode) in self.units().flat_map(|(_, unit)| &unit.namespaces) {
@@ -111,11 +116,15 @@ impl Map {
         found
     }
 
-    /// The other groups that have a share in a namespace.
+    /// The other groups that have a share in a namespace that is not the machine's, drawn or not.
     pub(crate) fn sharers(&self, id: Id, group: &Group) -> BTreeSet<String> {
-        let others = self.units().filter(|(other, _)| (other.kind, &other.name) != (group.kind, &group.name));
-        let sharing = others.filter(|(_, unit)| unit.namespaces.get(&id.kind) == Some(&id.inode));
-        sharing.map(|(other, _)| other.title()).collect()
+        if self.is_machines(id) {
+            return BTreeSet::new();
+        }
+        let all = self.groups.iter().chain(&self.beside);
+        let others = all.filter(|other| (other.kind, &other.name) != (group.kind, &group.name));
+        let is_in = |unit: &Unit| unit.namespaces.get(&id.kind) == Some(&id.inode);
+        others.filter(|other| other.units.iter().any(is_in)).map(Group::title).collect()
     }
 }
 
@@ -130,6 +139,12 @@ impl Group {
 }
 
 impl Unit {
+    /// Its name, if that says more than the names of its processes.
+    pub(crate) fn title(&self) -> &str {
+        let is_told = self.processes.first().is_some_and(|(_, name)| *name == self.name);
+        if is_told { "" } else { &self.name }
+    }
+
     pub(crate) fn id(&self, kind: Kind) -> Option<Id> {
         self.namespaces.get(&kind).map(|&inode| Id { kind, inode })
     }
@@ -232,6 +247,8 @@ pub(super) mod tests {
         assert_eq!(map.sharers(ipc, &map.groups[0]), ["pod shop/b".to_owned()].into());
         assert_eq!(map.sharers(Id { kind: Kind::Net, inode: 11 }, &map.groups[0]), BTreeSet::new());
         assert_eq!(map.members()[&ipc], 3);
+        let alone = map.clone().only(|group| group.name == "shop/a");
+        assert_eq!(alone.sharers(ipc, &alone.groups[0]), ["pod shop/b".to_owned()].into());
         assert!(map.is_machines(Id { kind: Kind::Ipc, inode: 2 }) && !map.is_machines(ipc));
     }
 }

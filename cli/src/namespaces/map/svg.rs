@@ -106,18 +106,20 @@ fn colors(map: &Map) -> BTreeMap<Id, &'static str> {
     shared.map(|(id, _)| id).zip(COLORS.into_iter().cycle()).collect()
 }
 
-/// From bar to bar of one namespace, behind what stands between.
+/// From bar to bar of one namespace, below what stands between; those of one row on different heights.
 fn links(svg: &mut String, map: &Map, bars: &[Bar], top: f64, colors: &BTreeMap<Id, &str>) {
+    const HEIGHTS: [f64; 3] = [3.5, 7.0, 10.5];
     let middle = top + BAR / 2.0;
+    let mut heights = HEIGHTS.into_iter().cycle();
     for (number, bar) in bars.iter().enumerate() {
         let next = bars.iter().skip(number + 1).find(|other| other.id == bar.id);
         let Some(next) = next.filter(|_| !map.is_machines(bar.id)) else { continue };
         let color = colors.get(&bar.id).copied().unwrap_or(FAINT);
-        let lower = middle + BAR / 2.0 + 4.0;
+        let lower = top + BAR + heights.next().unwrap_or(0.0);
         let (from, until) = (bar.until - 14.0, next.from + 14.0);
         let _ = writeln!(
             svg,
-            "<path d=\"M{from:.1} {middle:.1}V{lower:.1}H{until:.1}V{middle:.1}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"3\"/>"
+            "<path d=\"M{from:.1} {middle:.1}V{lower:.1}H{until:.1}V{middle:.1}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2.5\"/>"
         );
     }
 }
@@ -163,7 +165,7 @@ fn name(svg: &mut String, column: &Column<'_>, bottom: f64) {
         all => format!(" +{}", all - 1),
     };
     let x = column.x + 5.0;
-    text(svg, x, 88.0, INK, "", &cut(&unit.name, 18));
+    text(svg, x, 88.0, INK, "", &cut(unit.title(), 18));
     text(svg, x, 104.0, FAINT, "font-size=\"11\"", &cut(&format!("{first}{more}"), 20));
     if let Some(usage) = &unit.usage {
         let used = format!("{:.2}s cpu, {}", usage.cpu as f64 / 1e9, bytes(usage.memory as f64));

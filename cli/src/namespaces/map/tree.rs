@@ -1,10 +1,11 @@
 //! A map as a tree: group, namespaces, who is in them, what those use.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::super::kind::{Id, Kind};
-use super::{Group, Map, Unit};
+use super::{Group, Map, Unit, What};
 use crate::commands::top::bytes;
 
 /// Names of processes that are written on a line.
@@ -15,23 +16,34 @@ pub(crate) fn draw(map: &Map) -> String {
     for group in &map.groups {
         let _ = writeln!(text, "{}", group.title());
         let branches = branches(map, group);
-        for (number, (ids, members)) in branches.iter().enumerate() {
+        for (number, branch) in branches.iter().enumerate() {
             let is_last = number + 1 == branches.len();
-            let (branch, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            let _ = writeln!(text, "{branch}{}{}", names.join(" "), remark(map, group, ids));
-            for (number, unit) in members.iter().enumerate() {
-                let branch = if number + 1 == members.len() { "└─ " } else { "├─ " };
-                let _ = writeln!(text, "{below}{branch}{}", member(unit));
+            let (sign, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            let names: Vec<String> = branch.ids.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "{sign}{}{}", names.join(" "), remark(group, branch));
+            for (number, unit) in branch.members.iter().enumerate() {
+                let sign = if number + 1 == branch.members.len() { "└─ " } else { "├─ " };
+                let _ = writeln!(text, "{below}{sign}{}", member(unit));
             }
         }
     }
     text
 }
 
-/// Namespaces of a group that the same units are in, in the order of the units.
-fn branches<'a>(map: &Map, group: &'a Group) -> Vec<(Vec<Id>, Vec<&'a Unit>)> {
-    let mut found: BTreeMap<(Vec<usize>, bool, Vec<String>), Vec<Id>> = BTreeMap::new();
+/// Namespaces that the same units are in, and that are shared with the same others.
+struct Branch<'a> {
+    ids: Vec<Id>,
+    members: Vec<&'a Unit>,
+    is_machines: bool,
+    sharers: Vec<String>,
+}
+
+/// What a branch is told apart by, in their order.
+type Key = (bool, Reverse<usize>, Vec<usize>, Vec<String>);
+
+/// Those of a group: what most of it shares first, the machine's last.
+fn branches<'a>(map: &Map, group: &'a Group) -> Vec<Branch<'a>> {
+    let mut found: BTreeMap<Key, Vec<Id>> = BTreeMap::new();
     for kind in Kind::ALL {
         let mut members: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
         for (number, unit) in group.units.iter().enumerate() {
@@ -41,29 +53,27 @@ fn branches<'a>(map: &Map, group: &'a Group) -> Vec<(Vec<Id>, Vec<&'a Unit>)> {
         }
         for (id, members) in members {
             let sharers = map.sharers(id, group).into_iter().collect();
-            found.entry((members, map.is_machines(id), sharers)).or_default().push(id);
+            found.entry((map.is_machines(id), Reverse(members.len()), members, sharers)).or_default().push(id);
         }
     }
-    let units = |numbers: &[usize]| numbers.iter().filter_map(|number| group.units.get(*number)).collect();
-    found.into_iter().map(|((members, ..), ids)| (ids, units(&members))).collect()
+    let branch = |((is_machines, _, numbers, sharers), ids): (Key, Vec<Id>)| {
+        let members = numbers.iter().filter_map(|number| group.units.get(*number)).collect();
+        Branch { ids, members, is_machines, sharers }
+    };
+    found.into_iter().map(branch).collect()
 }
 
 /// What is to be said of namespaces that are not the group's alone.
-fn remark(map: &Map, group: &Group, ids: &[Id]) -> String {
-    let Some(id) = ids.first() else { return String::new() };
-    let sharers = map.sharers(*id, group).into_iter().filter(|other| other != "this machine").collect::<Vec<_>>();
-    match (map.is_machines(*id), sharers.is_empty()) {
-        (true, _) if group.kind == super::What::Machine => String::new(),
-        (true, _) => "  the machine's".to_owned(),
-        (false, true) => String::new(),
-        (false, false) => format!("  shared with {}", sharers.join(", ")),
+fn remark(group: &Group, branch: &Branch<'_>) -> String {
+    match (branch.is_machines, branch.sharers.is_empty()) {
+        (true, _) if group.kind != What::Machine => "  the machine's".to_owned(),
+        (false, false) => format!("  shared with {}", branch.sharers.join(", ")),
+        _ => String::new(),
     }
 }
 
 fn member(unit: &Unit) -> String {
-    // A process that is its own unit is not told twice.
-    let is_told = unit.processes.first().is_some_and(|(_, name)| *name == unit.name);
-    let mut text = if is_told { String::new() } else { unit.name.clone() };
+    let mut text = unit.title().to_owned();
     let shown: Vec<String> = unit.processes.iter().take(MOST).map(|(pid, name)| format!("{pid} {name}")).collect();
     let rest = unit.processes.len().saturating_sub(MOST);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
