@@ -302,12 +302,14 @@ fn pins(table: &[u8]) -> impl Iterator<Item = (Id, PathBuf)> {
     })
 }
 
-/// Where containerds keep bundles: the usual place, and for each shim the directory of the socket that it was told (k3s's).
+/// Where containerds keep bundles: the usual place, and for each shim the directory of the socket that it was told (k3s's), or
+/// `state` in it.
 fn states(processes: &[Process]) -> BTreeSet<PathBuf> {
     let claims = processes.iter().filter_map(|process| process.claim.as_ref());
     let sockets = claims.filter_map(|claim| Path::new(&claim.address).parent());
     let directories = sockets.filter(|directory| directory.has_root()).map(Path::to_owned);
-    std::iter::once(PathBuf::from(CONTAINERD)).chain(directories).collect()
+    let places = directories.flat_map(|directory| [directory.join("state"), directory]);
+    std::iter::once(PathBuf::from(CONTAINERD)).chain(places).collect()
 }
 
 fn containers(containerd: &Path) -> BTreeMap<String, Container> {
