@@ -4,7 +4,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `kind` | the kinds of namespaces, how one is named |
-//! | `survey`, `look` | the facts of a moment; how they are read |
+//! | `survey`, `look/` | the facts of a moment; how they are read |
 //! | `model` | every namespace with its relations and holders: a function of a survey |
 //! | `whose` | which pod, container or sandbox a process belongs to |
 //! | `target` | what a command line means: a process, a sandbox, a pod, a namespace |

@@ -46,15 +46,17 @@ struct Bar {
 
 pub(crate) fn draw(map: &Map) -> String {
     let Layout { columns, groups, right } = layout(map);
+    // What somebody uses is written below the bars.
+    let below = if columns.iter().any(|column| column.unit.usage.is_some()) { 40.0 } else { 0.0 };
     let bottom = TOP + ROW * 8.0;
-    let (width, height) = (right.max(640.0), bottom + 60.0);
+    let (width, height) = (right.max(640.0), bottom + below + 20.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     text(&mut svg, 20.0, 32.0, INK, "font-size=\"17\" font-weight=\"bold\"", "who shares which namespace");
     for (group, from, until) in groups {
-        head(&mut svg, group, from, until, bottom);
+        head(&mut svg, group, from, until, bottom + below);
     }
     for column in &columns {
         name(&mut svg, column, bottom);
@@ -148,7 +150,7 @@ fn draw_bar(svg: &mut String, map: &Map, bar: &Bar, top: f64, colors: &BTreeMap<
 fn head(svg: &mut String, group: &Group, from: f64, until: f64, bottom: f64) {
     let letters = ((until - from) / 7.5) as usize;
     text(svg, from + 3.0, 68.0, INK, "font-weight=\"bold\"", &cut(&group.title(), letters));
-    let (x, width, height) = (from - 5.0, until - from + 10.0, bottom - 50.0 + 46.0);
+    let (x, width, height) = (from - 5.0, until - from + 10.0, bottom - 50.0);
     let title = escaped(&group.title());
     let _ = writeln!(
         svg,

@@ -3,6 +3,9 @@
 //! Not seen: pins in a mount namespace that no process is in; what keeps a pid namespace by a procfs, or an IPC namespace
 //! by a mqueue file system, that is mounted somewhere.
 
+mod bundles;
+mod pins;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -10,7 +13,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use loment_cgroups::mountinfo::unescape;
 use loment_sys::{namespace, pidfd};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat};
@@ -18,11 +20,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::kind::{Id, Kind};
 use super::survey::{Container, Descriptor, Pin, Process, Relations, Set, Survey};
-use crate::leaks::places;
 use crate::leaks::processes::{self, claim, parse_cgroups, parse_stat};
-
-/// Where containerd keeps what tells the names of containers.
-const CONTAINERD: &str = "/run/containerd";
 
 /// The lowest inode that a namespace has (`PROC_IPC_INIT_INO` and its neighbours, `linux/proc_ns.h`).
 const LOWEST: u64 = 0xefff_ff00;
@@ -44,7 +42,7 @@ pub(crate) fn look(lab: &Path, sockets: bool) -> anyhow::Result<Survey> {
         own: looker.own,
         hidden: looker.hidden,
         pins,
-        containers: states(&found).iter().flat_map(|state| containers(state)).collect(),
+        containers: bundles::named(&found),
         lab: lab.to_owned(),
         now: (seconds * ticks as f64) as u64,
         ticks,
@@ -221,7 +219,8 @@ impl Looker {
         let table = fs::read("/proc/self/mountinfo").context("read /proc/self/mountinfo")?;
         let own = self.own.get(&Kind::Mount).copied();
         let mut done: BTreeSet<u64> = own.into_iter().collect();
-        let mut found: Vec<Pin> = pins(&table).map(|(namespace, at)| Pin { namespace, at, elsewhere: None }).collect();
+        let mut found: Vec<Pin> =
+            pins::pins(&table).map(|(namespace, at)| Pin { namespace, at, elsewhere: None }).collect();
         for process in processes {
             let sets = std::iter::once((process.pid, &process.namespaces))
                 .chain(process.threads.iter().map(|(tid, set)| (*tid, set)));
@@ -231,7 +230,7 @@ impl Looker {
                 let Ok(table) = fs::read(root.join("mountinfo")) else { continue };
                 done.insert(*mounts);
                 let elsewhere = Some((process.pid, process.name.clone()));
-                for (namespace, at) in pins(&table) {
+                for (namespace, at) in pins::pins(&table) {
                     let inside = at.strip_prefix("/").unwrap_or(&at);
                     self.seen(namespace, root.join("root").join(inside));
                     found.push(Pin { namespace, at, elsewhere: elsewhere.clone() });
@@ -292,48 +291,9 @@ fn is_first(status: &str) -> bool {
     pids.split_ascii_whitespace().next_back() == Some("1")
 }
 
-/// `ID PARENT MAJOR:MINOR ROOT PLACE OPTIONS ... - nsfs SOURCE OPTIONS`, where ROOT names the namespace.
-fn pins(table: &[u8]) -> impl Iterator<Item = (Id, PathBuf)> {
-    table.split(|byte| *byte == b'\n').filter_map(|line| {
-        let end = line.windows(8).position(|part| part == b" - nsfs ")?;
-        let mut fields = line.get(..end)?.split(|byte| *byte == b' ').skip(3);
-        let namespace = Id::parse(std::str::from_utf8(fields.next()?).ok()?)?;
-        Some((namespace, unescape(fields.next()?)))
-    })
-}
-
-/// Where containerds keep bundles: the usual place, and for each shim the directory of the socket that it was told (k3s's), or
-/// `state` in it.
-fn states(processes: &[Process]) -> BTreeSet<PathBuf> {
-    let claims = processes.iter().filter_map(|process| process.claim.as_ref());
-    let sockets = claims.filter_map(|claim| Path::new(&claim.address).parent());
-    let directories = sockets.filter(|directory| directory.has_root()).map(Path::to_owned);
-    let places = directories.flat_map(|directory| [directory.join("state"), directory]);
-    std::iter::once(PathBuf::from(CONTAINERD)).chain(places).collect()
-}
-
-fn containers(containerd: &Path) -> BTreeMap<String, Container> {
-    let bundles = places::bundles(containerd).into_iter();
-    let named = bundles.filter(|bundle| !bundle.names.name.is_empty());
-    named
-        .map(|bundle| {
-            let names = bundle.names;
-            (bundle.id, Container { namespace: names.namespace, pod: names.name, name: names.container })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pin_is_a_mount_of_the_file_system_of_namespaces() {
-        let table = b"36 35 0:4 net:[4026532001] /run/a\\040b/net rw shared:9 - nsfs nsfs rw\n\
-                      37 35 0:5 /nsfs /x rw - tmpfs nsfs rw\n38 35 0:4 / /y rw - nsfs nsfs rw\n\n";
-        let id = Id { kind: Kind::Net, inode: 4_026_532_001 };
-        assert_eq!(pins(table).collect::<Vec<_>>(), [(id, PathBuf::from("/run/a b/net"))]);
-    }
 
     #[test]
     fn the_first_process_of_a_pid_namespace_is_told() {
