@@ -5,13 +5,17 @@
 //! gets lost, it leaves that and sees to the rest when the shim has gone (issue 8981). A shim finds both by itself, when
 //! nothing of it runs. As long as something runs nobody looks, and an idle pod sleeps.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{shim::Shim, task::Task};
 
 /// How long a shim whose last task is gone waits to be told to leave. containerd does so at once, and takes at most 3 s for
 /// it.
-const FORSAKEN: Duration = Duration::from_secs(5);
+const FORSAKEN: Duration = Duration::from_secs(10);
 
 /// The bundle that a shim was started in.
 pub(crate) struct Home(pub(crate) PathBuf);
@@ -29,7 +33,7 @@ impl Home {
             shim.leave();
             return true;
         }
-        if self.0.exists() || tasks.iter().any(|task| task.bundle().exists()) {
+        if is_there(&self.0) || tasks.iter().any(|task| is_there(task.bundle())) {
             return true;
         }
         log::warn!("nobody knows of this shim: {} is gone, and it leaves", self.0.display());
@@ -38,6 +42,11 @@ impl Home {
         }
         true
     }
+}
+
+/// Whether a bundle is there. What cannot be told is no reason to end a pod.
+fn is_there(bundle: &Path) -> bool {
+    bundle.try_exists().unwrap_or(true)
 }
 
 /// Ends what there is, and leaves when that is done.

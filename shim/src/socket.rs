@@ -32,8 +32,9 @@ pub(crate) fn is_served(address: &str) -> Result<bool> {
     if path.symlink_metadata().is_err() {
         return Ok(false);
     }
+    settle(path).map_err(|e| failed("connect to", &e))?;
     let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
-    is_answered(path).map_err(|e| failed("connect to", &e))
+    answers(path).map_err(|e| failed("connect to", &e))
 }
 
 /// What became of an attempt to listen.
@@ -51,10 +52,11 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| failed("make directory of", &e))?;
     }
+    settle(path).map_err(|e| failed("connect to", &e))?;
     let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if is_answered(path).map_err(|e| failed("connect to", &e))? {
+            if answers(path).map_err(|e| failed("connect to", &e))? {
                 return Ok(Listening::Elsewhere);
             }
             remove_socket(path).map_err(|e| failed("remove stale socket", &e))?;
@@ -82,8 +84,9 @@ pub fn remove_stale(address: &str) -> Result<bool> {
     if path.symlink_metadata().is_err() {
         return Ok(false);
     }
+    settle(path).map_err(|e| failed("connect to", &e))?;
     let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
-    if is_answered(path).map_err(|e| failed("connect to", &e))? {
+    if answers(path).map_err(|e| failed("connect to", &e))? {
         return Ok(true);
     }
     remove_socket(path).map_err(|e| failed("remove stale socket", &e))?;
@@ -103,11 +106,21 @@ fn alone(path: &Path) -> io::Result<Flock<File>> {
 /// # Errors
 /// Whether somebody does cannot be told.
 pub fn is_answered(path: &Path) -> io::Result<bool> {
-    match listener(path)? {
-        Answer::By(pid) if departing::await_end(pid) => Ok(!matches!(listener(path)?, Answer::Nobody)),
-        Answer::By(_) | Answer::BySomebody => Ok(true),
-        Answer::Nobody => Ok(false),
+    settle(path)?;
+    answers(path)
+}
+
+/// Waits until whoever listens there is gone, if he is about to end. Not to be done [`alone`]: nobody else could begin
+/// meanwhile.
+fn settle(path: &Path) -> io::Result<()> {
+    if let Answer::By(pid) = listener(path)? {
+        departing::await_end(pid);
     }
+    Ok(())
+}
+
+fn answers(path: &Path) -> io::Result<bool> {
+    Ok(!matches!(listener(path)?, Answer::Nobody))
 }
 
 /// Who listens at an address.

@@ -21,7 +21,9 @@ pub(crate) fn all(own_mounts: u64, programs: &[PathBuf]) -> Vec<Process> {
     let known = programs.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino()));
     let trusted: BTreeSet<(u64, u64)> = running.map(|program| program.file).chain(known).collect();
     for (process, program) in &mut found {
-        if program.as_ref().is_some_and(|program| trusted.contains(&program.file)) {
+        let is_trusted = program.as_ref().is_some_and(|program| trusted.contains(&program.file));
+        // The machine inside of a system container may execute the same file, for a containerd of its own.
+        if is_trusted && (process.mounts == own_mounts || !is_nested(process.pid)) {
             process.claim = claim(&fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default());
             process.listens = sockets(process.pid).filter_map(|inode| listening.get(&inode).cloned()).collect();
         }
@@ -67,6 +69,18 @@ fn is_called_so(path: &Path) -> bool {
     name.strip_suffix(" (deleted)").unwrap_or(name) == SHIM
 }
 
+/// Whether a process is in a pid namespace below this one, and not its first as the holder of a pod is.
+fn is_nested(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    pids_in_status(&status).skip(1).last().is_some_and(|inner| inner != "1")
+}
+
+/// Its pid in each namespace, from this one down. proc_pid_status(5), `NSpid`
+fn pids_in_status(status: &str) -> impl Iterator<Item = &str> {
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.unwrap_or_default().split_ascii_whitespace()
+}
+
 /// Whether a process is there that executes something else than the shim's program.
 pub(crate) fn is_strange(pid: i32) -> bool {
     let directory = PathBuf::from(format!("/proc/{pid}"));
@@ -100,10 +114,20 @@ pub(crate) fn parse_cgroups(text: &str) -> BTreeSet<PathBuf> {
     text.lines().filter_map(path).collect()
 }
 
-/// The flags of a shim. Go's flags begin with one dash or two, and may have their value behind a `=`.
-pub(crate) fn claim(command_line: &[u8]) -> Option<Claim> {
-    let words: Vec<String> =
-        command_line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+/// The flags of a shim that stays: its action is `start`, and another's ends by itself.
+fn claim(command_line: &[u8]) -> Option<Claim> {
+    words(command_line).iter().rfind(|word| !word.is_empty()).filter(|action| *action == "start")?;
+    said(command_line)
+}
+
+fn words(command_line: &[u8]) -> Vec<String> {
+    command_line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The flags of any shim, whatever its action is. Go's flags begin with one dash or two, and may have their value behind
+/// a `=`.
+pub(crate) fn said(command_line: &[u8]) -> Option<Claim> {
+    let words = words(command_line);
     let value = |name: &str| {
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -172,6 +196,15 @@ mod tests {
         }
         assert_eq!(line("shim -namespace k8s.io -id ../../etc start"), None);
         assert_eq!(line("shim -v"), None);
+        assert_eq!(line("shim -namespace k8s.io -id a1 delete"), None, "it ends by itself");
+    }
+
+    #[test]
+    fn a_pid_in_each_namespace_is_in_the_status() {
+        let inner = |status: &str| pids_in_status(status).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(inner("Pid:\t7\nNSpid:\t7\t1\nNSsid:\t7\t0\n"), ["7", "1"]);
+        assert_eq!(inner("Pid:\t7\n"), [""; 0]);
+        assert!(!is_nested(std::process::id().cast_signed()));
     }
 
     #[test]

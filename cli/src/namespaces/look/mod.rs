@@ -20,7 +20,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::kind::{Id, Kind};
 use super::survey::{Container, Descriptor, Pin, Process, Relations, Set, Survey};
-use crate::leaks::processes::{self, claim, parse_cgroups, parse_stat};
+use crate::leaks::processes::{self, parse_cgroups, parse_stat, said};
 
 /// The lowest inode that a namespace has (`PROC_IPC_INIT_INO` and its neighbours, `linux/proc_ns.h`).
 const LOWEST: u64 = 0xefff_ff00;
@@ -115,7 +115,7 @@ impl Looker {
             for_children,
             descriptors: self.descriptors(pid, &directory),
             is_first: is_first(&status),
-            claim: words.and_then(|words| claim(&words)),
+            claim: words.and_then(|words| said(&words)),
         })
     }
 
