@@ -25,7 +25,7 @@ impl Home {
     /// look again.
     pub(crate) async fn look(&self, shim: &Arc<Shim>, quiet: Duration) -> bool {
         let tasks = shim.tasks();
-        if shim.is_making() || tasks.iter().any(|task| task.exit().get().is_none()) {
+        if shim.is_making() || tasks.iter().any(|task| task.has_process()) {
             return false;
         }
         if shim.is_emptied() && quiet >= FORSAKEN {
@@ -53,6 +53,10 @@ fn is_there(bundle: &Path) -> bool {
 async fn leave(shim: &Arc<Shim>, tasks: &[Arc<Task>]) -> crate::failure::Result<()> {
     if let Some(sandbox) = shim.pod_sandbox() {
         return sandbox.shut_down(shim).await;
+    }
+    // A pod that the shim was to run may have lost its holder: nobody makes it another one.
+    if let Some(host) = shim.host.get() {
+        host.give_up_sandbox();
     }
     for task in tasks {
         task.delete().await?;
