@@ -19,6 +19,7 @@ use crate::commands::gc::Gc;
 use crate::commands::get::Get;
 use crate::commands::logs::Logs;
 use crate::commands::man::Man;
+use crate::commands::ns::Ns;
 use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
 use crate::commands::run::Run;
@@ -105,6 +106,8 @@ pub(crate) enum Verb {
     Label(Label),
     /// Wait until pods are as one wants them
     Wait(Wait),
+    /// Look at namespaces, and make sandboxes of them by hand, without containerd
+    Ns(Ns),
     /// Find what is left of pods that are gone, and remove it
     Gc(Gc),
     /// Show what pods and their containers use, again and again on a terminal

@@ -16,6 +16,7 @@
 //! | `occurrences`, `chart/`, `why` | what has happened to a pod, drawn; what keeps it |
 //! | `describe/`, `explain/`, `jsonpath/` | a pod described, a manifest explained, fields picked |
 //! | `usage` | what pods use |
+//! | `namespaces/` | the namespaces of this machine, and sandboxes that are made by hand |
 //! | `logs/` | the lines of a log, and which attempt of a container wrote them |
 //! | `streams/` | the container that a stream is opened to, its pipes, containerd's streaming server |
 //! | `forward/`, `copy/` | ports of a pod on this machine; files into and out of a container |
@@ -48,6 +49,7 @@ mod lower;
 mod make;
 mod manifest;
 mod manual;
+mod namespaces;
 mod occurrences;
 mod pod;
 mod print;
@@ -89,6 +91,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if let Verb::Ns(args) = &arguments.verb {
+        return commands::ns::run(&arguments.global, args);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let global = &arguments.global;
     runtime.block_on(async {
@@ -121,6 +126,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Trace(args) => commands::trace::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
+            Verb::Ns(args) => commands::ns::run(global, args),
             Verb::Gc(args) => commands::gc::run(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,
         }

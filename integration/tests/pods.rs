@@ -40,6 +40,7 @@ mod pods {
     pub(crate) mod manifest;
     pub(crate) mod memory;
     pub(crate) mod messages;
+    pub(crate) mod namespaces;
     pub(crate) mod objects;
     pub(crate) mod pauseless;
     pub(crate) mod probes;
@@ -70,8 +71,8 @@ use std::process::ExitCode;
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, faults, footprint, foreign, groups, hooks,
-    init, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources,
-    restarts,
+    init, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces, objects, pauseless, probes,
+    resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, trackers_cost, trackers_exits,
     trackers_leaks, users, volumes, whole,
@@ -332,6 +333,8 @@ fn all() -> Vec<Named> {
         security::unified_resources_are_set_or_refused_by_name,
         seed::each_command_of_the_notes_works_as_written,
         seed::exec_and_delete_all_work_as_written,
+        namespaces::a_map_of_two_pods_is_what_the_kernel_says,
+        namespaces::a_pods_network_is_joined_told_and_compared_by_its_name,
         sharing::a_volume_survives_a_restart_of_its_container,
         sharing::containers_of_a_pod_reach_each_other_over_localhost,
         sharing::containers_with_shared_pids_see_each_other,

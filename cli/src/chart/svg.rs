@@ -156,7 +156,7 @@ fn legend(svg: &mut String, y: f64) {
     }
 }
 
-fn rectangle(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), fill: &str, title: &str) {
+pub(crate) fn rectangle(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), fill: &str, title: &str) {
     let title = escaped(title);
     let _ = writeln!(
         svg,
@@ -164,12 +164,12 @@ fn rectangle(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), fill
     );
 }
 
-fn text(svg: &mut String, x: f64, y: f64, fill: &str, more: &str, content: &str) {
+pub(crate) fn text(svg: &mut String, x: f64, y: f64, fill: &str, more: &str, content: &str) {
     let content = escaped(content);
     let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{fill}\" {more}>{content}</text>");
 }
 
-fn cut(name: &str, letters: usize) -> String {
+pub(crate) fn cut(name: &str, letters: usize) -> String {
     match name.char_indices().nth(letters) {
         Some((at, _)) => format!("{}…", &name[..at]),
         None => name.to_owned(),
@@ -177,7 +177,7 @@ fn cut(name: &str, letters: usize) -> String {
 }
 
 /// Text that is no markup; what XML forbids is left out.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {

@@ -3,7 +3,7 @@
 //! The script asks this program again for each word, so that what it offers is what there is.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -70,12 +70,16 @@ pub(crate) fn answer() {
 
 /// The command line with what is offered for each of its words.
 fn command() -> Command {
-    let mut command = Arguments::command();
+    offered_in(Arguments::command())
+}
+
+/// In a command, and in those below it.
+fn offered_in(mut command: Command) -> Command {
     let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     for verb in verbs {
-        command = command.mut_subcommand(verb, |verb| verb.mut_args(offering));
+        command = command.mut_subcommand(verb, offered_in);
     }
-    command
+    command.mut_args(offering)
 }
 
 fn offering(argument: clap::Arg) -> clap::Arg {
@@ -83,6 +87,8 @@ fn offering(argument: clap::Arg) -> clap::Arg {
         "pod" | "pods" => argument.add(ArgValueCompleter::new(pods)),
         "what" => argument.add(ArgValueCompleter::new(resources)),
         "container" | "positional" => argument.add(ArgValueCompleter::new(containers)),
+        "who" | "first" | "second" => argument.add(ArgValueCompleter::new(sandboxes_and_pods)),
+        "sandboxes" => argument.add(ArgValueCompleter::new(sandboxes)),
         "source" | "destination" => argument.add(ArgValueCompleter::new(files)),
         _ => argument,
     }
@@ -92,6 +98,22 @@ fn pods(begun: &OsStr) -> Vec<CompletionCandidate> {
     let begun = begun.to_string_lossy();
     let kind = if begun.starts_with("pod/") { "pod/" } else { "" };
     offered(found().iter().map(|found| format!("{kind}{}", found.name())), &begun)
+}
+
+/// Those of `loment ns`.
+fn sandboxes(begun: &OsStr) -> Vec<CompletionCandidate> {
+    let words: Vec<String> = std::env::args().collect();
+    let told = words.iter().position(|word| word == "--pins").and_then(|at| words.get(at + 1)).map(PathBuf::from);
+    let variable = || std::env::var_os("LOMENT_NS").map(PathBuf::from);
+    let directory = told.or_else(variable).unwrap_or_else(|| PathBuf::from(super::ns::PINS));
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    offered(entries.filter_map(|entry| entry.file_name().into_string().ok()), &begun.to_string_lossy())
+}
+
+fn sandboxes_and_pods(begun: &OsStr) -> Vec<CompletionCandidate> {
+    // Without the prefix a name is a sandbox's.
+    let pods = if begun.to_string_lossy().starts_with("pod/") { pods(begun) } else { Vec::new() };
+    sandboxes(begun).into_iter().chain(pods).collect()
 }
 
 fn resources(begun: &OsStr) -> Vec<CompletionCandidate> {
@@ -186,6 +208,12 @@ mod tests {
             ("delete", "what"),
         ] {
             assert!(offers(verb, id), "{verb} {id}");
+        }
+        let ns = command.find_subcommand("ns").unwrap();
+        for (verb, id) in [("exec", "who"), ("join", "who"), ("map", "who"), ("diff", "second"), ("rm", "sandboxes")] {
+            let verb = ns.find_subcommand(verb).unwrap();
+            let argument = verb.get_arguments().find(|argument| argument.get_id() == id).unwrap();
+            assert!(argument.get::<ArgValueCompleter>().is_some(), "{id}");
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod ns;
 pub(crate) mod patch;
 pub(crate) mod port_forward;
 pub(crate) mod resume;

@@ -183,7 +183,7 @@ fn row(name: &str, usage: &Usage, rates: &Rates) -> Vec<String> {
 }
 
 /// As a quantity in a manifest: `64Mi`; two digits where the first would say too little.
-fn bytes(value: f64) -> String {
+pub(crate) fn bytes(value: f64) -> String {
     const UNITS: [&str; 6] = ["", "Ki", "Mi", "Gi", "Ti", "Pi"];
     let mut scaled = value;
     let mut units = UNITS.iter().copied();

@@ -41,7 +41,7 @@ struct Program {
     file: (u64, u64),
 }
 
-fn pids() -> impl Iterator<Item = i32> {
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
@@ -130,16 +130,25 @@ pub(crate) fn start_time(pid: i32) -> Option<u64> {
 }
 
 /// The paths in the lines `4:memory:/pods/x`. A path with a line's end in it is of no cgroup of ours.
-fn parse_cgroups(text: &str) -> BTreeSet<PathBuf> {
+pub(crate) fn parse_cgroups(text: &str) -> BTreeSet<PathBuf> {
     let path = |line: &str| line.splitn(3, ':').nth(2).filter(|path| *path != "/").map(PathBuf::from);
     text.lines().filter_map(path).collect()
 }
 
-/// The flags of a shim that stays: its action is `start`, and another's ends by itself. Go's flags begin with one dash or two, and may have their value behind a `=`.
+/// The flags of a shim that stays: its action is `start`, and another's ends by itself.
 fn claim(command_line: &[u8]) -> Option<Claim> {
-    let words: Vec<String> =
-        command_line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    words.iter().rfind(|word| !word.is_empty()).filter(|action| *action == "start")?;
+    words(command_line).iter().rfind(|word| !word.is_empty()).filter(|action| *action == "start")?;
+    said(command_line)
+}
+
+fn words(command_line: &[u8]) -> Vec<String> {
+    command_line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The flags of any shim, whatever its action is. Go's flags begin with one dash or two, and may have their value behind
+/// a `=`.
+pub(crate) fn said(command_line: &[u8]) -> Option<Claim> {
+    let words = words(command_line);
     let value = |name: &str| {
         let mut words = words.iter();
         while let Some(word) = words.next() {
