@@ -52,6 +52,7 @@ mod print;
 mod resource;
 mod select;
 mod session;
+mod setup;
 mod streams;
 mod trace;
 mod usage;

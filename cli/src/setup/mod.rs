@@ -1,0 +1,22 @@
+//! A containerd that is given this project's runtime class, and that is given back what it had. docs/install.md says which
+//! file is written for which containerd, and why.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `config` | a configuration of containerd, read |
+//! | `found` | what there is of containerd on the machine |
+//! | `plan` | what has to be written: a function of what was found |
+//! | `apply` | changes carried out and taken back |
+//! | `record` | what was done, kept to undo it |
+//! | `programs` | the programs that containerd starts |
+//! | `restart` | containerd started again |
+
+pub(crate) mod apply;
+pub(crate) mod config;
+pub(crate) mod found;
+pub(crate) mod plan;
+pub(crate) mod programs;
+pub(crate) mod record;
+pub(crate) mod restart;
+#[cfg(test)]
+mod tests;
