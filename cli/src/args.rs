@@ -17,6 +17,8 @@ use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
 use crate::commands::gc::Gc;
 use crate::commands::get::Get;
+use crate::commands::install::Install;
+use crate::commands::install::uninstall::Uninstall;
 use crate::commands::logs::Logs;
 use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
@@ -104,6 +106,10 @@ pub(crate) enum Verb {
     Label(Label),
     /// Wait until pods are as one wants them
     Wait(Wait),
+    /// Give containerd the runtime class of this project
+    Install(Install),
+    /// Take back what `loment install` has written
+    Uninstall(Uninstall),
     /// Find what is left of pods that are gone, and remove it
     Gc(Gc),
     /// Show what pods and their containers use, again and again on a terminal

@@ -10,6 +10,7 @@
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
 //! | `make` | a pod made and unmade |
 //! | `kept/` | what is kept of a pod on the disk: its record, what it refers to, its history; what is left when something was cut short |
+//! | `setup/` | a containerd that is given this project's runtime class, and given back what it had |
 //! | `leaks/` | what is left of pods and containers on the machine: found, attributed, removed |
 //! | `change/` | a pod that changes: its containers, its shim; what `apply` makes of it |
 //! | `select/` | which pods are meant, and that they change |
@@ -119,6 +120,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Trace(args) => commands::trace::run(global, args).await,
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
+            Verb::Install(args) => commands::install::run(global, args).await,
+            Verb::Uninstall(args) => commands::install::uninstall::run(global, args).await,
             Verb::Gc(args) => commands::gc::run(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,
         }

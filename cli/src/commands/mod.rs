@@ -14,6 +14,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod gc;
 pub(crate) mod get;
+pub(crate) mod install;
 pub(crate) mod logs;
 pub(crate) mod patch;
 pub(crate) mod port_forward;

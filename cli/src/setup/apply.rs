@@ -19,8 +19,12 @@ pub(crate) fn apply(change: &Change) -> anyhow::Result<()> {
     match (change.way, current) {
         (Way::Created, None) => replace(&change.path, change.text.as_bytes(), 0o644),
         (Way::Appended, Some(old)) => replace(&change.path, format!("{old}{}", change.text).as_bytes(), 0o644),
-        (Way::Created, Some(_)) => bail!("{} has just been made by somebody else: run this again", change.path.display()),
-        (Way::Appended, None) => bail!("{} has just been removed by somebody else: run this again", change.path.display()),
+        (Way::Created, Some(_)) => {
+            bail!("{} has just been made by somebody else: run this again", change.path.display())
+        }
+        (Way::Appended, None) => {
+            bail!("{} has just been removed by somebody else: run this again", change.path.display())
+        }
     }
 }
 
@@ -107,7 +111,8 @@ pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
 /// there keeps its owner and mode, and a link stays one. `mode` is for one that is new.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    write_beside(&path, bytes, mode).with_context(|| format!("write {} (is it on a read-only file system?)", path.display()))
+    write_beside(&path, bytes, mode)
+        .with_context(|| format!("write {} (is it on a read-only file system?)", path.display()))
 }
 
 fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -23,6 +23,15 @@ impl Schema {
         }
     }
 
+    /// The lowest version with it.
+    pub(crate) fn version(self) -> i64 {
+        match self {
+            Schema::V1 => 1,
+            Schema::V2 => 2,
+            Schema::V3 => 3,
+        }
+    }
+
     fn of(version: i64) -> Self {
         match version {
             ..=1 => Schema::V1,
@@ -84,7 +93,8 @@ impl Config {
         let containerd = cri.and_then(|cri| table(cri.get("containerd")));
         let runtimes = containerd.and_then(|containerd| table(containerd.get("runtimes")));
         let each = runtimes.into_iter().flat_map(TableLike::iter);
-        let handlers = each.filter_map(|(name, item)| Some((name.to_owned(), handler(item.as_table_like()?)))).collect();
+        let handlers =
+            each.filter_map(|(name, item)| Some((name.to_owned(), handler(item.as_table_like()?)))).collect();
         Ok(Config {
             schema,
             version,
@@ -169,11 +179,12 @@ mod tests {
 
     #[test]
     fn a_runtime_class_is_found_under_the_name_that_the_files_version_has_for_cri() {
-        for (version, plugin) in [("", "cri"), ("version = 2\n", "\"io.containerd.grpc.v1.cri\"")]
-            .into_iter()
-            .chain([("version = 3\n", "'io.containerd.cri.v1.runtime'"), ("version = 4\n", "'io.containerd.cri.v1.runtime'")])
-        {
-            let text = format!("{version}[plugins.{plugin}.containerd.runtimes.x]\nruntime_type = \"t\"\nsandboxer = 's'\n");
+        for (version, plugin) in [("", "cri"), ("version = 2\n", "\"io.containerd.grpc.v1.cri\"")].into_iter().chain([
+            ("version = 3\n", "'io.containerd.cri.v1.runtime'"),
+            ("version = 4\n", "'io.containerd.cri.v1.runtime'"),
+        ]) {
+            let text =
+                format!("{version}[plugins.{plugin}.containerd.runtimes.x]\nruntime_type = \"t\"\nsandboxer = 's'\n");
             let config = Config::parse(&text).unwrap();
             assert_eq!(config.handlers["x"].runtime_type, "t", "{version:?}");
             assert_eq!(config.handlers["x"].sandboxer, "s");

@@ -236,7 +236,12 @@ pub(crate) fn dump(program: &Path, config: &Path) -> anyhow::Result<Config> {
     let output = output.with_context(|| format!("run {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() || text.trim().is_empty() {
-        bail!("{} does not read {}: {}", program.display(), config.display(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{} does not read {}: {}",
+            program.display(),
+            config.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Config::parse(&text).map_err(|error| anyhow::anyhow!("read what {} prints: {error}", program.display()))
 }
@@ -320,6 +325,9 @@ mod tests {
     #[test]
     fn imports_are_relative_to_the_file_that_names_them() {
         let patterns = ["conf.d/*.toml".to_owned(), "/x/*.toml".to_owned()];
-        assert_eq!(absolute(Path::new("/etc/containerd/config.toml"), &patterns), ["/etc/containerd/conf.d/*.toml", "/x/*.toml"]);
+        assert_eq!(
+            absolute(Path::new("/etc/containerd/config.toml"), &patterns),
+            ["/etc/containerd/conf.d/*.toml", "/x/*.toml"]
+        );
     }
 }

@@ -83,9 +83,13 @@ fn check_sandboxer(version: Option<Version>) -> anyhow::Result<()> {
     match version {
         Some(version) if version >= Version::new(2, 1) => Ok(()),
         Some(Version { major, minor }) => {
-            bail!("containerd {major}.{minor} cannot leave sandboxes to a shim, 2.1 and later can: leave out --sandboxer shim")
+            bail!(
+                "containerd {major}.{minor} cannot leave sandboxes to a shim, 2.1 and later can: leave out --sandboxer shim"
+            )
         }
-        None => bail!("the version of containerd is not known: name its program with --containerd, or leave out --sandboxer shim"),
+        None => bail!(
+            "the version of containerd is not known: name its program with --containerd, or leave out --sandboxer shim"
+        ),
     }
 }
 
@@ -176,7 +180,11 @@ fn schema(found: &Found, main: Option<&Config>, version: Version) -> anyhow::Res
     let Some(main) = main else { return Ok(if version.major >= 2 { Schema::V3 } else { Schema::V2 }) };
     match (main.schema, version.major) {
         (Schema::V3, ..=1) => {
-            bail!("{path} has version 3, which containerd {}.{} does not read: mend it first", version.major, version.minor)
+            bail!(
+                "{path} has version 3, which containerd {}.{} does not read: mend it first",
+                version.major,
+                version.minor
+            )
         }
         // It is converted, and runtime classes are lost on the way.
         (Schema::V1, 2..) => bail!(
@@ -189,7 +197,8 @@ fn schema(found: &Found, main: Option<&Config>, version: Version) -> anyhow::Res
 
 /// The file for a directory from which containerd 2 merges files, if it has one.
 fn drop_in(found: &Found, wanted: &Wanted) -> anyhow::Result<Option<PathBuf>> {
-    let name = if wanted.handler == "loment" { "loment.toml".to_owned() } else { format!("loment-{}.toml", wanted.handler) };
+    let name =
+        if wanted.handler == "loment" { "loment.toml".to_owned() } else { format!("loment-{}.toml", wanted.handler) };
     let directory = found.imports.iter().find_map(|pattern| {
         let (directory, last) = pattern.rsplit_once('/')?;
         (!directory.contains(['*', '?', '[']) && last.contains('*') && is_match(last, &name)).then_some(directory)
@@ -197,25 +206,25 @@ fn drop_in(found: &Found, wanted: &Wanted) -> anyhow::Result<Option<PathBuf>> {
     let Some(directory) = directory else { return Ok(None) };
     let path = Path::new(directory).join(name);
     if found.imported.iter().any(|source| source.path == path) {
-        bail!("{} is there already and is no part of an installation: move it away, and run this again", path.display());
+        bail!(
+            "{} is there already and is no part of an installation: move it away, and run this again",
+            path.display()
+        );
     }
     Ok(Some(path))
 }
 
 fn made(path: PathBuf, schema: Schema, table: &str, notes: Vec<String>) -> Plan {
-    let version = match schema {
-        Schema::V1 => String::new(),
-        Schema::V2 => "version = 2\n\n".to_owned(),
-        Schema::V3 => "version = 3\n\n".to_owned(),
-    };
-    let text = format!("# Made by `loment install`; `loment uninstall` removes it.\n{version}{table}");
+    // That of the main file, or containerd 2 passes over one of the two.
+    let version = schema.version();
+    let text = format!("# Made by `loment install`; `loment uninstall` removes it.\nversion = {version}\n\n{table}");
     Plan { change: Some(Change { path, way: Way::Created, text }), notes }
 }
 
 fn appended(source: &Source, before: &Config, wanted: &Wanted, table: &str) -> anyhow::Result<Plan> {
     let old = source.text.as_deref().unwrap_or_default();
     let text = block(old, table);
-    let after = Config::parse(&format!("{old}{text}"));
+    let after = Config::parse_beside(&format!("{old}{text}"), Some(before.schema.version()));
     let is_good = after.as_ref().is_ok_and(|after| {
         let others = before.handlers.iter().all(|(name, handler)| after.handlers.get(name) == Some(handler));
         others && after.handlers.contains_key(&wanted.handler)
@@ -234,7 +243,9 @@ fn appended(source: &Source, before: &Config, wanted: &Wanted, table: &str) -> a
 /// What is put at the end of a file, so that it can be told apart and taken away again.
 fn block(old: &str, table: &str) -> String {
     let newline = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
-    format!("{newline}\n# Begin of what `loment install` has added; `loment uninstall` removes it.\n{table}# End of it.\n")
+    format!(
+        "{newline}\n# Begin of what `loment install` has added; `loment uninstall` removes it.\n{table}# End of it.\n"
+    )
 }
 
 /// k3s and RKE2 make their configuration anew at each start.
@@ -284,7 +295,9 @@ fn mentions(template: &str, handler: &str) -> bool {
 /// MicroK8s makes its configuration of a template with variables of the shell, which stand in strings: it is TOML.
 fn microk8s(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
     let template = found.templates.first().ok_or_else(|| anyhow!("MicroK8s has no containerd-template.toml"))?;
-    let Some(config) = parsed(template, None)? else { bail!("{} is not there: reinstall MicroK8s", template.path.display()) };
+    let Some(config) = parsed(template, None)? else {
+        bail!("{} is not there: reinstall MicroK8s", template.path.display())
+    };
     if let Some(plan) = is_there(&[(template, config.clone())], found, wanted)? {
         return Ok(plan);
     }

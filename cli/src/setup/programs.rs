@@ -53,7 +53,10 @@ impl Program {
     fn bytes(&mut self) -> anyhow::Result<Vec<u8>> {
         use std::io::Seek as _;
         let mut bytes = Vec::new();
-        self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes)).with_context(|| format!("read {}", self.from.display()))?;
+        self.file
+            .rewind()
+            .and_then(|()| self.file.read_to_end(&mut bytes))
+            .with_context(|| format!("read {}", self.from.display()))?;
         Ok(bytes)
     }
 

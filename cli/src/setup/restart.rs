@@ -70,11 +70,13 @@ pub(crate) async fn known(global: &Global, handler: &str) -> anyhow::Result<Sess
         match (session, seen) {
             (Ok(session), Ok(names)) if names.iter().any(|name| name == handler) => return Ok(session),
             // The one that is just ending may have answered.
-            (Ok(_), Ok(names)) if answered.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(10) => bail!(
-                "containerd has started again and knows no runtime class {handler:?}, only {}: see its log, and `loment doctor`; \
+            (Ok(_), Ok(names)) if answered.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(10) => {
+                bail!(
+                    "containerd has started again and knows no runtime class {handler:?}, only {}: see its log, and `loment doctor`; \
                  `loment uninstall` takes back what was written",
-                names.join(", ")
-            ),
+                    names.join(", ")
+                )
+            }
             (_, Err(error)) if Instant::now() > end => {
                 return Err(error.context(
                     "containerd does not answer after its restart: see its log; `loment uninstall` takes back what was written",

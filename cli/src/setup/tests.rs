@@ -303,7 +303,8 @@ fn of_several_containerds_one_has_to_be_named() {
 fn what_cannot_be_done_is_refused_with_a_remedy() {
     let containerds = containerds();
     let (program, version) = containerds.first().unwrap();
-    let other = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.loment]\nruntime_type = \"x\"\n";
+    let other =
+        "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.loment]\nruntime_type = \"x\"\n";
     let braces = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nruntimes = { }\n";
     for (text, expected) in [
         (fixture("docker-ce.toml").as_str(), "remove CRI from disabled_plugins"),
