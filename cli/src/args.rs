@@ -12,6 +12,7 @@ use crate::commands::bench::Bench;
 use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
+use crate::commands::doctor::Doctor;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
@@ -110,6 +111,8 @@ pub(crate) enum Verb {
     Install(Install),
     /// Take back what `loment install` has written
     Uninstall(Uninstall),
+    /// Tell whether pods can run on this machine, and what to do if not
+    Doctor(Doctor),
     /// Find what is left of pods that are gone, and remove it
     Gc(Gc),
     /// Show what pods and their containers use, again and again on a terminal

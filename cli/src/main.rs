@@ -11,6 +11,7 @@
 //! | `make` | a pod made and unmade |
 //! | `kept/` | what is kept of a pod on the disk: its record, what it refers to, its history; what is left when something was cut short |
 //! | `setup/` | a containerd that is given this project's runtime class, and given back what it had |
+//! | `doctor/` | what keeps pods from running on the machine |
 //! | `leaks/` | what is left of pods and containers on the machine: found, attributed, removed |
 //! | `change/` | a pod that changes: its containers, its shim; what `apply` makes of it |
 //! | `select/` | which pods are meant, and that they change |
@@ -31,6 +32,7 @@ mod commands;
 mod copy;
 mod describe;
 mod disk;
+mod doctor;
 mod error;
 mod explain;
 mod features;
@@ -122,6 +124,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Label(args) => commands::annotate::label(global, args).await,
             Verb::Install(args) => commands::install::run(global, args).await,
             Verb::Uninstall(args) => commands::install::uninstall::run(global, args).await,
+            Verb::Doctor(args) => commands::doctor::run(global, args).await,
             Verb::Gc(args) => commands::gc::run(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,
         }

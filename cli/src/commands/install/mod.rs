@@ -119,7 +119,9 @@ pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
     shown.dry_run = args.dry_run;
     if !args.dry_run {
         carry_out(global, &found, &plan, &mut missing)?;
-        shown.restarted = args.restarts(&mut shown)?;
+        // On every node of a cluster this is run again and again: one that knows the class is left alone.
+        let is_known = plan.change.is_none() && running(global, false).await?.is_some();
+        shown.restarted = !is_known && args.restarts(&shown)?;
         if let Some(session) = running(global, shown.restarted).await?
             && !args.no_pod
         {
@@ -132,7 +134,7 @@ pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
 
 impl Install {
     /// Starts containerd again if that is wanted. Answers whether it was.
-    fn restarts(&self, shown: &mut Shown) -> anyhow::Result<bool> {
+    fn restarts(&self, shown: &Shown) -> anyhow::Result<bool> {
         let is_wanted = self.restart || self.restart_command.is_some();
         match (&shown.restart, is_wanted) {
             (Some(command), true) => restart::run(command).map(|()| true),
@@ -205,7 +207,7 @@ fn check(found: &Found, handler: &str) -> anyhow::Result<()> {
 
 impl Which {
     /// Makes the machine's root this process's own.
-    fn enter_host(&self) -> anyhow::Result<()> {
+    pub(crate) fn enter_host(&self) -> anyhow::Result<()> {
         let Some(host) = &self.host else { return Ok(()) };
         nix::unistd::chroot(host)
             .and_then(|()| nix::unistd::chdir("/"))
@@ -213,7 +215,7 @@ impl Which {
     }
 
     /// What the user says, else what the process on the socket tells.
-    fn hints(&self, global: &Global) -> anyhow::Result<Hints> {
+    pub(crate) fn hints(&self, global: &Global) -> anyhow::Result<Hints> {
         let mut hints = Hints { kind: self.kind, config: self.config.clone(), program: self.containerd.clone() };
         if hints.kind.is_some_and(|kind| kind != Kind::Containerd) {
             return Ok(hints);
@@ -246,7 +248,7 @@ impl Which {
     }
 
     /// With the socket of this kind of containerd, where the user names none.
-    fn global(&self, global: &Global, kind: Kind) -> Global {
+    pub(crate) fn global(&self, global: &Global, kind: Kind) -> Global {
         let mut global = global.clone();
         let is_named = global.address.is_some() || std::env::var_os("CONTAINER_RUNTIME_ENDPOINT").is_some();
         if !is_named {

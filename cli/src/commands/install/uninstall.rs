@@ -45,6 +45,9 @@ pub(crate) struct Uninstall {
     /// Also when there are pods with the runtime class: without their shim's program they cannot be removed cleanly
     #[arg(long)]
     force: bool,
+    /// That nothing is installed is no mistake
+    #[arg(long)]
+    ignore_not_found: bool,
     /// How to print it
     #[arg(short, long)]
     output: Option<Format>,
@@ -61,7 +64,7 @@ pub(crate) async fn run(global: &Global, args: &Uninstall) -> anyhow::Result<()>
              --runtime-handler",
             global.state_dir.display()
         );
-        return Err(Said::one(line).into());
+        return if args.ignore_not_found { print("nothing is installed\n") } else { Err(Said::one(line).into()) };
     };
     let kind = kind_of(&record)?;
     let global = &args.which.global(global, kind);
