@@ -1,5 +1,7 @@
 //! `loment install` and `loment uninstall`: this project's runtime class, given to containerd and taken back.
 
+#[cfg(test)]
+mod deploy_tests;
 mod show;
 mod trial;
 pub(crate) mod uninstall;
@@ -240,7 +242,8 @@ impl Which {
                     session::address(global).display()
                 );
             }
-            hints.kind = Some(Kind::Containerd);
+            // Another one beside k3s, docker's package's say, is not meant just because it runs.
+            hints.kind = hints.kind.or(is_named(global).then_some(Kind::Containerd));
             hints.config = hints.config.or(config);
             hints.program = hints.program.or(Some(program));
         }
@@ -250,12 +253,16 @@ impl Which {
     /// With the socket of this kind of containerd, where the user names none.
     pub(crate) fn global(&self, global: &Global, kind: Kind) -> Global {
         let mut global = global.clone();
-        let is_named = global.address.is_some() || std::env::var_os("CONTAINER_RUNTIME_ENDPOINT").is_some();
-        if !is_named {
+        if !is_named(&global) {
             global.address = Some(kind.socket().to_owned());
         }
         global
     }
+}
+
+/// Whether the user says where containerd is asked.
+fn is_named(global: &Global) -> bool {
+    global.address.is_some() || std::env::var_os("CONTAINER_RUNTIME_ENDPOINT").is_some()
 }
 
 /// Whether docker writes this configuration, anew at each of its starts.
