@@ -21,7 +21,7 @@ fn yaml(path: &str) -> Value {
 /// The command line of a DaemonSet's init container, as `loment` reads it.
 fn command(path: &str) -> (DaemonSet, Verb) {
     let set: DaemonSet = serde_json::from_value(yaml(path)).unwrap();
-    let spec = set.spec.clone().unwrap().template.spec.unwrap();
+    let spec = set.spec.clone().template.spec.unwrap();
     assert_eq!(spec.host_pid, Some(true));
     let init = &spec.init_containers.unwrap()[0];
     assert_eq!(init.security_context.as_ref().unwrap().privileged, Some(true));
@@ -38,7 +38,7 @@ fn the_daemon_sets_of_deploy_run_commands_that_there_are() {
     assert!(matches!(verb, Verb::Install(args) if args.restart && args.no_pod && !args.dry_run));
     let (uninstall, verb) = command("deploy/uninstall/daemonset.yaml");
     assert!(matches!(verb, Verb::Uninstall(_)));
-    assert_ne!(install.spec.unwrap().selector, uninstall.spec.unwrap().selector);
+    assert_ne!(install.spec.selector, uninstall.spec.selector);
 }
 
 #[test]
