@@ -22,7 +22,7 @@
 //! | `streams/` | the container that a stream is opened to, its pipes, containerd's streaming server |
 //! | `forward/`, `copy/` | ports of a pod on this machine; files into and out of a container |
 //! | `print/` | tables, YAML and JSON, the terminal, Prometheus' text format |
-//! | `resource`, `error` | how things are named, how a command fails |
+//! | `resource`, `error`, `misuse` | how things are named, how a command fails, how a wrong command line is answered |
 
 mod args;
 mod cgroup;
@@ -49,6 +49,7 @@ mod logs;
 mod lower;
 mod make;
 mod manifest;
+mod misuse;
 mod occurrences;
 mod pod;
 mod print;
@@ -65,6 +66,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use args::{Arguments, Verb};
 use error::ExitWith;
@@ -75,7 +77,14 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors. A wrong command line ends with 1, as all that goes wrong does.
-            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp
+                | ErrorKind::DisplayVersion
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                    let _ = error.print();
+                }
+                _ => commands::note(&misuse::line(&error.render().to_string())),
+            }
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };

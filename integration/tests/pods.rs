@@ -32,6 +32,7 @@ mod pods {
     pub(crate) mod groups;
     pub(crate) mod hooks;
     pub(crate) mod init;
+    pub(crate) mod install;
     pub(crate) mod isolation;
     pub(crate) mod leaks;
     pub(crate) mod lifecycle;
@@ -70,8 +71,8 @@ use std::process::ExitCode;
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
     command_forward, command_logs, content, ctr, errors, evictions, exec, faults, footprint, foreign, groups, hooks,
-    init, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes, resources,
-    restarts,
+    init, install, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, objects, pauseless, probes,
+    resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, trackers_cost, trackers_exits,
     trackers_leaks, users, volumes, whole,
@@ -232,6 +233,8 @@ fn all() -> Vec<Named> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        install::a_class_is_given_shows_a_pod_and_every_byte_is_taken_back,
+        install::the_doctor_passes_the_class_and_names_what_is_wrong_with_another,
         isolation::huge_pages_are_as_on_the_host,
         isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         leaks::what_cri_has_lost_is_seen_and_cleared_and_only_when_it_is_old_a_leftover,

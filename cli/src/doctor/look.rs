@@ -1,6 +1,8 @@
 //! A look at the machine: makes a [`Survey`]. What cannot be read is left empty, and found missing by the checks.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use nix::sys::statvfs::statvfs;
 use super::survey::{Cgroups, Cni, Containerd, Disk, Program, Security, Survey};
 use crate::leaks;
 use crate::leaks::look::Places as LeakPlaces;
+use crate::leaks::usage::listener;
 use crate::session::Session;
 use crate::setup::config::Config;
 use crate::setup::found::{Found, is_match};
@@ -19,7 +22,7 @@ use crate::setup::plan::{Wanted, plan};
 use crate::setup::programs::PROGRAMS;
 use crate::setup::restart;
 
-/// Where a service looks for programs.
+/// Where a service looks for programs, as systemd starts it.
 const USUAL: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
 /// The machine alone.
@@ -77,6 +80,7 @@ pub(crate) async fn containerd(
         Ok(session) => ask(session).await,
     };
     let release = found.release.as_deref().unwrap_or("of an unknown version");
+    let path = path_of(&socket);
     survey.containerd = Containerd {
         found: Some(Ok(format!("{} {release}", found.kind.name()))),
         version: found.version(),
@@ -91,7 +95,7 @@ pub(crate) async fn containerd(
     let directory = Path::new(&handler.runtime_path).parent().filter(|path| path.is_absolute());
     let directories: Vec<PathBuf> = match directory {
         Some(directory) => vec![directory.to_owned()],
-        None => USUAL.map(PathBuf::from).to_vec(),
+        None => path.unwrap_or_else(|| USUAL.map(PathBuf::from).to_vec()),
     };
     survey.shim = program(&directories, PROGRAMS[0], true);
     let beside = survey.shim.as_ref().and_then(|shim| Some(vec![shim.path.parent()?.to_owned()]));
@@ -100,6 +104,13 @@ pub(crate) async fn containerd(
     if let Ok(session) = &session {
         survey.leftovers = Some(leftovers(session).await.map_err(|error| format!("{error:#}")));
     }
+}
+
+/// Where the containerd that listens on a socket looks for programs.
+fn path_of(socket: &Path) -> Option<Vec<PathBuf>> {
+    let environment = fs::read(format!("/proc/{}/environ", listener(socket)?)).ok()?;
+    let path = environment.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"PATH="))?;
+    Some(std::env::split_paths(OsStr::from_bytes(path)).collect())
 }
 
 /// What containerd makes of its files, or the files alone where it does not run.

@@ -402,3 +402,16 @@ fn a_record_is_read_as_it_was_written_and_leaves_nothing() {
     record::remove(&state, &other).unwrap();
     assert!(root.census().is_empty());
 }
+
+proptest::proptest! {
+    /// Whatever a file has, and whatever others add before and after, what was added is what is taken away.
+    #[test]
+    fn what_is_added_to_any_file_is_taken_away_again(old in "(?s).{0,200}", above in "[a-z#= \n]{0,40}", below in "[a-z#= \n]{0,40}") {
+        let change = change(Way::Appended);
+        let now = format!("{above}{old}{}{below}", change.text);
+        if old.contains("# Begin") {
+            return Ok(());
+        }
+        proptest::prop_assert_eq!(undoing(&change, Some(&now)), Ok(Undo::Write(format!("{above}{old}{below}"))));
+    }
+}

@@ -18,6 +18,7 @@ const BY_THE_SHIM: &[&str] = &[
     "evictions",
     "footprint",
     "init",
+    "install",
     "leaks",
     "lifecycle_hooks",
     "memory",
