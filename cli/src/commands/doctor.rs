@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::install::{Format, Which};
+use super::install::Format;
+use super::install::which::Which;
 use super::print;
 use crate::args::Global;
 use crate::doctor::{self, Level, Line};

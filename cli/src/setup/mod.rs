@@ -4,8 +4,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `config` | a configuration of containerd, read |
-//! | `found` | what there is of containerd on the machine |
-//! | `plan` | what has to be written: a function of what was found |
+//! | `found`, `patterns` | what there is of containerd on the machine; the files that it imports |
+//! | `plan`, `managed` | what has to be written: a function of what was found |
 //! | `apply` | changes carried out and taken back |
 //! | `record` | what was done, kept to undo it |
 //! | `programs` | the programs that containerd starts |
@@ -14,6 +14,8 @@
 pub(crate) mod apply;
 pub(crate) mod config;
 pub(crate) mod found;
+mod managed;
+pub(crate) mod patterns;
 pub(crate) mod plan;
 pub(crate) mod programs;
 pub(crate) mod record;

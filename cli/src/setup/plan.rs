@@ -7,7 +7,9 @@ use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Handler, Schema, Version};
-use super::found::{Found, Kind, Source, is_match};
+use super::found::{Found, Kind, Source};
+use super::managed;
+use super::patterns::is_match;
 
 /// What the shim calls itself towards containerd.
 pub(crate) const RUNTIME_TYPE: &str = "io.containerd.loment.v2";
@@ -58,8 +60,8 @@ pub(crate) fn plan(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
     check_name(&wanted.handler)?;
     let plan = match found.kind {
         Kind::Containerd => plain(found, wanted),
-        Kind::K3s | Kind::Rke2 => rancher(found, wanted),
-        Kind::Microk8s => microk8s(found, wanted),
+        Kind::K3s | Kind::Rke2 => managed::rancher(found, wanted),
+        Kind::Microk8s => managed::microk8s(found, wanted),
     }?;
     if wanted.sandboxes_of_shim && plan.change.is_some() {
         check_sandboxer(found.version())?;
@@ -93,7 +95,7 @@ fn check_sandboxer(version: Option<Version>) -> anyhow::Result<()> {
     }
 }
 
-fn parsed(source: &Source, main: Option<i64>) -> anyhow::Result<Option<Config>> {
+pub(super) fn parsed(source: &Source, main: Option<i64>) -> anyhow::Result<Option<Config>> {
     let Some(text) = &source.text else { return Ok(None) };
     let config = Config::parse_beside(text, main);
     config.map(Some).map_err(|error| anyhow!("{} is no TOML; mend it first: {}", source.path.display(), error.trim()))
@@ -139,7 +141,7 @@ fn plain(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
 }
 
 /// Whether there is such a class already: ours is enough, another one is not touched.
-fn is_there(files: &[(&Source, Config)], found: &Found, wanted: &Wanted) -> anyhow::Result<Option<Plan>> {
+pub(super) fn is_there(files: &[(&Source, Config)], found: &Found, wanted: &Wanted) -> anyhow::Result<Option<Plan>> {
     for (source, config) in files {
         let Some(handler) = config.handlers.get(&wanted.handler) else { continue };
         check_ours(handler, wanted, &source.path)?;
@@ -159,7 +161,7 @@ fn is_there(files: &[(&Source, Config)], found: &Found, wanted: &Wanted) -> anyh
     Ok(None)
 }
 
-fn check_ours(handler: &Handler, wanted: &Wanted, path: &Path) -> anyhow::Result<()> {
+pub(super) fn check_ours(handler: &Handler, wanted: &Wanted, path: &Path) -> anyhow::Result<()> {
     let is_ours = handler.runtime_type == RUNTIME_TYPE && (handler.sandboxer == "shim") == wanted.sandboxes_of_shim;
     if !is_ours {
         bail!(
@@ -196,7 +198,7 @@ fn schema(found: &Found, main: Option<&Config>, version: Version) -> anyhow::Res
 }
 
 /// The file for a directory from which containerd 2 merges files, if it has one.
-fn drop_in(found: &Found, wanted: &Wanted) -> anyhow::Result<Option<PathBuf>> {
+pub(super) fn drop_in(found: &Found, wanted: &Wanted) -> anyhow::Result<Option<PathBuf>> {
     let name =
         if wanted.handler == "loment" { "loment.toml".to_owned() } else { format!("loment-{}.toml", wanted.handler) };
     let directory = found.imports.iter().find_map(|pattern| {
@@ -214,14 +216,14 @@ fn drop_in(found: &Found, wanted: &Wanted) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-fn made(path: PathBuf, schema: Schema, table: &str, notes: Vec<String>) -> Plan {
+pub(super) fn made(path: PathBuf, schema: Schema, table: &str, notes: Vec<String>) -> Plan {
     // That of the main file, or containerd 2 passes over one of the two.
     let version = schema.version();
     let text = format!("# Made by `loment install`; `loment uninstall` removes it.\nversion = {version}\n\n{table}");
     Plan { change: Some(Change { path, way: Way::Created, text }), notes }
 }
 
-fn appended(source: &Source, before: &Config, wanted: &Wanted, table: &str) -> anyhow::Result<Plan> {
+pub(super) fn appended(source: &Source, before: &Config, wanted: &Wanted, table: &str) -> anyhow::Result<Plan> {
     let old = source.text.as_deref().unwrap_or_default();
     let text = block(old, table);
     let after = Config::parse_beside(&format!("{old}{text}"), Some(before.schema.version()));
@@ -241,70 +243,11 @@ fn appended(source: &Source, before: &Config, wanted: &Wanted, table: &str) -> a
 }
 
 /// What is put at the end of a file, so that it can be told apart and taken away again.
-fn block(old: &str, table: &str) -> String {
+pub(super) fn block(old: &str, table: &str) -> String {
     let newline = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
     format!(
         "{newline}\n# Begin of what `loment install` has added; `loment uninstall` removes it.\n{table}# End of it.\n"
     )
-}
-
-/// k3s and RKE2 make their configuration anew at each start.
-fn rancher(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
-    let Some(generated) = parsed(&found.main, None)? else {
-        bail!("{} is not there: start {} once, and run this again", found.main.path.display(), found.kind.name());
-    };
-    if let Some(handler) = generated.handlers.get(&wanted.handler) {
-        check_ours(handler, wanted, &found.main.path)?;
-        let note = format!("{} has the runtime class {:?} already", found.main.path.display(), wanted.handler);
-        return Ok(Plan { change: None, notes: vec![note] });
-    }
-    let schema = generated.schema;
-    let is_v3 = schema == Schema::V3;
-    let of_schema = |name: &&Source| name.path.ends_with("config-v3.toml.tmpl") == is_v3;
-    let template = found.templates.iter().find(of_schema).ok_or_else(|| anyhow!("there is no template to write"))?;
-    if let Some(text) = &template.text
-        && mentions(text, &wanted.handler)
-    {
-        let note = format!("{} has the runtime class {:?} already", template.path.display(), wanted.handler);
-        return Ok(Plan { change: None, notes: vec![note] });
-    }
-    // With containerd 1.x, layout 2, a file that is imported would take the place of all that is configured for CRI.
-    if is_v3 && let Some(path) = drop_in(found, wanted)? {
-        return Ok(made(path, schema, &table(schema, wanted), Vec::new()));
-    }
-    let table = table(schema, wanted);
-    let change = match &template.text {
-        Some(old) => Change { path: template.path.clone(), way: Way::Appended, text: block(old, &table) },
-        None => Change {
-            path: template.path.clone(),
-            way: Way::Created,
-            text: format!(
-                "{{{{ template \"base\" . }}}}\n\n# Made by `loment install`; `loment uninstall` removes it.\n{table}"
-            ),
-        },
-    };
-    Ok(Plan { change: Some(change), notes: Vec::new() })
-}
-
-/// Whether a template, which is no TOML yet, has a table of this class.
-fn mentions(template: &str, handler: &str) -> bool {
-    let ends = [format!("runtimes.{handler}]"), format!("runtimes.\"{handler}\"]"), format!("runtimes.'{handler}']")];
-    template.lines().any(|line| ends.iter().any(|end| line.trim_end().ends_with(end.as_str())))
-}
-
-/// MicroK8s makes its configuration of a template with variables of the shell, which stand in strings: it is TOML.
-fn microk8s(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
-    let template = found.templates.first().ok_or_else(|| anyhow!("MicroK8s has no containerd-template.toml"))?;
-    let Some(config) = parsed(template, None)? else {
-        bail!("{} is not there: reinstall MicroK8s", template.path.display())
-    };
-    if let Some(plan) = is_there(&[(template, config.clone())], found, wanted)? {
-        return Ok(plan);
-    }
-    let version = found.version().unwrap_or(Version::new(1, 6));
-    let text =
-        if config.has_runtimes { table(config.schema, wanted) } else { with_runc(config.schema, wanted, version) };
-    appended(template, &config, wanted, &text)
 }
 
 /// The table of the runtime class.
@@ -323,7 +266,7 @@ pub(crate) fn table(schema: Schema, wanted: &Wanted) -> String {
 
 /// With runc's beside it, as containerd has it where no runtime class is written: up to 1.7 the first that is written takes
 /// the place of all that are built in.
-fn with_runc(schema: Schema, wanted: &Wanted, version: Version) -> String {
+pub(super) fn with_runc(schema: Schema, wanted: &Wanted, version: Version) -> String {
     let table = table(schema, wanted);
     if version.major >= 2 || wanted.handler == "runc" {
         return table;

@@ -1,4 +1,4 @@
-//! `loment install` and `loment uninstall`: containerd is given a runtime class, shows a pod of it, and has its configuration
+//! `loment install` and `loment uninstall`: containerd is given a class, shows a pod of it, and has its configuration
 //! back byte for byte.
 
 use std::{fs, path::Path, time::Duration};

@@ -5,23 +5,23 @@ mod deploy_tests;
 mod show;
 mod trial;
 pub(crate) mod uninstall;
+pub(crate) mod which;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
 use super::print;
 use crate::args::Global;
-use crate::leaks::usage::listener;
-use crate::session::{self, Session};
-use crate::setup::found::{self, Found, Hints, Kind, Places};
+use crate::session::Session;
+use crate::setup::found::{self, Found, Kind, Places};
 use crate::setup::plan::{self, Plan, Wanted};
 use crate::setup::programs::{self, Program};
 use crate::setup::record::{self, Record};
 use crate::setup::{apply, restart};
 use show::Shown;
+use which::Which;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,23 +69,6 @@ pub(crate) struct Install {
     /// How to print it
     #[arg(short, long)]
     output: Option<Format>,
-}
-
-/// Which containerd is meant.
-#[derive(Debug, Args)]
-pub(crate) struct Which {
-    /// Which containerd is meant [default: the one that is here]
-    #[arg(long, value_enum)]
-    kind: Option<Kind>,
-    /// containerd's configuration [default: that of the containerd that runs, or /etc/containerd/config.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// containerd's program [default: the one that runs, or that of PATH]
-    #[arg(long, value_name = "PROGRAM")]
-    containerd: Option<PathBuf>,
-    /// Root directory of the machine that is meant, for a container that has it mounted
-    #[arg(long, value_name = "DIR")]
-    host: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -171,7 +154,8 @@ fn carry_out(global: &Global, found: &Found, plan: &Plan, missing: &mut [&mut Pr
         }
     }
     if let Some(change) = &plan.change {
-        record.directories = apply::missing_directories(&change.path);
+        // Those of an earlier installation are still its own.
+        record.directories.extend(apply::missing_directories(&change.path));
         record.change = Some(change.clone());
         found.main.path.clone_into(&mut record.config);
     }
@@ -205,67 +189,4 @@ fn check(found: &Found, handler: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Which {
-    /// Makes the machine's root this process's own.
-    pub(crate) fn enter_host(&self) -> anyhow::Result<()> {
-        let Some(host) = &self.host else { return Ok(()) };
-        nix::unistd::chroot(host)
-            .and_then(|()| nix::unistd::chdir("/"))
-            .with_context(|| format!("make {} the root (is the container privileged?)", host.display()))
-    }
-
-    /// What the user says, else what the process on the socket tells.
-    pub(crate) fn hints(&self, global: &Global) -> anyhow::Result<Hints> {
-        let mut hints = Hints { kind: self.kind, config: self.config.clone(), program: self.containerd.clone() };
-        if hints.kind.is_some_and(|kind| kind != Kind::Containerd) {
-            return Ok(hints);
-        }
-        let Some(pid) = listener(&session::address(global)) else { return Ok(hints) };
-        let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { return Ok(hints) };
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).into_owned();
-        let words: Vec<&str> = command.split('\0').collect();
-        let config = found::config_of(&words);
-        let places = Places::default();
-        if hints.kind.is_none() {
-            let of = [(&places.k3s, Kind::K3s), (&places.rke2, Kind::Rke2)];
-            let of = of.into_iter().find(|(base, _)| program.starts_with(base)).map(|(_, kind)| kind);
-            hints.kind = of.or(program.starts_with("/snap/microk8s").then_some(Kind::Microk8s));
-        }
-        if hints.kind.is_none_or(|kind| kind == Kind::Containerd) && program.ends_with("containerd") {
-            if config.as_deref().is_some_and(is_dockers) && hints.config.is_none() {
-                bail!(
-                    "{} belongs to docker's own containerd, which has no runtime classes: docker takes the shim by its name, \
-                     `docker run --runtime io.containerd.loment.v2` (docs/command-line.md)",
-                    session::address(global).display()
-                );
-            }
-            // Another one beside k3s, docker's package's say, is not meant just because it runs.
-            hints.kind = hints.kind.or(is_named(global).then_some(Kind::Containerd));
-            hints.config = hints.config.or(config);
-            hints.program = hints.program.or(Some(program));
-        }
-        Ok(hints)
-    }
-
-    /// With the socket of this kind of containerd, where the user names none.
-    pub(crate) fn global(&self, global: &Global, kind: Kind) -> Global {
-        let mut global = global.clone();
-        if !is_named(&global) {
-            global.address = Some(kind.socket().to_owned());
-        }
-        global
-    }
-}
-
-/// Whether the user says where containerd is asked.
-fn is_named(global: &Global) -> bool {
-    global.address.is_some() || std::env::var_os("CONTAINER_RUNTIME_ENDPOINT").is_some()
-}
-
-/// Whether docker writes this configuration, anew at each of its starts.
-fn is_dockers(config: &Path) -> bool {
-    config.ends_with("docker/containerd/containerd.toml")
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use loment_cri::v1::PodSandbox;
 use serde_json::json;
 
-use super::{Format, Which};
+use super::Format;
+use super::which::Which;
 use crate::args::Global;
 use crate::commands::print;
 use crate::error::Said;

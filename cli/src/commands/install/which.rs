@@ -1,0 +1,92 @@
+//! Which containerd is meant: what the user says, and what the one that runs tells.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::args::Global;
+use crate::leaks::usage::listener;
+use crate::session;
+use crate::setup::found::{self, Hints, Kind, Places};
+
+/// Which containerd is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Which containerd is meant [default: the one that is here]
+    #[arg(long, value_enum)]
+    pub(super) kind: Option<Kind>,
+    /// containerd's configuration [default: that of the containerd that runs, or /etc/containerd/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// containerd's program [default: the one that runs, or that of PATH]
+    #[arg(long, value_name = "PROGRAM")]
+    containerd: Option<PathBuf>,
+    /// Root directory of the machine that is meant, for a container that has it mounted
+    #[arg(long, value_name = "DIR")]
+    host: Option<PathBuf>,
+}
+
+impl Which {
+    /// Makes the machine's root this process's own.
+    pub(crate) fn enter_host(&self) -> anyhow::Result<()> {
+        let Some(host) = &self.host else { return Ok(()) };
+        nix::unistd::chroot(host)
+            .and_then(|()| nix::unistd::chdir("/"))
+            .with_context(|| format!("make {} the root (is the container privileged?)", host.display()))
+    }
+
+    /// What the user says, else what the process on the socket tells.
+    pub(crate) fn hints(&self, global: &Global) -> anyhow::Result<Hints> {
+        let mut hints = Hints { kind: self.kind, config: self.config.clone(), program: self.containerd.clone() };
+        if hints.kind.is_some_and(|kind| kind != Kind::Containerd) {
+            return Ok(hints);
+        }
+        let Some(pid) = listener(&session::address(global)) else { return Ok(hints) };
+        let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { return Ok(hints) };
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).into_owned();
+        let words: Vec<&str> = command.split('\0').collect();
+        let config = found::config_of(&words);
+        let places = Places::default();
+        if hints.kind.is_none() {
+            let of = [(&places.k3s, Kind::K3s), (&places.rke2, Kind::Rke2)];
+            let of = of.into_iter().find(|(base, _)| program.starts_with(base)).map(|(_, kind)| kind);
+            hints.kind = of.or(program.starts_with("/snap/microk8s").then_some(Kind::Microk8s));
+        }
+        if hints.kind.is_none_or(|kind| kind == Kind::Containerd) && program.ends_with("containerd") {
+            if config.as_deref().is_some_and(is_dockers) && hints.config.is_none() {
+                bail!(
+                    "{} belongs to docker's own containerd, which has no runtime classes: docker takes the shim by its name, \
+                     `docker run --runtime io.containerd.loment.v2` (docs/command-line.md)",
+                    session::address(global).display()
+                );
+            }
+            // Another one beside k3s, docker's package's say, is not meant just because it runs.
+            hints.kind = hints.kind.or(is_named(global).then_some(Kind::Containerd));
+            hints.config = hints.config.or(config);
+            hints.program = hints.program.or(Some(program));
+        }
+        Ok(hints)
+    }
+
+    /// With the socket of this kind of containerd, where the user names none.
+    pub(crate) fn global(&self, global: &Global, kind: Kind) -> Global {
+        let mut global = global.clone();
+        if !is_named(&global) {
+            global.address = Some(kind.socket().to_owned());
+        }
+        global
+    }
+}
+
+/// Whether the user says where containerd is asked.
+fn is_named(global: &Global) -> bool {
+    global.address.is_some() || std::env::var_os("CONTAINER_RUNTIME_ENDPOINT").is_some()
+}
+
+/// Whether docker writes this configuration, anew at each of its starts.
+fn is_dockers(config: &Path) -> bool {
+    config.ends_with("docker/containerd/containerd.toml")
+}
