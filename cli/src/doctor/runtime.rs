@@ -109,11 +109,14 @@ pub(super) fn configuration(survey: &Survey) -> Said {
     let path = survey.containerd.config_path.display();
     match survey.containerd.plan.as_ref()? {
         Ok(_) => pass(format!("{path}")),
-        Err(error) => {
-            let (found, remedy) = error.split_once(": ").unwrap_or((error, "mend it"));
-            fail(found, remedy)
-        }
+        Err(error) => split(error),
     }
+}
+
+/// Errors of `loment install` say what is wrong, and behind a colon what to do.
+fn split(error: &str) -> Said {
+    let (found, remedy) = error.split_once(": ").unwrap_or((error, "see docs/install.md"));
+    fail(found, remedy)
 }
 
 /// The class in the files.

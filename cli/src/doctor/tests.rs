@@ -4,6 +4,7 @@ use super::look;
 use super::survey::{Cgroups, Cni, Containerd, Disk, Program, Security, Survey};
 use super::{CHECKS, Level, judge};
 use crate::setup::config::{Config, Version};
+use crate::setup::found::{self, Hints, Places};
 
 const CONFIG: &str = "version = 2
 [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]
@@ -142,7 +143,17 @@ fn each_planted_fault_is_found_and_its_remedy_is_named() {
 #[test]
 fn a_machine_without_containerd_is_told_so_and_nothing_that_hangs_on_it() {
     let mut survey = healthy();
-    survey.containerd = Containerd { found: Some(Err("no containerd is found".into())), ..Containerd::default() };
+    let nowhere = std::path::PathBuf::from("/nowhere");
+    let places = Places {
+        config: nowhere.clone(),
+        k3s: nowhere.clone(),
+        rke2: nowhere.clone(),
+        microk8s: nowhere.clone(),
+        docker: nowhere,
+        programs: Vec::new(),
+    };
+    let error = found::find(&places, &Hints::default()).unwrap_err().to_string();
+    survey.containerd = Containerd { found: Some(Err(error)), ..Containerd::default() };
     survey.leftovers = None;
     let lines = judge(&survey);
     let failed: Vec<_> = lines.iter().filter(|line| line.level == Level::Fail).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use toml_edit::{DocumentMut, Item, TableLike};
+use toml_edit::{DocumentMut, Item, TableLike, TomlError};
 
 /// How a file is laid out, by the `version` in it: CRI's plugin has another name in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +85,7 @@ impl Config {
 
     /// The same of a file that is imported: its version is that of the main file where it says none.
     pub(crate) fn parse_beside(text: &str, main: Option<i64>) -> Result<Self, String> {
-        let document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.to_string())?;
+        let document: DocumentMut = text.parse().map_err(|error| mistake(&error))?;
         let root = document.as_table();
         let version = root.get("version").and_then(Item::as_integer);
         let schema = Schema::of(version.or(main).unwrap_or(1));
@@ -113,6 +113,14 @@ impl Config {
         let names = [Schema::V1.plugin(), Schema::V2.plugin(), Schema::V3.plugin()];
         self.disabled.iter().any(|name| names.contains(&name.as_str()))
     }
+}
+
+/// `line 2, column 9, unclosed table`: the parser itself draws the line below that.
+fn mistake(error: &TomlError) -> String {
+    let drawn = error.to_string();
+    let place = drawn.lines().next().unwrap_or_default();
+    let message: Vec<&str> = error.message().lines().collect();
+    format!("{}, {}", place.trim_start_matches("TOML parse error at "), message.join(", "))
 }
 
 /// Up to layout 2 CRI's plugin has it, afterwards one of its own for images.
@@ -196,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_no_toml_is_told_with_its_line() {
         let error = Config::parse("version = 2\n[plugins\n").unwrap_err();
-        assert!(error.contains("line 2"), "{error}");
+        assert!(error.starts_with("line 2, column 9, ") && !error.contains('\n'), "{error}");
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub(crate) struct Found {
     pub(crate) templates: Vec<Source>,
     /// What containerd itself makes of its files, where it can be asked.
     pub(crate) dump: Option<Config>,
+    /// The configuration of a containerd that docker has started for itself, beside this one.
+    pub(crate) dockers: Option<PathBuf>,
 }
 
 impl Found {
@@ -142,8 +144,8 @@ pub(crate) fn find(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
         (Some(kind), _) => kind,
         (None, [kind]) => *kind,
         (None, []) => bail!(
-            "no containerd is found: no {}, no k3s, no RKE2, no MicroK8s, no program \"containerd\" in PATH; \
-             name it with --config and --containerd",
+            "no containerd is found (no {}, no k3s, no RKE2, no MicroK8s, no program \"containerd\" in PATH): install one, as in \
+             `apt-get install containerd`, or name yours with --config and --containerd",
             places.config.display()
         ),
         (None, several) => {
@@ -151,12 +153,13 @@ pub(crate) fn find(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
             bail!("there are several containerds here ({}): say which one with --kind", names.join(", "))
         }
     };
-    match kind {
+    let found = match kind {
         Kind::Containerd => plain(places, hints),
         Kind::K3s => rancher(kind, &places.k3s, "data/current/bin/containerd"),
         Kind::Rke2 => rancher(kind, &places.rke2, "bin/containerd"),
         Kind::Microk8s => microk8s(places),
-    }
+    }?;
+    Ok(Found { dockers: Some(places.docker.clone()).filter(|path| path.exists()), ..found })
 }
 
 fn kinds(places: &Places, hints: &Hints) -> Vec<Kind> {
@@ -189,7 +192,17 @@ fn plain(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
     let patterns = if is_old { says } else { dump.clone().or(says) }.map(|config| config.imports).unwrap_or_default();
     let imports = absolute(&main.path, &patterns);
     let imported = read_all(&imports, &main.path)?;
-    Ok(Found { kind: Kind::Containerd, program, release, main, imports, imported, templates: Vec::new(), dump })
+    Ok(Found {
+        kind: Kind::Containerd,
+        program,
+        release,
+        main,
+        imports,
+        imported,
+        templates: Vec::new(),
+        dump,
+        dockers: None,
+    })
 }
 
 fn rancher(kind: Kind, base: &Path, program: &str) -> anyhow::Result<Found> {
@@ -208,6 +221,7 @@ fn rancher(kind: Kind, base: &Path, program: &str) -> anyhow::Result<Found> {
         imports,
         main,
         templates: templates.into_iter().collect::<anyhow::Result<_>>()?,
+        dockers: None,
     })
 }
 
@@ -222,6 +236,7 @@ fn microk8s(places: &Places) -> anyhow::Result<Found> {
         imported: Vec::new(),
         templates: vec![Source::read(&places.microk8s.join("containerd-template.toml"))?],
         dump: None,
+        dockers: None,
     })
 }
 

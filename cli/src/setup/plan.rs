@@ -58,7 +58,7 @@ pub(crate) enum Way {
 /// What is found cannot be changed so that it can be undone, or the change would do harm; the message says what to do.
 pub(crate) fn plan(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
     check_name(&wanted.handler)?;
-    let plan = match found.kind {
+    let mut plan = match found.kind {
         Kind::Containerd => plain(found, wanted),
         Kind::K3s | Kind::Rke2 => managed::rancher(found, wanted),
         Kind::Microk8s => managed::microk8s(found, wanted),
@@ -66,6 +66,13 @@ pub(crate) fn plan(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
     if wanted.sandboxes_of_shim && plan.change.is_some() {
         check_sandboxer(found.version())?;
     }
+    plan.notes.extend(found.dockers.iter().map(|path| {
+        format!(
+            "docker has a containerd of its own ({}), without runtime classes: it is not touched, and docker takes the shim by its \
+             name, `docker run --runtime io.containerd.loment.v2`",
+            path.display()
+        )
+    }));
     Ok(plan)
 }
 
@@ -98,7 +105,7 @@ fn check_sandboxer(version: Option<Version>) -> anyhow::Result<()> {
 pub(super) fn parsed(source: &Source, main: Option<i64>) -> anyhow::Result<Option<Config>> {
     let Some(text) = &source.text else { return Ok(None) };
     let config = Config::parse_beside(text, main);
-    config.map(Some).map_err(|error| anyhow!("{} is no TOML; mend it first: {}", source.path.display(), error.trim()))
+    config.map(Some).map_err(|error| anyhow!("{} is no TOML ({error}): mend it first", source.path.display()))
 }
 
 /// A containerd that reads what the administrator writes.

@@ -300,6 +300,17 @@ fn of_several_containerds_one_has_to_be_named() {
 }
 
 #[test]
+fn a_containerd_that_docker_has_for_itself_is_told_of_and_left_alone() {
+    for (program, _) in containerds() {
+        let root = Root::new();
+        root.put("config.toml", &fixture("nvidia-v2.toml")).put("docker.toml", "disabled_plugins = [\"cri\"]\n");
+        let made = plan(&root.find(&program), &wanted()).unwrap();
+        assert!(made.notes[0].contains("docker run --runtime io.containerd.loment.v2"), "{:?}", made.notes);
+        there_and_back(&root, &made, |change| assert_eq!(change.path, root.0.join("config.toml")));
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_with_a_remedy() {
     let containerds = containerds();
     let (program, version) = containerds.first().unwrap();
@@ -403,10 +414,13 @@ fn a_record_is_read_as_it_was_written_and_leaves_nothing() {
     assert!(root.census().is_empty());
 }
 
+/// Lines that others may add.
+const ABOVE: &str = "[a-z#= \\n]{0,40}";
+
 proptest::proptest! {
     /// Whatever a file has, and whatever others add before and after, what was added is what is taken away.
     #[test]
-    fn what_is_added_to_any_file_is_taken_away_again(old in "(?s).{0,200}", above in "[a-z#= \n]{0,40}", below in "[a-z#= \n]{0,40}") {
+    fn what_is_added_to_any_file_is_taken_away_again(old in "(?s).{0,200}", above in ABOVE, below in ABOVE) {
         let change = change(Way::Appended);
         let now = format!("{above}{old}{}{below}", change.text);
         if old.contains("# Begin") {

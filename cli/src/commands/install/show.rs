@@ -137,6 +137,7 @@ mod tests {
             imported: Vec::new(),
             templates: Vec::new(),
             dump: None,
+            dockers: None,
         };
         let wanted = Wanted { handler: "loment".into(), sandboxes_of_shim: false, runtime_path: None };
         let change = Change { path: "/etc/x.toml".into(), way: Way::Created, text: "a\n\nb\n".into() };
