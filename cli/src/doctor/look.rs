@@ -88,6 +88,7 @@ pub(crate) async fn containerd(
         plan: Some(planned.map_err(|error| format!("{error:#}"))),
         config_path: found.main.path.clone(),
         socket,
+        units: found.kind.units().join(" or "),
         answer: Some(answer),
         classes,
         restart: restart::command(found.kind),

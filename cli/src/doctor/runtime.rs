@@ -58,7 +58,7 @@ pub(super) fn containerd(survey: &Survey) -> Said {
     match (containerd.version, containerd.answer.as_ref()?) {
         (_, Err(error)) => fail(
             format!("{release} does not answer at {}: {error}", containerd.socket.display()),
-            "start it (systemctl start containerd), or name its socket with --address",
+            format!("start it (systemctl start {}), or name its socket with --address", containerd.units),
         ),
         (Some(version), _) if version < Version::new(1, 6) => {
             fail(format!("{release} is too old"), "install containerd 1.6 or later")

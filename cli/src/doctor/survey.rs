@@ -78,6 +78,8 @@ pub(crate) struct Containerd {
     /// The file that `loment install` would write, if it would; why it would refuse to.
     pub(crate) plan: Option<Result<Option<PathBuf>, String>>,
     pub(crate) socket: PathBuf,
+    /// The services of which one runs it: `k3s or k3s-agent`.
+    pub(crate) units: String,
     /// What the running one answers: its version; why it does not.
     pub(crate) answer: Option<Result<String, String>>,
     /// The runtime classes that the running one knows; why it does not tell them.

@@ -40,6 +40,7 @@ fn healthy() -> Survey {
             config: Some(Config::parse(CONFIG).unwrap()),
             plan: Some(Ok(None)),
             socket: "/run/containerd/containerd.sock".into(),
+            units: "containerd".into(),
             answer: Some(Ok("1.7.24".into())),
             classes: Some(Ok(words("runc loment"))),
             restart: Some("systemctl restart containerd".into()),

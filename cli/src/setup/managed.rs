@@ -4,21 +4,21 @@ use anyhow::{anyhow, bail};
 
 use super::config::{Schema, Version};
 use super::found::{Found, Source};
-use super::plan::{
-    Change, Plan, Wanted, Way, appended, block, check_ours, drop_in, is_there, made, parsed, table, with_runc,
-};
+use super::plan::{Change, Plan, Wanted, Way, appended, block, drop_in, is_there, made, parsed, table, with_runc};
 
 /// k3s and RKE2 make their configuration anew at each start.
 pub(super) fn rancher(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
     let Some(generated) = parsed(&found.main, None)? else {
         bail!("{} is not there: start {} once, and run this again", found.main.path.display(), found.kind.name());
     };
-    if let Some(handler) = generated.handlers.get(&wanted.handler) {
-        check_ours(handler, wanted, &found.main.path)?;
-        let note = format!("{} has the runtime class {:?} already", found.main.path.display(), wanted.handler);
-        return Ok(Plan { change: None, notes: vec![note] });
-    }
     let schema = generated.schema;
+    let mut files = vec![(&found.main, generated)];
+    for source in &found.imported {
+        files.extend(parsed(source, Some(schema.version()))?.map(|config| (source, config)));
+    }
+    if let Some(plan) = is_there(&files, found, wanted)? {
+        return Ok(plan);
+    }
     let is_v3 = schema == Schema::V3;
     let of_schema = |name: &&Source| name.path.ends_with("config-v3.toml.tmpl") == is_v3;
     let template = found.templates.iter().find(of_schema).ok_or_else(|| anyhow!("there is no template to write"))?;

@@ -237,6 +237,8 @@ fn k3s_and_rke2_get_a_template_or_a_drop_in_and_never_an_edit_of_what_they_gener
         let made = plan(&root.find_managed(), &wanted()).unwrap();
         there_and_back(&root, &made, |change| {
             assert_eq!(change.path, root.0.join(at("config-v3.toml.d/loment.toml")));
+            // k3s has not been started since.
+            assert!(plan(&root.find_managed(), &wanted()).unwrap().change.is_none());
             for (program, _) in of(|version| version.major >= 2) {
                 let seen = found::dump(&program, &root.0.join(at("config.toml"))).unwrap();
                 assert_eq!(seen.handlers.keys().collect::<Vec<_>>(), ["loment", "runc"]);
