@@ -4,7 +4,9 @@ use anyhow::{anyhow, bail};
 
 use super::config::{Schema, Version};
 use super::found::{Found, Source};
-use super::plan::{Change, Plan, Wanted, Way, appended, block, drop_in, is_there, made, parsed, table, with_runc};
+use super::plan::{
+    Change, Plan, Wanted, Way, appended, block, check_ours, drop_in, is_there, made, parsed, table, with_runc,
+};
 
 /// k3s and RKE2 make their configuration anew at each start.
 pub(super) fn rancher(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
@@ -12,7 +14,11 @@ pub(super) fn rancher(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
         bail!("{} is not there: start {} once, and run this again", found.main.path.display(), found.kind.name());
     };
     let schema = generated.schema;
-    let mut files = vec![(&found.main, generated)];
+    // That it has the class says nothing: what it was made of may have been taken away since.
+    if let Some(handler) = generated.handlers.get(&wanted.handler) {
+        check_ours(handler, wanted, &found.main.path)?;
+    }
+    let mut files = Vec::new();
     for source in &found.imported {
         files.extend(parsed(source, Some(schema.version()))?.map(|config| (source, config)));
     }

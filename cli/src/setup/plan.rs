@@ -168,7 +168,7 @@ pub(super) fn is_there(files: &[(&Source, Config)], found: &Found, wanted: &Want
     Ok(None)
 }
 
-fn check_ours(handler: &Handler, wanted: &Wanted, path: &Path) -> anyhow::Result<()> {
+pub(super) fn check_ours(handler: &Handler, wanted: &Wanted, path: &Path) -> anyhow::Result<()> {
     let is_ours = handler.runtime_type == RUNTIME_TYPE && (handler.sandboxer == "shim") == wanted.sandboxes_of_shim;
     if !is_ours {
         bail!(

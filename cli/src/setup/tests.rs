@@ -266,6 +266,18 @@ fn rendered(program: &Path, template: &str, base: &str) {
 }
 
 #[test]
+fn a_class_that_only_the_generated_file_of_k3s_has_is_written_again() {
+    let root = Root::new();
+    let table = super::plan::table(super::config::Schema::V2, &wanted());
+    root.put("k3s/agent/etc/containerd/config.toml", &format!("{}{table}", fixture("k3s-v2.toml")));
+    let made = plan(&root.find_managed(), &wanted()).unwrap();
+    there_and_back(&root, &made, |change| assert!(change.path.ends_with("config.toml.tmpl")));
+    let other = table.replace("loment.v2", "other.v2");
+    root.put("k3s/agent/etc/containerd/config.toml", &format!("{}{other}", fixture("k3s-v2.toml")));
+    assert!(plan(&root.find_managed(), &wanted()).unwrap_err().to_string().contains("--runtime-handler"));
+}
+
+#[test]
 fn k3s_that_has_never_run_is_refused() {
     let root = Root::new();
     fs::create_dir_all(root.0.join("k3s/agent/etc/containerd")).unwrap();
