@@ -107,9 +107,9 @@ pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
         // On every node of a cluster this is run again and again: one that knows the class is left alone.
         let is_known = plan.change.is_none() && running(global, false).await?.is_some();
         shown.restarted = !is_known && args.restarts(&shown)?;
-        if let Some(session) = running(global, shown.restarted).await?
-            && !args.no_pod
-        {
+        let session = running(global, shown.restarted).await?;
+        shown.is_known = session.is_some();
+        if let Some(session) = session.filter(|_| !args.no_pod) {
             let image = args.image.clone().or_else(|| found.dump?.sandbox_image);
             shown.trial = Some(trial::run(&session, image.as_deref(), !wanted.sandboxes_of_shim).await?);
         }

@@ -20,6 +20,8 @@ pub(super) struct Shown {
     /// What starts containerd again.
     pub(super) restart: Option<String>,
     pub(super) restarted: bool,
+    /// Whether the containerd that runs knows the class.
+    pub(super) is_known: bool,
     pub(super) trial: Option<Trial>,
 }
 
@@ -40,6 +42,7 @@ impl Shown {
             notes: plan.notes.clone(),
             restart: None,
             restarted: false,
+            is_known: false,
             trial: None,
         }
     }
@@ -102,6 +105,7 @@ impl Shown {
         match (&self.trial, self.restarted) {
             (Some(trial), _) => trial.line(&self.handler),
             (None, true) => format!("containerd was started again and knows the runtime class {:?}", self.handler),
+            (None, false) if self.is_known => format!("containerd knows the runtime class {:?}", self.handler),
             (None, false) if self.dry_run => {
                 format!("nothing is changed; containerd reads it when it starts: {restart}")
             }
