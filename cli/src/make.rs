@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::Pod;
@@ -154,26 +155,41 @@ async fn addresses(session: &Session, sandbox: &str, on_host: bool, host: &Host)
     Ok(Addresses { pod: all.filter(|address| !address.is_empty()).collect() })
 }
 
+/// What containerd is just making for a client that has gone it takes back in so much time.
+const TAKEN_BACK: Duration = Duration::from_secs(3);
+
 /// Removes whatever containerd has of a pod with this uid, and its cgroup. Its files stay.
 pub(crate) async fn remove_sandboxes(session: &Session, pod: &Pod) -> anyhow::Result<()> {
+    remove_listed(session, pod).await?;
+    let cgroup = sandbox::cgroup(pod);
+    if cgroup::remove(&cgroup).is_ok() {
+        return Ok(());
+    }
+    // Something of it lives on. If it is in the making, containerd does not bear to be helped: 1.7 keeps what has gone
+    // meanwhile as a sandbox in the state "unknown".
+    tokio::time::sleep(TAKEN_BACK).await;
+    remove_listed(session, pod).await?;
+    let unlisted = session.client.list_unlisted().await?;
+    for one in unlisted.iter().filter(|one| one.labels.get(label::POD_UID).is_some_and(|uid| uid == lower::uid(pod))) {
+        session.client.clear_unlisted(&one.id).await?;
+    }
+    if cgroup::remove(&cgroup).is_ok() {
+        return Ok(());
+    }
+    // Then it is something of which containerd knows nothing any more.
+    Box::pin(leaks::remove::of_pod(session, lower::uid(pod))).await?;
+    cgroup::remove(&cgroup)
+}
+
+/// The sandboxes that CRI lists.
+async fn remove_listed(session: &Session, pod: &Pod) -> anyhow::Result<()> {
     let label_selector = [(label::POD_UID.to_owned(), lower::uid(pod).to_owned())].into();
     let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
     for sandbox in session.client.list_pod_sandboxes(Some(filter)).await? {
         session.client.stop_pod_sandbox(&sandbox.id).await?;
         session.client.clear_pod_sandbox(&sandbox.id).await?;
     }
-    // One whose making was given up may be in no list.
-    let unlisted = session.client.list_unlisted().await?;
-    for one in unlisted.iter().filter(|one| one.labels.get(label::POD_UID).is_some_and(|uid| uid == lower::uid(pod))) {
-        session.client.clear_unlisted(&one.id).await?;
-    }
-    let cgroup = sandbox::cgroup(pod);
-    if cgroup::remove(&cgroup).is_ok() {
-        return Ok(());
-    }
-    // Then something of it lives on of which containerd knows nothing any more.
-    Box::pin(leaks::remove::of_pod(session, lower::uid(pod))).await?;
-    cgroup::remove(&cgroup)
+    Ok(())
 }
 
 /// Removes whatever there is of a pod.

@@ -81,13 +81,17 @@ impl Client {
     /// Stops every container of the pod and takes its network down. A second call does nothing.
     pub async fn stop_pod_sandbox(&self, pod: &str) -> Result<()> {
         let request = v1::StopPodSandboxRequest { pod_sandbox_id: pod.to_owned() };
-        call!(self.runtime.stop_pod_sandbox(request), "StopPodSandbox", format!("pod {pod}")).map(|_| ())
+        let ask = || async {
+            let request = request.clone();
+            call!(self.runtime.stop_pod_sandbox(request), "StopPodSandbox", format!("pod {pod}")).map(|_| ())
+        };
+        insistently(ask).await
     }
 
     /// Removes the pod with its containers. A pod that does not exist is removed.
     pub async fn remove_pod_sandbox(&self, pod: &str) -> Result<()> {
         let request = v1::RemovePodSandboxRequest { pod_sandbox_id: pod.to_owned() };
-        let ask = async || {
+        let ask = || async {
             let request = request.clone();
             call!(self.runtime.remove_pod_sandbox(request), "RemovePodSandbox", format!("pod {pod}")).map(|_| ())
         };
@@ -132,13 +136,17 @@ impl Client {
     /// Sends the stop signal, waits `grace`, then kills. Whole seconds count; zero kills at once.
     pub async fn stop_container(&self, container: &str, grace: Duration) -> Result<()> {
         let request = v1::StopContainerRequest { container_id: container.to_owned(), timeout: whole_seconds(grace) };
-        call!(self.runtime.stop_container(request), "StopContainer", format!("container {container}")).map(|_| ())
+        let ask = || async {
+            let request = request.clone();
+            call!(self.runtime.stop_container(request), "StopContainer", format!("container {container}")).map(|_| ())
+        };
+        insistently(ask).await
     }
 
     /// Removes a container, killing it when it runs. A container that does not exist is removed.
     pub async fn remove_container(&self, container: &str) -> Result<()> {
         let request = v1::RemoveContainerRequest { container_id: container.to_owned() };
-        let ask = async || {
+        let ask = || async {
             let (request, object) = (request.clone(), format!("container {container}"));
             call!(self.runtime.remove_container(request), "RemoveContainer", object).map(|_| ())
         };

@@ -129,6 +129,7 @@ impl Client {
         answer.map(tonic::Response::into_inner).map_err(|status| failed(path, object(), &status))
     }
 }
+
 /// Nothing for a time that there cannot be.
 fn time(stamp: api::Time) -> Option<SystemTime> {
     let since = Duration::new(u64::try_from(stamp.seconds).ok()?, u32::try_from(stamp.nanos).ok()?);

@@ -1,4 +1,4 @@
-//! Removals, asked again as a kubelet does while the runtime has not yet taken notice of an end.
+//! Stops and removals, asked again as a kubelet does while the runtime has not yet taken notice of an end.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Asks until the answer is not that something still runs, for a bounded time.
-pub(crate) async fn insistently(mut ask: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+pub(crate) async fn insistently<Asked: Future<Output = Result<()>>>(mut ask: impl FnMut() -> Asked) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask().await {
@@ -22,10 +22,14 @@ pub(crate) async fn insistently(mut ask: impl AsyncFnMut() -> Result<()>) -> Res
     }
 }
 
-/// Whether containerd says that a container still runs. A removal stops what runs before: then this is a container whose
-/// end has not been handled. There is no code for it.
+/// Whether containerd was overtaken by a container's end. It says so in words, without a code of its own:
+///
+/// - A removal stops what runs before it removes. When a container still runs then, its end has not been handled.
+/// - A stop kills what seems to run. containerd closes its connection to the shim when it handles the end of the
+///   container, under the request that is on its way there.
 fn is_premature(error: &Error) -> bool {
-    matches!(error, Error::Request { message, .. } if message.ends_with("container is still running, to stop first"))
+    let ends = ["container is still running, to stop first", "ttrpc: closed"];
+    matches!(error, Error::Request { message, .. } if ends.iter().any(|end| message.ends_with(end)))
 }
 
 #[cfg(test)]
@@ -45,18 +49,21 @@ mod tests {
 
     #[tokio::test]
     async fn only_an_end_that_was_not_noticed_is_waited_for() {
-        let premature = "failed to set removing state for container \"x\": container is still running, to stop first";
+        let running = "failed to set removing state for container \"x\": container is still running, to stop first";
+        let closed = "failed to stop container \"x\": failed to kill container \"x\": ttrpc: closed";
+        for premature in [running, closed] {
+            let mut asked = 0;
+            let noticed = insistently(|| {
+                asked += 1;
+                std::future::ready(if asked < 3 { Err(refused(premature)) } else { Ok(()) })
+            });
+            assert!(noticed.await.is_ok());
+            assert_eq!(asked, 3);
+        }
         let mut asked = 0;
-        let noticed = insistently(async || {
+        let refused = insistently(|| {
             asked += 1;
-            if asked < 3 { Err(refused(premature)) } else { Ok(()) }
-        });
-        assert!(noticed.await.is_ok());
-        assert_eq!(asked, 3);
-        let mut asked = 0;
-        let refused = insistently(async || {
-            asked += 1;
-            Err(refused("no space left on device"))
+            std::future::ready(Err(refused("no space left on device")))
         });
         assert!(refused.await.is_err());
         assert_eq!(asked, 1);

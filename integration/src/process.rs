@@ -78,12 +78,21 @@ pub fn command_line(process: &Process) -> String {
 
 /// The shims of this project below this process. A fork of one counts until it is something else.
 pub fn shims() -> Vec<i32> {
-    let is_shim = |process: &Process| {
+    shims_with("").collect()
+}
+
+/// The shim that was started for this sandbox, below this process: the first, for it may just be forking.
+pub fn shim_of(sandbox: &str) -> Option<i32> {
+    shims_with(sandbox).next()
+}
+
+fn shims_with(word: &str) -> impl Iterator<Item = i32> {
+    let is_shim = move |process: &Process| {
         let line = command_line(process);
         let program = line.split(' ').next().map(Path::new).and_then(Path::file_name);
-        program.is_some_and(|name| name == programs::SHIM)
+        program.is_some_and(|name| name == programs::SHIM) && line.contains(word)
     };
-    descendants(std::process::id().cast_signed()).into_iter().filter(is_shim).map(|process| process.pid).collect()
+    descendants(std::process::id().cast_signed()).into_iter().filter(is_shim).map(|process| process.pid)
 }
 
 /// Kills everything below the calling process, a subreaper, and reaps it. Returns how many processes there were.

@@ -77,13 +77,17 @@ impl<'de> Visitor<'de> for &mut Annotations {
 /// How the names of shims' sockets begin that this project has made: shims of others listen in the same directory.
 pub const SOCKET_PREFIX: &str = "loment-";
 
+/// Bytes that the path of a socket may have. unix(7), `sun_path` without its end
+const LONGEST: usize = 107;
+
 /// Address of the shim that serves `group`: a pure function of who asks, so that every `start` of a group finds it.
 pub(crate) fn of_group(start: &Start, group: &str) -> String {
     let default = in_the_usual_place(&start.grpc_address, &start.namespace, group);
-    match (&start.socket_dir, Path::new(&default).file_name()) {
-        (Some(dir), Some(name)) => format!("unix://{}", Path::new(dir).join(name).display()),
-        _ => default,
-    }
+    let (Some(dir), Some(name)) = (&start.socket_dir, default.rsplit('/').next()) else { return default };
+    let in_directory = |name: &str| Path::new(dir).join(name).display().to_string();
+    let (whole, short) = (in_directory(name), in_directory(name.trim_start_matches(SOCKET_PREFIX)));
+    // containerd takes directories in which there is room for the hash alone.
+    format!("unix://{}", if whole.len() <= LONGEST { whole } else { short })
 }
 
 /// Where the shim of a group listens that containerd, which listens at `containerd`, has started without naming another
@@ -149,6 +153,9 @@ mod tests {
     #[test]
     fn a_socket_directory_given_by_containerd_is_used() {
         assert!(of_group(&start(Some("/run/x")), "pod").starts_with("unix:///run/x/loment-"));
+        let longest = format!("/{}", "d".repeat(41));
+        let address = of_group(&start(Some(&longest)), "pod");
+        assert_eq!(path(&address).as_os_str().len(), LONGEST, "{address}");
     }
 
     #[test]

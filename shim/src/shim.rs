@@ -330,6 +330,8 @@ impl Shim {
             self.left.notify_one();
         } else {
             self.emptied.store(true, Ordering::Relaxed);
+            // However long that took, the time to be told to leave begins now.
+            self.quiet.disturb();
         }
     }
 }

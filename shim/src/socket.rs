@@ -27,13 +27,7 @@ use crate::{
 
 /// Whether a shim answers at `address`.
 pub(crate) fn is_served(address: &str) -> Result<bool> {
-    let path = path(address);
-    let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
-    if path.symlink_metadata().is_err() {
-        return Ok(false);
-    }
-    let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
-    is_answered(path).map_err(|e| failed("connect to", &e))
+    Ok(matches!(found(path(address))?, Found::Shim))
 }
 
 /// What became of an attempt to listen.
@@ -51,10 +45,13 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|e| failed("make directory of", &e))?;
     }
+    if path.symlink_metadata().is_ok() && lives(path).map_err(|e| failed("connect to", &e))? {
+        return Ok(Listening::Elsewhere);
+    }
     let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if is_answered(path).map_err(|e| failed("connect to", &e))? {
+            if answers(path).map_err(|e| failed("connect to", &e))? {
                 return Ok(Listening::Elsewhere);
             }
             remove_socket(path).map_err(|e| failed("remove stale socket", &e))?;
@@ -78,16 +75,37 @@ pub(crate) fn listen(address: &str) -> Result<Listening> {
 /// It is not a socket, or cannot be asked or removed.
 pub fn remove_stale(address: &str) -> Result<bool> {
     let path = path(address);
+    match found(path)? {
+        Found::Shim => Ok(true),
+        Found::Nothing => Ok(false),
+        Found::Stale(_alone) => {
+            remove_socket(path).map_err(|e| Failure::io("remove stale socket", path.display(), &e))?;
+            Ok(false)
+        }
+    }
+}
+
+/// What is at the path of a socket.
+enum Found {
+    /// A shim answers.
+    Shim,
+    /// A socket that nobody answers, which nobody else touches as long as this is kept.
+    Stale(Flock<File>),
+    Nothing,
+}
+
+fn found(path: &Path) -> Result<Found> {
     let failed = |operation: &str, error: &io::Error| Failure::io(operation, path.display(), error);
     if path.symlink_metadata().is_err() {
-        return Ok(false);
+        return Ok(Found::Nothing);
     }
-    let _alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
-    if is_answered(path).map_err(|e| failed("connect to", &e))? {
-        return Ok(true);
+    if lives(path).map_err(|e| failed("connect to", &e))? {
+        return Ok(Found::Shim);
     }
-    remove_socket(path).map_err(|e| failed("remove stale socket", &e))?;
-    Ok(false)
+    let alone = alone(path).map_err(|e| failed("lock directory of", &e))?;
+    // One that was just beginning answers by now.
+    let answers = answers(path).map_err(|e| failed("connect to", &e))?;
+    Ok(if answers { Found::Shim } else { Found::Stale(alone) })
 }
 
 /// While it is held nobody else takes a name in the directory of `path` or removes a stale one: between bind(2) and
@@ -103,11 +121,21 @@ fn alone(path: &Path) -> io::Result<Flock<File>> {
 /// # Errors
 /// Whether somebody does cannot be told.
 pub fn is_answered(path: &Path) -> io::Result<bool> {
-    match listener(path)? {
-        Answer::By(pid) if departing::await_end(pid) => Ok(!matches!(listener(path)?, Answer::Nobody)),
-        Answer::By(_) | Answer::BySomebody => Ok(true),
-        Answer::Nobody => Ok(false),
-    }
+    Ok(lives(path)? || answers(path)?)
+}
+
+/// Whether somebody answers who is not about to end. Waits until he is gone, if he is: not to be done [`alone`], nobody else
+/// could begin meanwhile.
+fn lives(path: &Path) -> io::Result<bool> {
+    Ok(match listener(path)? {
+        Answer::By(pid) => !departing::await_end(pid),
+        Answer::BySomebody => true,
+        Answer::Nobody => false,
+    })
+}
+
+fn answers(path: &Path) -> io::Result<bool> {
+    Ok(!matches!(listener(path)?, Answer::Nobody))
 }
 
 /// Who listens at an address.

@@ -1,6 +1,7 @@
 //! `start`: answers with the address of the group's shim, and becomes that shim if there is none.
 //!
-//! No second exec and no runtime in this process: it binds, forks, answers and leaves. What stays behind is the fork.
+//! No second exec and no runtime in this process: it forks, waits until the fork listens, answers and leaves. What stays
+//! behind is the fork.
 
 use std::{
     fs::File,

@@ -14,7 +14,7 @@ use crate::kept::{history, remains};
 use crate::lower::{self, layout::Layout};
 use crate::manifest::amounts::is_sidecar;
 use crate::session::{Found, Session};
-use crate::{cgroup, disk, pod, resource};
+use crate::{cgroup, disk, make, pod, resource};
 
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -178,8 +178,11 @@ pub(super) async fn delete(session: &Session, found: &Found, grace: Grace) -> an
         }
         session.client.stop_pod_sandbox(&found.sandbox.id).await?;
         session.client.clear_pod_sandbox(&found.sandbox.id).await?;
+        cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
+    } else {
+        // containerd may have forgotten what still runs of it.
+        make::remove_sandboxes(session, &found.pod).await?;
     }
-    cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
     remove_files(session, found).await?;
     // A command that was killed when it had made the pod has left its lock: taken and let go it is removed.
     disk::NameLock::take(&session.global.state_dir, found.namespace(), found.name()).map(drop)

@@ -21,8 +21,14 @@ pub(crate) fn all(own_mounts: u64, programs: &[PathBuf]) -> Vec<Process> {
     let known = programs.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino()));
     let trusted: BTreeSet<(u64, u64)> = running.map(|program| program.file).chain(known).collect();
     for (process, program) in &mut found {
-        if program.as_ref().is_some_and(|program| trusted.contains(&program.file)) {
-            process.claim = claim(&fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default());
+        let is_trusted = program.as_ref().is_some_and(|program| trusted.contains(&program.file));
+        if is_trusted {
+            let claim = claim(&fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default());
+            // The machine inside of a system container may execute the same file, for a containerd of its own.
+            let is_own = process.mounts == own_mounts;
+            let is_ours =
+                |claim: &Claim| is_own || !is_nested(process.pid) && !is_elsewhere(process.pid, &claim.address);
+            process.claim = claim.filter(is_ours);
             process.listens = sockets(process.pid).filter_map(|inode| listening.get(&inode).cloned()).collect();
         }
     }
@@ -45,12 +51,16 @@ fn read(pid: i32) -> Option<(Process, Option<Program>)> {
     let stat = String::from_utf8_lossy(&fs::read(directory.join("stat")).ok()?).into_owned();
     let (parent, start_time, name) = parse_stat(&stat)?;
     let inode = |name: &str| fs::metadata(directory.join("ns").join(name)).map(|file| file.ino()).ok();
+    let cgroups = parse_cgroups(&fs::read_to_string(directory.join("cgroup")).ok()?);
+    if is_outside(&cgroups) {
+        return None;
+    }
     let process = Process {
         pid,
         parent,
         start_time,
         name,
-        cgroups: parse_cgroups(&fs::read_to_string(directory.join("cgroup")).ok()?),
+        cgroups,
         // A process that has ended has none: nothing is to be done to it.
         mounts: inode("mnt")?,
         network: inode("net")?,
@@ -61,10 +71,35 @@ fn read(pid: i32) -> Option<(Process, Option<Program>)> {
     Some((process, file.map(|file| Program { file: (file.dev(), file.ino()) })))
 }
 
+/// Whether these are not below those of this process: it is in a cgroup namespace, and they are somebody's beside it.
+/// cgroup_namespaces(7)
+fn is_outside(cgroups: &BTreeSet<PathBuf>) -> bool {
+    cgroups.iter().any(|path| path.starts_with("/.."))
+}
+
 /// Whether a program is the shim's by its name; one that was replaced is marked by the kernel.
 fn is_called_so(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     name.strip_suffix(" (deleted)").unwrap_or(name) == SHIM
+}
+
+/// Whether the containerd that a process names is another one where the process lives. A holder lives on an empty root.
+fn is_elsewhere(pid: i32, address: &str) -> bool {
+    let file = |path: &str| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let there = file(&format!("/proc/{pid}/root{address}"));
+    there.is_some() && there != file(address)
+}
+
+/// Whether a process is in a pid namespace below this one, and not its first as the holder of a pod is.
+fn is_nested(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    pids_in_status(&status).skip(1).last().is_some_and(|inner| inner != "1")
+}
+
+/// Its pid in each namespace, from this one down. proc_pid_status(5), `NSpid`
+fn pids_in_status(status: &str) -> impl Iterator<Item = &str> {
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    line.unwrap_or_default().split_ascii_whitespace()
 }
 
 /// Whether a process is there that executes something else than the shim's program.
@@ -100,10 +135,11 @@ fn parse_cgroups(text: &str) -> BTreeSet<PathBuf> {
     text.lines().filter_map(path).collect()
 }
 
-/// The flags of a shim. Go's flags begin with one dash or two, and may have their value behind a `=`.
+/// The flags of a shim that stays: its action is `start`, and another's ends by itself. Go's flags begin with one dash or two, and may have their value behind a `=`.
 fn claim(command_line: &[u8]) -> Option<Claim> {
     let words: Vec<String> =
         command_line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    words.iter().rfind(|word| !word.is_empty()).filter(|action| *action == "start")?;
     let value = |name: &str| {
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -172,6 +208,42 @@ mod tests {
         }
         assert_eq!(line("shim -namespace k8s.io -id ../../etc start"), None);
         assert_eq!(line("shim -v"), None);
+        assert_eq!(line("shim -namespace k8s.io -id a1 delete"), None, "it ends by itself");
+    }
+
+    #[test]
+    fn a_pid_in_each_namespace_is_in_the_status() {
+        let inner = |status: &str| pids_in_status(status).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(inner("Pid:\t7\nNSpid:\t7\t1\nNSsid:\t7\t0\n"), ["7", "1"]);
+        assert_eq!(inner("Pid:\t7\n"), [""; 0]);
+        assert!(!is_nested(std::process::id().cast_signed()));
+    }
+
+    #[test]
+    fn what_is_in_nobodys_cgroup_that_is_seen_is_somebody_elses() {
+        let outside = |text: &str| is_outside(&parse_cgroups(text));
+        assert!(outside("5:memory:/../other/pods/x\n0::/\n"));
+        assert!(!outside("5:memory:/pods/x\n0::/..x\n"));
+    }
+
+    #[test]
+    fn a_containerd_is_looked_up_where_the_process_lives() {
+        let own = std::process::id().cast_signed();
+        assert!(!is_elsewhere(own, "/proc/self/status/not/there"));
+        assert!(!is_elsewhere(own, "/etc/passwd"));
+        // In a mount namespace of its own the same name is another file.
+        let script = "mount -t tmpfs none /mnt && touch /mnt/loment-socket && echo ready && exec sleep 60";
+        let mut child = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+        let is_another = is_elsewhere(i32::try_from(child.id()).unwrap(), "/mnt/loment-socket");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is_another);
     }
 
     #[test]

@@ -110,7 +110,23 @@ pub(super) async fn known_to_containerd(lab: &Lab, known: &[String]) -> Result<V
     Ok(found)
 }
 
+/// Where Rust's own runtime ends a program that cannot have the memory to begin with, before any of the program runs.
+const BEFORE_MAIN: &str = "std/src/sys/pal/unix/stack_overflow.rs";
+
 /// Lines in which a program of this project says that it has come to an end that nobody has thought of.
 pub(super) fn panics(log: &str) -> Vec<String> {
-    log.lines().filter(|line| line.contains("panicked at")).map(str::to_owned).collect()
+    let is_panic = |line: &&str| line.contains("panicked at") && !line.contains(BEFORE_MAIN);
+    log.lines().filter(is_panic).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_could_not_begin_has_not_panicked() {
+        let line = |place: &str| format!("level=warning msg=\"thread 'main' panicked at {place}:236:13:\"");
+        assert!(panics(&line("/rustc/5980/library/std/src/sys/pal/unix/stack_overflow.rs")).is_empty());
+        assert_eq!(panics(&line("shim/src/start.rs")).len(), 1);
+    }
 }

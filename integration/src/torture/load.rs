@@ -26,7 +26,7 @@ use crate::{
     lab::block_on,
     patience,
     pod::{Container, Node, Pod, at_once, command, eventually},
-    process::{command_line, descendants},
+    process::{self, command_line, descendants},
 };
 
 /// How much.
@@ -44,9 +44,9 @@ pub struct Amount {
 
 impl Amount {
     /// Half a minute.
-    pub const SHORT: Self = Self { cycles: 150, busy: Duration::from_secs(8), pods: 24, instants: 60 };
+    pub const SHORT: Self = Self { cycles: 150, busy: Duration::from_secs(16), pods: 24, instants: 60 };
     /// A quarter of an hour.
-    pub const LONG: Self = Self { cycles: 10_000, busy: Duration::from_secs(180), pods: 200, instants: 2_000 };
+    pub const LONG: Self = Self { cycles: 10_000, busy: Duration::from_secs(240), pods: 200, instants: 2_000 };
 }
 
 /// Commands that run at the same time.
@@ -55,8 +55,6 @@ const EXECS: u32 = 100;
 const ORPHANS: u32 = 50;
 /// Cycles after which a shim has what it ever needs.
 const WARM: u32 = 40;
-/// And the time for that, at most.
-const WARM_UP: Duration = Duration::from_secs(20);
 
 /// Puts all of it on a lab, one kind after the other, and prints a line about each to `out`. Returns what is wrong.
 ///
@@ -119,10 +117,7 @@ impl Loads<'_> {
 /// A pod and its shim.
 async fn alone<'a>(node: &'a Node<'_>, name: &str) -> Result<(Pod<'a>, i32)> {
     let pod = node.pod(name).run().await?;
-    let is_its =
-        |one: &crate::process::Process| one.name.starts_with("containerd-shim") && command_line(one).contains(&pod.id);
-    let shim = descendants(std::process::id().cast_signed()).into_iter().find(is_its);
-    let shim = shim.context("find the pod's shim")?.pid;
+    let shim = process::shim_of(&pod.id).context("find the pod's shim")?;
     Ok((pod, shim))
 }
 
@@ -166,10 +161,10 @@ async fn execs(node: &Node<'_>, busy: Duration) -> Result<String> {
         let each = at_once((0..EXECS).map(|_| one_after_the_other(&container, until))).await?;
         anyhow::Ok(each.into_iter().sum::<u64>())
     };
-    // The allocator has its size after some thousand.
-    burst(Instant::now() + busy.min(WARM_UP)).await?;
+    // The allocator has its size after some thousand: the second half adds nothing to what the first one has taken.
+    let first = burst(Instant::now() + busy / 2).await?;
     let warm = Size::of(shim).await?;
-    let done = burst(Instant::now() + busy).await?;
+    let done = first + burst(Instant::now() + busy / 2).await?;
     let told = grown(Some(warm), shim).await?;
     pod.remove().await?;
     Ok(format!("{done} commands by {EXECS} clients; {told}"))

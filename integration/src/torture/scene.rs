@@ -103,10 +103,7 @@ impl<'a> Scene<'a> {
         let sandbox = sandboxes.into_iter().find(|pod| pod.metadata.as_ref().is_some_and(|data| data.name == NAME));
         let Some(sandbox) = sandbox.map(|pod| pod.id) else { return Ok(Others { containerd, ..Others::default() }) };
         let all = process::descendants(nix::unistd::getpid().as_raw());
-        let is_shim = |one: &&process::Process| {
-            one.name.starts_with("containerd-shim") && process::command_line(one).contains(&sandbox)
-        };
-        let shim = all.iter().find(is_shim).map(|one| one.pid);
+        let shim = process::shim_of(&sandbox);
         let children = |parent: Option<i32>| all.iter().filter(move |one| Some(one.parent) == parent);
         // The first child is older, and holds the namespaces; without any holder it is the container's.
         let holder = children(shim).map(|one| one.pid).min();

@@ -63,6 +63,7 @@ const EXCEPTIONS: &[Exception] = &[
     Exception { is_meant: ends_on_host_networks, tests: "security::a_pod_in_the_nodes", why: WITHOUT_A_SPECIFICATION },
     Exception { is_meant: is_pauseless, tests: "sandboxes::sandbox_8_a_pod_whose_sandbox", why: NOTHING_TO_LOSE },
     Exception { is_meant: is_pauseless, tests: "sandboxes::sandbox_8_under_never", why: NOTHING_TO_LOSE },
+    Exception { is_meant: is_pauseless, tests: "leaks::what_containerd_has_forgotten", why: NOTHING_TO_TELL },
     Exception { is_meant: has_a_pause, tests: "pauseless::", why: "about sandboxes that the shim makes" },
     Exception { is_meant: is_experimental, tests: "command::a_pod_whose_shim_was_killed", why: EXPERIMENT },
     Exception { is_meant: is_experimental, tests: "hooks::the_root_that_hooks_saw", why: EXPERIMENT },
@@ -93,6 +94,9 @@ fn is_pauseless(column: Column) -> bool {
 
 /// What the pod's namespaces are held by, and the shim's death is tested elsewhere.
 const NOTHING_TO_LOSE: &str = "the sandbox has no process that could be lost: the shim itself holds the namespaces";
+
+/// The network is named by `loment gc` and left alone.
+const NOTHING_TO_TELL: &str = "of a sandbox without a holder nothing tells whose it was when shim and bundle are lost";
 
 /// Seen with 2.1.9: `NewBundle` looks into what is no specification. containerd's issue 12983, mended since.
 const WITHOUT_A_SPECIFICATION: &str =

@@ -1,12 +1,12 @@
 //! The command for people: `loment create`, `get`, `logs`, `delete`, and how they refuse.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use loment_integration::{
     loment::{Loment, container_status},
     pod::{Node, eventually, shell},
-    process, programs,
+    process,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -209,13 +209,7 @@ pub(crate) async fn a_pod_whose_shim_was_killed_is_deleted_completely(node: &Nod
 
 /// The shim of a sandbox, among the processes of this lab.
 pub(crate) fn shim_of(sandbox: &str) -> Result<Pid> {
-    let own = nix::unistd::getpid().as_raw();
-    let is_it = |line: &str| {
-        let program = line.split(' ').next().map(Path::new).and_then(Path::file_name);
-        program.is_some_and(|name| name == programs::SHIM) && line.contains(sandbox)
-    };
-    let found = process::descendants(own).into_iter().find(|process| is_it(&process::command_line(process)));
-    Ok(Pid::from_raw(found.with_context(|| format!("find the shim of sandbox {sandbox}"))?.pid))
+    process::shim_of(sandbox).map(Pid::from_raw).with_context(|| format!("find the shim of sandbox {sandbox}"))
 }
 
 pub(crate) async fn delete_of_a_pod_that_takes_no_signal_ends_with_its_grace(node: &Node<'_>) -> Result<()> {

@@ -6,6 +6,7 @@
 use std::{
     borrow::Cow,
     ffi::{CStr, CString},
+    fmt,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -122,20 +123,21 @@ impl Gathering<'_> {
             // It has no part: see `gather`.
             Source::Remount => return Err(Errno::EINVAL).at("make a part of", format!("{:?}", plan.source)),
         };
-        let name = || format!("mount for /{}", plan.target.display());
+        // Written only when something fails.
+        let name = fmt::from_fn(|f| write!(f, "mount for /{}", plan.target.display()));
         let fd = mount.as_fd();
         if matches!(plan.source, Source::Bind { .. }) && !plan.mount.is_none() {
-            mount::set_attributes(fd, false, plan.mount.set, plan.mount.clear, None).at("set attributes of", name())?;
+            mount::set_attributes(fd, false, plan.mount.set, plan.mount.clear, None).at("set attributes of", &name)?;
         }
         if !plan.tree.is_none() {
             mount::set_attributes(fd, true, plan.tree.set, plan.tree.clear, None)
-                .at("set attributes of everything in", name())?;
+                .at("set attributes of everything in", &name)?;
         }
         for (propagation, recursion) in self.propagation(plan) {
             let recursive = recursion == Recursion::All;
-            mount::set_attributes(fd, recursive, 0, 0, Some(propagation)).at("set propagation of", name())?;
+            mount::set_attributes(fd, recursive, 0, 0, Some(propagation)).at("set propagation of", &name)?;
         }
-        let kind = fstat(&mount).at("examine", name())?.st_mode & SFlag::S_IFMT.bits();
+        let kind = fstat(&mount).at("examine", &name)?.st_mode & SFlag::S_IFMT.bits();
         Ok(Part { is_directory: kind == SFlag::S_IFDIR.bits(), mount, below })
     }
 

@@ -46,7 +46,8 @@ pub(crate) fn set_limits(
         })?;
     }
     if let Some((class, level)) = process.io_priority {
-        sched::set_io_priority(class, level).at("set disk priority of class", format!("{class}, level {level}"))?;
+        sched::set_io_priority(class, level)
+            .at("set disk priority of class", format_args!("{class}, level {level}"))?;
     }
     if let Some(attributes) = process.scheduler {
         sched::set_scheduler(attributes).map_err(|errno| {
@@ -100,7 +101,7 @@ pub(crate) fn set_processors(affinity: Option<&[usize]>) -> Result<()> {
             for cpu in cpus {
                 set.set(*cpu).at("choose processor", cpu)?;
             }
-            sched_setaffinity(Pid::from_raw(0), &set).at("bind to processors", format!("{cpus:?}"))
+            sched_setaffinity(Pid::from_raw(0), &set).at("bind to processors", format_args!("{cpus:?}"))
         }
         None => {
             for cpu in 0..CpuSet::count() {
@@ -143,7 +144,7 @@ pub(crate) fn assume(process: &ProcessPlan) -> Result<()> {
     let capabilities = &process.capabilities;
     credentials::limit_bounding_set(capabilities.bounding).at("limit", "the bounding capabilities")?;
     prctl::set_keepcaps(true).at("keep", "capabilities while changing user")?;
-    credentials::set_groups(&process.groups).at("set additional groups", format!("{:?}", process.groups))?;
+    credentials::set_groups(&process.groups).at("set additional groups", format_args!("{:?}", process.groups))?;
     credentials::set_gid(process.gid).at("become group", process.gid)?;
     credentials::set_uid(process.uid).at("become user", process.uid)?;
     prctl::set_keepcaps(false).at("stop keeping", "capabilities")?;

@@ -117,7 +117,7 @@ fn enter_working_directory(root: &Root, path: &Path) -> Result<()> {
     let directory = root
         .open(path, Links::Follow, OFlag::O_PATH | OFlag::O_DIRECTORY)
         .map_err(|errno| Error::os("enter working directory", shown(), errno))?;
-    fchdir(&directory).at("enter working directory", shown())?;
+    fchdir(&directory).at("enter working directory", format_args!("/{}", path.display()))?;
     // The kernel says "(unreachable)" of a directory outside of the root; libc makes that ENOENT.
     match getcwd() {
         Ok(path) if path.is_absolute() => Ok(()),

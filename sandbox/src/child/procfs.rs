@@ -81,7 +81,8 @@ impl ProcFs {
     pub(crate) fn set_sysctls<'a>(&self, sysctls: impl IntoIterator<Item = &'a Sysctl>) -> Result<()> {
         for sysctl in sysctls {
             let path = Path::new("sys").join(&sysctl.path);
-            self.write(path, &sysctl.value).at("set kernel parameter", format!("{}={}", sysctl.name, sysctl.value))?;
+            self.write(path, &sysctl.value)
+                .at("set kernel parameter", format_args!("{}={}", sysctl.name, sysctl.value))?;
         }
         Ok(())
     }

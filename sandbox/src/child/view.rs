@@ -1,6 +1,7 @@
 //! What a container sees: its parts put together in a mount namespace of its own, and the host's mounts gone.
 
 use std::{
+    fmt,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -191,7 +192,8 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
     let attributes = |set, clear| mount::set_attributes(part.mount.as_fd(), false, set, clear, None);
     attributes(0, attr::RDONLY).at("make writable", place_name(plan))?;
     for (name, mount) in &part.below {
-        attach_below(&part.mount, name, mount).at("mount on", format!("{}/{}", place_name(plan), name.display()))?;
+        attach_below(&part.mount, name, mount)
+            .at("mount on", format_args!("{}/{}", place_name(plan), name.display()))?;
     }
     attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
 }
@@ -216,8 +218,9 @@ fn change(root: &Root, plan: &MountPlan) -> Result<()> {
     Ok(())
 }
 
-fn place_name(plan: &MountPlan) -> String {
-    format!("/{}", plan.target.display())
+/// Written only when something fails.
+fn place_name(plan: &MountPlan) -> impl fmt::Display {
+    fmt::from_fn(|f| write!(f, "/{}", plan.target.display()))
 }
 
 /// Nothing covers procfs but a procfs and a few files that are known.

@@ -12,7 +12,7 @@ use std::{
         unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use nix::{
@@ -36,8 +36,9 @@ pub(crate) struct Fittings {
     /// Each place in a container, with what is there.
     pub(crate) places: Vec<(&'static str, PathBuf)>,
     bundle: PathBuf,
-    /// The shared memory: containerd may have renamed the bundle before it is to be unmounted.
-    shared: Option<Arc<File>>,
+    /// The shared memory: containerd may have renamed the bundle before it is to be unmounted. As long as it is held, what was
+    /// written there stays.
+    shared: Arc<Mutex<Option<File>>>,
 }
 
 impl Fittings {
@@ -52,7 +53,7 @@ impl Fittings {
             ("/etc/resolv.conf", file("resolv.conf")),
             ("/dev/shm", shm),
         ];
-        Self { places: places.into(), bundle: bundle.to_owned(), shared: None }
+        Self { places: places.into(), bundle: bundle.to_owned(), shared: Arc::default() }
     }
 
     /// Makes them. They belong to the pod's root. On error they are removed again.
@@ -74,14 +75,14 @@ impl Fittings {
             write(path, &text, wanted.root())?;
         }
         if wanted.has_ipc() {
-            self.shared = Some(Arc::new(share_memory(&self.bundle, wanted.root())?));
+            *crate::lock(&self.shared) = Some(share_memory(&self.bundle, wanted.root())?);
         }
         Ok(())
     }
 
     /// Takes back what lasts by itself. The files go with the bundle, which is containerd's.
     pub(crate) fn remove(&self) {
-        let removed = match &self.shared {
+        let removed = match crate::lock(&self.shared).take() {
             Some(shared) => {
                 unmount(&PathBuf::from(format!("/proc/self/fd/{}/.", shared.as_raw_fd())), MntFlags::empty())
             }

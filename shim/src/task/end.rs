@@ -52,6 +52,7 @@ impl Task {
             && let Some(host) = self.shim.host.get()
             && host.loses_sandbox(exit, crate::lock(&self.live).signalled)
         {
+            self.shim.quiet.disturb();
             return;
         }
         self.end_others().await;

@@ -87,6 +87,39 @@ fn enable(cgroup: &Path, controller: &str) {
     }
 }
 
+/// A cgroup of a controller's, for what the test limits. What is in it in the end goes back to the top.
+struct Limit(PathBuf);
+
+impl Limit {
+    fn new(place: &Place, controller: &str) -> Self {
+        let top = PathBuf::from("/sys/fs/cgroup");
+        let top = if top.join(controller).exists() { top.join(controller) } else { top };
+        enable(&top, &format!("+{controller}"));
+        let directory = top.join(format!("limit-{}", place.id));
+        fs::create_dir(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn write(&self, file: &str, value: impl AsRef<str>) {
+        fs::write(self.0.join(file), value.as_ref()).unwrap();
+    }
+
+    fn take(&self, pid: i32) {
+        self.write("cgroup.procs", pid.to_string());
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        let parent = self.0.parent().unwrap().join("cgroup.procs");
+        for pid in fs::read_to_string(self.0.join("cgroup.procs")).unwrap().lines() {
+            // It may have ended.
+            let _gone = fs::write(&parent, pid);
+        }
+        until("the limit's cgroup is empty", || fs::remove_dir(&self.0).is_ok());
+    }
+}
+
 /// Whether it is there and has not ended.
 fn lives(pid: i32) -> bool {
     of_process(pid, "stat", |stat| !stat.contains(") Z ") && !stat.contains(") X ")).unwrap_or(false)

@@ -1,55 +1,24 @@
 //! No memory: the shim in a cgroup that leaves it ever less.
 
-use std::{fs, path::PathBuf};
-
 use containerd_shim_protos::ttrpc;
 use serde_json::json;
 
-use super::{SLEEP, enable, lives, until};
+use super::{Limit, SLEEP, lives, until};
 use crate::{Place, task::Task};
 
 /// What the shim may take beyond what it has, from plenty to nothing.
 const ROOMS: [u64; 6] = [8 << 20, 512 << 10, 128 << 10, 64 << 10, 16 << 10, 0];
 
 /// A cgroup that limits memory.
-struct Limit {
-    directory: PathBuf,
-    file: &'static str,
+fn limit(place: &Place, bytes: u64) -> Limit {
+    let limit = Limit::new(place, "memory");
+    set(&limit, bytes);
+    limit
 }
 
-impl Limit {
-    fn new(place: &Place, bytes: u64) -> Self {
-        let top = PathBuf::from("/sys/fs/cgroup");
-        let (top, file) = match top.join("memory").exists() {
-            true => (top.join("memory"), "memory.limit_in_bytes"),
-            false => (top, "memory.max"),
-        };
-        enable(&top, "+memory");
-        let directory = top.join(format!("limit-{}", place.id));
-        fs::create_dir(&directory).unwrap();
-        let limit = Self { directory, file };
-        limit.set(bytes);
-        limit
-    }
-
-    fn set(&self, bytes: u64) {
-        fs::write(self.directory.join(self.file), bytes.to_string()).unwrap();
-    }
-
-    fn take(&self, pid: i32) {
-        fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();
-    }
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        let parent = self.directory.parent().unwrap().join("cgroup.procs");
-        for pid in fs::read_to_string(self.directory.join("cgroup.procs")).unwrap().lines() {
-            // It may have ended.
-            let _gone = fs::write(&parent, pid);
-        }
-        until("the limit's cgroup is empty", || fs::remove_dir(&self.directory).is_ok());
-    }
+fn set(limit: &Limit, bytes: u64) {
+    let file = ["memory.limit_in_bytes", "memory.max"].into_iter().find(|file| limit.0.join(file).exists());
+    limit.write(file.unwrap(), bytes.to_string());
 }
 
 /// Whether the shim has refused, in words, or has been killed on the way.
@@ -79,10 +48,10 @@ fn a_shim_with_too_little_memory_refuses_or_is_killed_and_then_delete_removes_ev
         let place = Place::new();
         let task = place.task(false, SLEEP);
         let shim = place.shim();
-        let limit = Limit::new(&place, room);
+        let limit = limit(&place, room);
         limit.take(shim);
         let answered = is_told(life(&task));
-        limit.set(1 << 30);
+        set(&limit, 1 << 30);
         if answered {
             assert!(lives(shim));
             // Whatever has become of it: now there is memory, and it can be taken away and made anew.
@@ -116,8 +85,8 @@ fn task_is_gone(task: &Task) -> bool {
 fn a_start_without_memory_leaves_no_shim() {
     for room in [64 << 10, 0] {
         let place = Place::new();
-        let limit = Limit::new(&place, room);
-        let enter = format!("echo $$ >{}/cgroup.procs;", limit.directory.display());
+        let limit = limit(&place, room);
+        let enter = format!("echo $$ >{}/cgroup.procs;", limit.0.display());
         let output = place.run_after(&enter, "start", "");
         assert!(!output.status.success(), "{room} bytes are enough: {output:?}");
         until("nothing of it is left", || place.shims().is_empty());

@@ -6,52 +6,28 @@ use std::{fs, path::PathBuf};
 use containerd_shim_protos::ttrpc;
 use serde_json::{Value, json};
 
-use super::{SLEEP, children, enable, refusal, until};
+use super::{Limit, SLEEP, children, refusal, until};
 use crate::{Place, task::Task};
 
 /// More than any operation needs.
 const ENOUGH: usize = 20;
 
-/// A cgroup that counts the shim's processes.
-struct Limit {
-    directory: PathBuf,
-}
-
 impl Limit {
+    /// Counts the shim's processes.
     fn of(place: &Place) -> Self {
-        let top = PathBuf::from("/sys/fs/cgroup");
-        let top = if top.join("pids").exists() { top.join("pids") } else { top };
-        enable(&top, "+pids");
-        let directory = top.join(format!("limit-{}", place.id));
-        fs::create_dir(&directory).unwrap();
-        let limit = Self { directory };
-        limit.write("cgroup.procs", place.shim().to_string());
+        let limit = Self::new(place, "pids");
+        limit.take(place.shim());
         limit
-    }
-
-    fn write(&self, file: &str, value: impl AsRef<str>) {
-        fs::write(self.directory.join(file), value.as_ref()).unwrap();
     }
 
     /// As many as there are, and `more`.
     fn set(&self, more: usize) {
-        let now: usize = fs::read_to_string(self.directory.join("pids.current")).unwrap().trim().parse().unwrap();
+        let now: usize = fs::read_to_string(self.0.join("pids.current")).unwrap().trim().parse().unwrap();
         self.write("pids.max", (now + more).to_string());
     }
 
     fn lift(&self) {
         self.write("pids.max", "max");
-    }
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        let parent = self.directory.parent().unwrap().join("cgroup.procs");
-        for pid in fs::read_to_string(self.directory.join("cgroup.procs")).unwrap().lines() {
-            // It may have ended.
-            let _gone = fs::write(&parent, pid);
-        }
-        until("the limit's cgroup is empty", || fs::remove_dir(&self.directory).is_ok());
     }
 }
 

@@ -2,6 +2,12 @@
 
 use std::{fs, thread::sleep, time::Duration};
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
 use crate::{Place, task::slowness};
 
 /// Longer than a shim that nobody asks for anything waits before it looks.
@@ -49,4 +55,18 @@ fn a_shim_whose_container_has_ended_leaves_with_its_bundle_and_one_whose_contain
     place.has_again();
     assert!(!socket.exists(), "its socket is still there");
     assert!(!cgroup.exists(), "the cgroup of its container is still there");
+}
+
+/// containerd loses a task like this when its client hangs up, and then runs `delete` for it, which kills the holder.
+#[test]
+fn a_shim_whose_pod_never_began_leaves_when_its_holder_and_its_bundle_are_gone() {
+    let place = Place::new();
+    let (sandbox, _) = place.pod(&["one"], json!({}), "exec sleep 1000");
+    let socket = place.socket();
+    sandbox.created().unwrap();
+    kill(Pid::from_raw(sandbox.pid().cast_signed()), Signal::SIGKILL).unwrap();
+    place.loses("bundle");
+    place.gone();
+    place.has_again();
+    assert!(!socket.exists(), "its socket is still there");
 }
