@@ -20,11 +20,8 @@ use crate::setup::config::Config;
 use crate::setup::found::Found;
 use crate::setup::patterns::is_match;
 use crate::setup::plan::{Wanted, plan};
-use crate::setup::programs::PROGRAMS;
+use crate::setup::programs::{PROGRAMS, USUAL};
 use crate::setup::restart;
-
-/// Where a service looks for programs, as systemd starts it.
-const USUAL: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
 /// The machine alone.
 pub(crate) fn machine(handler: &str) -> Survey {
@@ -64,14 +61,17 @@ pub(crate) async fn containerd(
     let found = match found {
         Ok(found) => found,
         Err(error) => {
-            survey.containerd.found = Some(Err(format!("{error:#}")));
+            survey.containerd.found = Some(Err(told(&error)));
             return;
         }
     };
     let config = read(&found);
     let handler = config.as_ref().and_then(|config| config.handlers.get(&survey.handler)).cloned().unwrap_or_default();
-    let wanted =
-        Wanted { handler: survey.handler.clone(), sandboxes_of_shim: handler.sandboxer == "shim", runtime_path: None };
+    let wanted = Wanted {
+        handler: survey.handler.clone(),
+        sandboxes_of_shim: handler.sandboxer == "shim",
+        runtime_path: Some(PathBuf::from(&handler.runtime_path)).filter(|path| path.is_absolute()),
+    };
     let planned = plan(&found, &wanted).map(|plan| plan.change.map(|change| change.path));
     let (answer, classes) = match &session {
         // The cause alone, where the socket has one.
@@ -85,7 +85,7 @@ pub(crate) async fn containerd(
     survey.containerd = Containerd {
         found: Some(Ok(format!("{} {release}", found.kind.name()))),
         version: found.version(),
-        plan: Some(planned.map_err(|error| format!("{error:#}"))),
+        plan: Some(planned.map_err(|error| told(&error))),
         config_path: found.main.path.clone(),
         socket,
         units: found.kind.units().join(" or "),
@@ -106,6 +106,12 @@ pub(crate) async fn containerd(
     if let Ok(session) = &session {
         survey.leftovers = Some(leftovers(session).await.map_err(|error| format!("{error:#}")));
     }
+}
+
+/// What is wrong, and behind a colon what to do: where the system has the cause, that it is to be mended.
+fn told(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    if causes.is_empty() { error.to_string() } else { format!("{error} ({}): mend that first", causes.join(", ")) }
 }
 
 /// Where the containerd that listens on a socket looks for programs.

@@ -51,9 +51,7 @@ pub(super) fn containerd(survey: &Survey) -> Said {
     let containerd = &survey.containerd;
     let release = match containerd.found.as_ref()? {
         Ok(release) => release,
-        Err(error) => {
-            return fail(error.clone(), "install one: apt-get install containerd, or name yours with --config");
-        }
+        Err(error) => return split(error),
     };
     match (containerd.version, containerd.answer.as_ref()?) {
         (_, Err(error)) => fail(
@@ -113,7 +111,7 @@ pub(super) fn configuration(survey: &Survey) -> Said {
     }
 }
 
-/// Errors of `loment install` say what is wrong, and behind a colon what to do.
+/// Errors of [`crate::setup`] say what is wrong, and behind a colon what to do.
 fn split(error: &str) -> Said {
     let (found, remedy) = error.split_once(": ").unwrap_or((error, "see docs/install.md"));
     fail(found, remedy)

@@ -155,9 +155,9 @@ pub(crate) fn find(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
     };
     let found = match kind {
         Kind::Containerd => plain(places, hints),
-        Kind::K3s => rancher(kind, &places.k3s, "data/current/bin/containerd"),
-        Kind::Rke2 => rancher(kind, &places.rke2, "bin/containerd"),
-        Kind::Microk8s => microk8s(places),
+        Kind::K3s => rancher(kind, &places.k3s, "data/current/bin/containerd", hints),
+        Kind::Rke2 => rancher(kind, &places.rke2, "bin/containerd", hints),
+        Kind::Microk8s => microk8s(places, hints),
     }?;
     Ok(Found { dockers: Some(places.docker.clone()).filter(|path| path.exists()), ..found })
 }
@@ -205,13 +205,19 @@ fn plain(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
     })
 }
 
-fn rancher(kind: Kind, base: &Path, program: &str) -> anyhow::Result<Found> {
-    let directory = base.join("agent/etc/containerd");
-    let main = Source::read(&directory.join("config.toml"))?;
+/// The file that the user names, else the one at its usual place. What it is made of is beside it.
+fn named(hints: &Hints, usual: PathBuf) -> (PathBuf, PathBuf) {
+    let file = hints.config.clone().unwrap_or(usual);
+    (file.parent().unwrap_or(Path::new("/")).to_owned(), file)
+}
+
+fn rancher(kind: Kind, base: &Path, program: &str, hints: &Hints) -> anyhow::Result<Found> {
+    let (directory, main) = named(hints, base.join("agent/etc/containerd/config.toml"));
+    let main = Source::read(&main)?;
     let templates = ["config.toml.tmpl", "config-v3.toml.tmpl"].map(|name| Source::read(&directory.join(name)));
     let imports = main.text.as_deref().and_then(|text| Config::parse(text).ok()).map(|config| config.imports);
     let imports = absolute(&main.path, &imports.unwrap_or_default());
-    let program = Some(base.join(program)).filter(|path| path.is_file());
+    let program = hints.program.clone().or_else(|| Some(base.join(program)).filter(|path| path.is_file()));
     Ok(Found {
         kind,
         release: program.as_deref().and_then(release),
@@ -225,16 +231,18 @@ fn rancher(kind: Kind, base: &Path, program: &str) -> anyhow::Result<Found> {
     })
 }
 
-fn microk8s(places: &Places) -> anyhow::Result<Found> {
-    let program = Some(PathBuf::from("/snap/microk8s/current/bin/containerd")).filter(|path| path.is_file());
+fn microk8s(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
+    let (directory, main) = named(hints, places.microk8s.join("containerd.toml"));
+    let usual = || Some(PathBuf::from("/snap/microk8s/current/bin/containerd")).filter(|path| path.is_file());
+    let program = hints.program.clone().or_else(usual);
     Ok(Found {
         kind: Kind::Microk8s,
         release: program.as_deref().and_then(release),
         program,
-        main: Source::read(&places.microk8s.join("containerd.toml"))?,
+        main: Source::read(&main)?,
         imports: Vec::new(),
         imported: Vec::new(),
-        templates: vec![Source::read(&places.microk8s.join("containerd-template.toml"))?],
+        templates: vec![Source::read(&directory.join("containerd-template.toml"))?],
         dump: None,
         dockers: None,
     })
@@ -260,31 +268,4 @@ pub(crate) fn dump(program: &Path, config: &Path) -> anyhow::Result<Config> {
         );
     }
     Config::parse(&text).map_err(|error| anyhow::anyhow!("read what {} prints: {error}", program.display()))
-}
-
-/// The configuration that the command line of a running containerd names.
-pub(crate) fn config_of(command: &[&str]) -> Option<PathBuf> {
-    let mut words = command.iter().skip(1);
-    while let Some(word) = words.next() {
-        match word.trim_start_matches('-').split_once('=') {
-            Some(("config" | "c", path)) if word.starts_with('-') => return Some(path.into()),
-            None if ["-c", "-config", "--config", "--c"].contains(word) => return words.next().map(PathBuf::from),
-            _ => {}
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_of_a_containerd_names_its_configuration() {
-        let of = |words: &[&str]| config_of(words).map(|path| path.to_string_lossy().into_owned());
-        assert_eq!(of(&["containerd", "--config", "/a"]).as_deref(), Some("/a"));
-        assert_eq!(of(&["containerd", "-c", "/a"]).as_deref(), Some("/a"));
-        assert_eq!(of(&["containerd", "--log-level=debug", "--config=/b"]).as_deref(), Some("/b"));
-        assert_eq!(of(&["containerd"]), None);
-    }
 }

@@ -4,9 +4,8 @@ use anyhow::{anyhow, bail};
 
 use super::config::{Schema, Version};
 use super::found::{Found, Source};
-use super::plan::{
-    Change, Plan, Wanted, Way, appended, block, check_ours, drop_in, is_there, made, parsed, table, with_runc,
-};
+use super::plan::{Change, Plan, Wanted, Way, appended, block, drop_in, is_there, made, parsed, table, with_runc};
+use super::refused::check_ours;
 
 /// k3s and RKE2 make their configuration anew at each start.
 pub(super) fn rancher(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {

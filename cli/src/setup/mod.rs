@@ -5,13 +5,15 @@
 //! |---|---|
 //! | `config` | a configuration of containerd, read |
 //! | `found`, `patterns` | what there is of containerd on the machine; the files that it imports |
-//! | `plan`, `managed` | what has to be written: a function of what was found |
-//! | `apply` | changes carried out and taken back |
+//! | `plan`, `managed`, `refused` | what has to be written: a function of what was found |
+//! | `apply` | a file changed, and changed back |
+//! | `carry_out` | the whole of an installation, step by step, and taken back |
 //! | `record` | what was done, kept to undo it |
 //! | `programs` | the programs that containerd starts |
 //! | `restart` | containerd started again |
 
 pub(crate) mod apply;
+pub(crate) mod carry_out;
 pub(crate) mod config;
 pub(crate) mod found;
 mod managed;
@@ -19,6 +21,7 @@ pub(crate) mod patterns;
 pub(crate) mod plan;
 pub(crate) mod programs;
 pub(crate) mod record;
+mod refused;
 pub(crate) mod restart;
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::config::{Config, Handler, Schema, Version};
+use super::apply::beside;
+use super::config::{Config, Schema, Version};
 use super::found::{Found, Kind, Source};
 use super::managed;
 use super::patterns::is_match;
+use super::refused::{check_name, check_ours, check_sandboxer};
 
 /// What the shim calls itself towards containerd.
 pub(crate) const RUNTIME_TYPE: &str = "io.containerd.loment.v2";
@@ -74,32 +76,6 @@ pub(crate) fn plan(found: &Found, wanted: &Wanted) -> anyhow::Result<Plan> {
         )
     }));
     Ok(plan)
-}
-
-/// A handler is a DNS label for Kubernetes, and a bare key of TOML.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let is_label = name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-');
-    if name.is_empty() || !is_label {
-        bail!("{name:?} is no name of a runtime handler: write --runtime-handler with small letters, digits and \"-\"");
-    }
-    Ok(())
-}
-
-fn check_sandboxer(version: Option<Version>) -> anyhow::Result<()> {
-    match version {
-        Some(version) if version >= Version::new(2, 1) => Ok(()),
-        Some(Version { major, minor }) => {
-            bail!(
-                "containerd {major}.{minor} cannot leave sandboxes to a shim, 2.1 and later can: leave out --sandboxer shim"
-            )
-        }
-        None => bail!(
-            "the version of containerd is not known: name its program with --containerd, or leave out --sandboxer shim"
-        ),
-    }
 }
 
 pub(super) fn parsed(source: &Source, main: Option<i64>) -> anyhow::Result<Option<Config>> {
@@ -168,21 +144,6 @@ pub(super) fn is_there(files: &[(&Source, Config)], found: &Found, wanted: &Want
     Ok(None)
 }
 
-pub(super) fn check_ours(handler: &Handler, wanted: &Wanted, path: &Path) -> anyhow::Result<()> {
-    let is_ours = handler.runtime_type == RUNTIME_TYPE && (handler.sandboxer == "shim") == wanted.sandboxes_of_shim;
-    if !is_ours {
-        bail!(
-            "{} has another runtime class {:?} (runtime_type {:?}, sandboxer {:?}): choose another name with --runtime-handler, or \
-             remove that one",
-            path.display(),
-            wanted.handler,
-            handler.runtime_type,
-            handler.sandboxer
-        );
-    }
-    Ok(())
-}
-
 /// In what layout containerd reads what is added.
 fn schema(found: &Found, main: Option<&Config>, version: Version) -> anyhow::Result<Schema> {
     let path = found.main.path.display();
@@ -210,15 +171,15 @@ pub(super) fn drop_in(found: &Found, wanted: &Wanted) -> anyhow::Result<Option<P
         if wanted.handler == "loment" { "loment.toml".to_owned() } else { format!("loment-{}.toml", wanted.handler) };
     let directory = found.imports.iter().find_map(|pattern| {
         let (directory, last) = pattern.rsplit_once('/')?;
-        (!directory.contains(['*', '?', '[']) && last.contains('*') && is_match(last, &name)).then_some(directory)
+        // Where everything is read, a half-written file would be too.
+        let is_all = is_match(last, &beside(Path::new(&name)).to_string_lossy());
+        let is_one = !directory.contains(['*', '?', '[']) && last.contains('*') && is_match(last, &name);
+        (is_one && !is_all).then_some(directory)
     });
     let Some(directory) = directory else { return Ok(None) };
     let path = Path::new(directory).join(name);
     if found.imported.iter().any(|source| source.path == path) {
-        bail!(
-            "{} is there already and is no part of an installation: move it away, and run this again",
-            path.display()
-        );
+        bail!("{} is there already, without the runtime class: move it away, and run this again", path.display());
     }
     Ok(Some(path))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -12,7 +12,7 @@ use super::apply;
 /// The shim, and what it probes containers with that no kubelet probes.
 pub(crate) const PROGRAMS: [&str; 2] = ["containerd-shim-loment-v2", "loment-prober"];
 /// Where a service of systemd looks for programs.
-const USUAL: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+pub(crate) const USUAL: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
 /// A program that is to be put into a directory.
 #[derive(Debug)]
@@ -32,21 +32,29 @@ pub(crate) fn beside_this(directory: &Path) -> anyhow::Result<Vec<Program>> {
     let beside = own.parent().unwrap_or(Path::new("/"));
     let open = |name: &&str| {
         let from = beside.join(name);
-        let file = File::open(&from).map_err(|error| {
-            anyhow!("{}: {error}; build it with scripts/build and run that build's `loment install`", from.display())
-        })?;
-        Ok(Program { to: directory.join(name), from, file })
+        Program::open(from, directory.join(name))
     };
     PROGRAMS.iter().map(open).collect()
 }
 
 impl Program {
+    /// One that is to be put from here to there.
+    pub(crate) fn open(from: PathBuf, to: PathBuf) -> anyhow::Result<Self> {
+        let file = File::open(&from).map_err(|error| {
+            anyhow!("{}: {error}; build it with scripts/build and run that build's `loment install`", from.display())
+        })?;
+        Ok(Program { to, from, file })
+    }
+
     /// Whether the very same is there already.
     pub(crate) fn is_there(&mut self) -> anyhow::Result<bool> {
-        if fs::canonicalize(&self.to).is_ok_and(|to| fs::canonicalize(&self.from).is_ok_and(|from| to == from)) {
+        let Ok(old) = fs::metadata(&self.to) else { return Ok(false) };
+        let new = self.file.metadata().with_context(|| format!("look at {}", self.from.display()))?;
+        // By the file, not by the path, which is another file's when the root has been changed.
+        if (old.dev(), old.ino()) == (new.dev(), new.ino()) {
             return Ok(true);
         }
-        let is_executable = fs::metadata(&self.to).is_ok_and(|old| old.permissions().mode() & 0o111 == 0o111);
+        let is_executable = old.permissions().mode() & 0o111 == 0o111;
         Ok(is_executable && fs::read(&self.to).is_ok_and(|old| self.bytes().is_ok_and(|new| old == new)))
     }
 
@@ -71,8 +79,12 @@ impl Program {
 
 /// The path of the shim, if it is where containerd would not find it by its name.
 pub(crate) fn path_to_name(directory: &Path) -> Option<PathBuf> {
-    let is_usual = USUAL.iter().any(|usual| Path::new(usual) == directory);
-    (!is_usual).then(|| directory.join(PROGRAMS[0]))
+    (!is_usual(directory)).then(|| directory.join(PROGRAMS[0]))
+}
+
+/// Whether containerd looks for programs in this directory.
+pub(super) fn is_usual(directory: &Path) -> bool {
+    USUAL.iter().any(|usual| Path::new(usual) == directory)
 }
 
 #[cfg(test)]
@@ -91,8 +103,7 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let from = directory.join("from");
         fs::write(&from, "new").unwrap();
-        let file = File::open(&from).unwrap();
-        let mut program = Program { to: directory.join("to"), from, file };
+        let mut program = Program::open(from, directory.join("to")).unwrap();
         assert!(!program.is_there().unwrap());
         fs::write(directory.join("to"), "old").unwrap();
         assert!(!program.is_there().unwrap());

@@ -43,6 +43,13 @@ impl Record {
         }
     }
 
+    /// Notes the directories that have to be made for a file. Those of an earlier installation are still its own.
+    pub(crate) fn makes_room_for(&mut self, path: &Path) {
+        let missing = apply::missing_directories(path);
+        let new: Vec<PathBuf> = missing.into_iter().filter(|one| !self.directories.contains(one)).collect();
+        self.directories.extend(new);
+    }
+
     fn name(&self) -> String {
         format!("{}-{}.json", self.kind, self.handler)
     }

@@ -34,7 +34,10 @@ pub(crate) fn command(kind: Kind) -> Option<String> {
 
 /// Runs it.
 pub(crate) fn run(line: &str) -> anyhow::Result<()> {
-    let output = Command::new("/bin/sh").args(["-c", line]).stdin(Stdio::null()).output();
+    // With --host this process has changed its root, to that of the machine: systemctl would pass over the request there, and
+    // say so with success.
+    let output =
+        Command::new("/bin/sh").args(["-c", line]).env("SYSTEMD_IGNORE_CHROOT", "1").stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("run {line:?}"))?;
     if !output.status.success() {
         bail!("{line:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());

@@ -15,6 +15,7 @@ const BY_THE_SHIM: &[&str] = &[
     "command_forward",
     "command_logs",
     "content",
+    "doctor",
     "evictions",
     "footprint",
     "init",

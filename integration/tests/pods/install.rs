@@ -17,6 +17,7 @@ const CONFIG: &str = "/run/loment-lab/config.toml";
 /// Where this installation keeps its record and puts its programs.
 const STATE: &str = "/run/loment-lab/installed/state";
 const PROGRAMS: &str = "/run/loment-lab/installed/bin";
+const ABOVE: &str = "/run/loment-lab/installed";
 /// A class that the lab has not.
 const FRESH: &str = "fresh";
 
@@ -64,37 +65,11 @@ async fn there_and_back(node: &Node<'_>, before: &[u8]) -> Result<()> {
     let removed = run(&["uninstall"]).await?;
     ensure!(removed["changes"].as_array().is_some_and(|all| all.len() == 3), "it has taken back {removed}");
     ensure!(fs::read(CONFIG)? == before, "the configuration is another one than before");
-    ensure!(fs::read_dir(PROGRAMS)?.next().is_none(), "programs are left");
+    ensure!(!Path::new(PROGRAMS).exists(), "programs, or the directory that was made for them, are left");
     let nothing = loment.refused(&[&["uninstall"], own.as_slice()].concat(), "").await?;
     ensure!(nothing.contains("no record"), "a second uninstall says {nothing}");
     node.lab.restart_containerd().await?;
-    fs::remove_dir_all("/run/loment-lab/installed").context("remove the directories of the installation")
-}
-
-pub(crate) async fn the_doctor_passes_the_class_and_names_what_is_wrong_with_another(node: &Node<'_>) -> Result<()> {
-    let checks = async |handler: &str| -> Result<Value> {
-        let words = ["doctor", "-o", "json", "--runtime-handler", handler];
-        let output = Loment::new(node.lab).run(&words, "").await?;
-        ensure!([0, 2].contains(&output.code), "loment doctor: exit code {}: {}", output.code, output.stderr.trim());
-        let mut said: Value = serde_json::from_str(&output.stdout).context("read what loment doctor prints")?;
-        ensure!((said["failed"] != 0) == (output.code == 2), "exit code {} with {said}", output.code);
-        Ok(said["checks"].take())
-    };
-    let find = |checks: &Value, name: &str| -> Result<Value> {
-        let mut all = checks.as_array().into_iter().flatten();
-        all.find(|check| check["check"] == name).cloned().with_context(|| format!("no check {name:?} in {checks}"))
-    };
-    let own = checks("loment").await?;
-    for name in
-        ["containerd", "CRI", "configuration", "runtime class", "annotations", "sandboxer", "restart", "shim", "prober"]
-    {
-        let check = find(&own, name)?;
-        ensure!(check["result"] == "pass" && check["remedy"].is_null(), "the doctor says {check}");
-    }
-    for (handler, remedy) in [("runc", "runtime_type = \"io.containerd.loment.v2\""), ("nowhere", "loment install")] {
-        let check = find(&checks(handler).await?, "runtime class")?;
-        let says = check["remedy"].as_str().unwrap_or_default();
-        ensure!(check["result"] == "fail" && says.contains(remedy), "of {handler} the doctor says {check}");
-    }
-    Ok(())
+    ensure!(!Path::new(STATE).join("installed").exists(), "the record is left");
+    // What `loment create` keeps of pods is not the installation's.
+    fs::remove_dir_all(STATE).and_then(|()| fs::remove_dir(ABOVE)).context("remove the directories above")
 }

@@ -9,17 +9,16 @@ pub(crate) mod which;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::print;
 use crate::args::Global;
 use crate::session::Session;
-use crate::setup::found::{self, Found, Kind, Places};
-use crate::setup::plan::{self, Plan, Wanted};
-use crate::setup::programs::{self, Program};
-use crate::setup::record::{self, Record};
-use crate::setup::{apply, restart};
+use crate::setup::carry_out::carry_out;
+use crate::setup::found::{self, Places};
+use crate::setup::plan::{self, Wanted};
+use crate::setup::{programs, restart};
 use show::Shown;
 use which::Which;
 
@@ -96,14 +95,14 @@ pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for program in &mut programs {
         if !program.is_there()? {
-            missing.push(program);
+            missing.push(program.to.clone());
         }
     }
-    let mut shown = Shown::new(&found, &wanted, &plan, missing.iter().map(|program| program.to.clone()).collect());
+    let mut shown = Shown::new(&found, &wanted, &plan, missing.clone());
     shown.restart = args.restart_command.clone().or_else(|| restart::command(found.kind));
     shown.dry_run = args.dry_run;
     if !args.dry_run {
-        carry_out(global, &found, &plan, &mut missing)?;
+        carry_out(&global.state_dir, &found, &wanted.handler, &plan, &mut programs, &missing)?;
         // On every node of a cluster this is run again and again: one that knows the class is left alone.
         let is_known = plan.change.is_none() && running(global, false).await?.is_some();
         shown.restarted = !is_known && args.restarts(&shown)?;
@@ -140,53 +139,4 @@ async fn running(global: &Global, restarted: bool) -> anyhow::Result<Option<Sess
     let Ok(session) = Session::open(global).await else { return Ok(None) };
     let names = restart::handlers(&session).await.unwrap_or_default();
     Ok(names.contains(&global.runtime_handler).then_some(session))
-}
-
-/// Programs first: a class that names a program which is not there yet would fail pods.
-fn carry_out(global: &Global, found: &Found, plan: &Plan, missing: &mut [&mut Program]) -> anyhow::Result<()> {
-    let state = &global.state_dir;
-    let kind = found.kind.name();
-    let mut record = record::choose(record::all(state)?, Some(kind), &global.runtime_handler)?
-        .unwrap_or_else(|| Record::new(kind, &global.runtime_handler, &found.main.path));
-    for program in missing.iter() {
-        if !record.programs.contains(&program.to) {
-            record.programs.push(program.to.clone());
-        }
-    }
-    if let Some(change) = &plan.change {
-        // Those of an earlier installation are still its own.
-        record.directories.extend(apply::missing_directories(&change.path));
-        record.change = Some(change.clone());
-        found.main.path.clone_into(&mut record.config);
-    }
-    if record.programs.is_empty() && record.change.is_none() {
-        return Ok(());
-    }
-    record::write(state, &record)?;
-    missing.iter_mut().try_for_each(|program| program.put())?;
-    let Some(change) = &plan.change else { return Ok(()) };
-    apply::apply(change)?;
-    if let Err(error) = check(found, &global.runtime_handler) {
-        apply::undo(change, &record.directories).context("take back what containerd does not read")?;
-        record.change = None;
-        record::write(state, &record)?;
-        return Err(error.context("the change is taken back"));
-    }
-    Ok(())
-}
-
-/// Lets containerd's own program read what was written: it has to see the class, and all that it saw before.
-fn check(found: &Found, handler: &str) -> anyhow::Result<()> {
-    let (Kind::Containerd, Some(program)) = (found.kind, &found.program) else { return Ok(()) };
-    let seen = found::dump(program, &found.main.path)?;
-    if !seen.handlers.contains_key(handler) {
-        bail!("containerd does not see the runtime class {handler:?} in {}", found.main.path.display());
-    }
-    let before = found.dump.iter().flat_map(|dump| &dump.handlers);
-    for (name, old) in before {
-        if seen.handlers.get(name) != Some(old) {
-            bail!("containerd would see another runtime class {name:?} than before");
-        }
-    }
-    Ok(())
 }

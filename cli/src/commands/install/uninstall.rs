@@ -1,6 +1,7 @@
 //! `loment uninstall`: what `loment install` has written, taken back.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -15,6 +16,7 @@ use crate::error::Said;
 use crate::print::show;
 use crate::session::Session;
 use crate::setup::apply::{self, Undo, undoing};
+use crate::setup::carry_out::{clear, own_programs};
 use crate::setup::found::{Kind, Source};
 use crate::setup::record::{self, Record};
 use crate::setup::restart;
@@ -59,29 +61,23 @@ pub(crate) async fn run(global: &Global, args: &Uninstall) -> anyhow::Result<()>
     let kind = args.which.kind.map(Kind::name);
     let handler = &global.runtime_handler;
     let records = record::all(&global.state_dir)?;
-    let Some(record) = record::choose(records, kind, handler)? else {
-        let line = format!(
-            "error: {} has no record of an installation of {handler:?}: nothing was installed, or with another --state-dir or \
-             --runtime-handler",
-            global.state_dir.display()
-        );
-        return if args.ignore_not_found { print("nothing is installed\n") } else { Err(Said::one(line).into()) };
-    };
+    let Some(record) = record::choose(records, kind, handler)? else { return nothing(global, args) };
     let kind = kind_of(&record)?;
     let global = &args.which.global(global, kind);
     if !args.force {
-        check_unused(global).await?;
+        check_unused(global, &record).await?;
     }
     // Decided before anything is touched: all, or nothing.
     let undo = match &record.change {
         Some(change) => undoing(change, Source::read(&change.path)?.text.as_deref()).map_err(anyhow::Error::msg)?,
         None => Undo::Nothing,
     };
+    let programs = own_programs(&global.state_dir, &record)?;
     let restart = args.restart_command.clone().or_else(|| restart::command(kind));
     let is_wanted = args.restart || args.restart_command.is_some();
     if !args.dry_run {
         if let Some(change) = &record.change {
-            apply::undo(change, &record.directories)?;
+            apply::undo(change)?;
         }
         if is_wanted {
             let command = restart.as_deref().context(
@@ -90,16 +86,35 @@ pub(crate) async fn run(global: &Global, args: &Uninstall) -> anyhow::Result<()>
             )?;
             restart::run(command)?;
         }
-        record
-            .programs
-            .iter()
-            .filter(|path| !is_shared(global, &record, path))
-            .try_for_each(|path| apply::remove(path))?;
-        record::remove(&global.state_dir, &record)?;
+        clear(&global.state_dir, &record, &programs)?;
     }
-    let done =
-        Done { record: &record, undo: &undo, restart, restarted: is_wanted && !args.dry_run, dry_run: args.dry_run };
+    let done = Done {
+        record: &record,
+        undo: &undo,
+        programs: &programs,
+        restart,
+        restarted: is_wanted && !args.dry_run,
+        dry_run: args.dry_run,
+    };
     print(&if args.output.is_some() { done.json()? } else { done.text() })
+}
+
+/// Ends where nothing was installed.
+fn nothing(global: &Global, args: &Uninstall) -> anyhow::Result<()> {
+    let handler = &global.runtime_handler;
+    if !args.ignore_not_found {
+        let line = format!(
+            "error: {} has no record of an installation of {handler:?}: nothing was installed, or with another --state-dir or \
+             --runtime-handler",
+            global.state_dir.display()
+        );
+        return Err(Said::one(line).into());
+    }
+    let object = json!({
+        "dryRun": args.dry_run, "handler": handler, "kind": null, "changes": [],
+        "restart": { "command": null, "done": false },
+    });
+    print(&if args.output.is_some() { show::json(&object)? } else { "nothing is installed\n".to_owned() })
 }
 
 fn kind_of(record: &Record) -> anyhow::Result<Kind> {
@@ -109,23 +124,33 @@ fn kind_of(record: &Record) -> anyhow::Result<Kind> {
         .with_context(|| format!("the record names {:?}", record.kind))
 }
 
-/// Whether another installation uses the same program.
-fn is_shared(global: &Global, own: &Record, path: &PathBuf) -> bool {
-    let all = record::all(&global.state_dir).unwrap_or_default();
-    all.iter().any(|other| other != own && other.programs.contains(path))
-}
-
-/// Refuses while containerd has pods of the class. One that does not answer has none that run.
-async fn check_unused(global: &Global) -> anyhow::Result<()> {
-    let Ok(session) = Session::open(global).await else { return Ok(()) };
-    let Ok(pods) = session.client.list_pod_sandboxes(None).await else { return Ok(()) };
-    let users: Vec<String> =
-        pods.iter().filter(|pod| pod.runtime_handler == global.runtime_handler).map(name).collect();
+/// Refuses while there are pods of the class: containerd tells, and where it does not answer, the shims that run.
+async fn check_unused(global: &Global, record: &Record) -> anyhow::Result<()> {
+    let handler = &global.runtime_handler;
+    let pods = match Session::open(global).await {
+        Ok(session) => session.client.list_pod_sandboxes(None).await.ok(),
+        Err(_) => None,
+    };
+    let Some(pods) = pods else {
+        let Some(pid) = record.programs.iter().find_map(|program| runs(program)) else { return Ok(()) };
+        bail!(
+            "process {pid} is a shim that serves a pod, and containerd does not answer: start it and delete the pods of the \
+             runtime class {handler:?} first, or use --force"
+        );
+    };
+    let users: Vec<String> = pods.iter().filter(|pod| pod.runtime_handler == *handler).map(name).collect();
     if let [first, others @ ..] = users.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-        bail!("pod {first}{more} has the runtime class {:?}: delete it first, or use --force", global.runtime_handler);
+        bail!("pod {first}{more} has the runtime class {handler:?}: delete it first, or use --force");
     }
     Ok(())
+}
+
+/// A process that runs this program.
+fn runs(program: &Path) -> Option<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut runs = processes.filter(|one| fs::read_link(one.path().join("exe")).is_ok_and(|exe| exe == program));
+    runs.find_map(|one| one.file_name().to_str()?.parse().ok())
 }
 
 fn name(pod: &PodSandbox) -> String {
@@ -135,6 +160,8 @@ fn name(pod: &PodSandbox) -> String {
 struct Done<'a> {
     record: &'a Record,
     undo: &'a Undo,
+    /// Those that are removed: no other installation uses them.
+    programs: &'a [PathBuf],
     restart: Option<String>,
     restarted: bool,
     dry_run: bool,
@@ -151,7 +178,8 @@ impl Done<'_> {
 
     fn json(&self) -> anyhow::Result<String> {
         let change = self.record.change.iter().map(|change| json!({ "path": change.path, "how": self.how() }));
-        let programs = self.record.programs.iter().map(|path| json!({ "path": path, "how": "removed" }));
+        let how = |path| if self.programs.contains(path) { "removed" } else { "unchanged" };
+        let programs = self.record.programs.iter().map(|path| json!({ "path": path, "how": how(path) }));
         show::json(&json!({
             "dryRun": self.dry_run,
             "handler": self.record.handler,
@@ -172,7 +200,12 @@ impl Done<'_> {
             });
         }
         for path in &self.record.programs {
-            text.push_str(&format!("{} {would}removed\n", path.display()));
+            let path_shown = path.display();
+            text.push_str(&if self.programs.contains(path) {
+                format!("{path_shown} {would}removed\n")
+            } else {
+                format!("{path_shown} stays: another installation uses it\n")
+            });
         }
         let restart = self.restart.as_deref().unwrap_or("restart it as it is started here");
         if !self.restarted {

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::args::Global;
 use crate::leaks::usage::listener;
 use crate::session;
-use crate::setup::found::{self, Hints, Kind, Places};
+use crate::setup::found::{Hints, Kind, Places};
 
 /// Which containerd is meant.
 #[derive(Debug, Args)]
@@ -45,10 +45,13 @@ impl Which {
         }
         let Some(pid) = listener(&session::address(global)) else { return Ok(hints) };
         let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { return Ok(hints) };
+        // After an upgrade the old program runs on, until it is started again.
+        let program = without_deleted(program);
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).into_owned();
         let words: Vec<&str> = command.split('\0').collect();
-        let config = found::config_of(&words);
+        let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        let config = config_of(&words).map(|config| directory.join(config));
         let places = Places::default();
         if hints.kind.is_none() {
             let of = [(&places.k3s, Kind::K3s), (&places.rke2, Kind::Rke2)];
@@ -86,7 +89,39 @@ fn is_named(global: &Global) -> bool {
     global.address.is_some() || std::env::var_os("CONTAINER_RUNTIME_ENDPOINT").is_some()
 }
 
+/// proc_pid_exe(5): the path of a file that was removed ends so.
+fn without_deleted(path: PathBuf) -> PathBuf {
+    path.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from).unwrap_or(path)
+}
+
 /// Whether docker writes this configuration, anew at each of its starts.
 fn is_dockers(config: &Path) -> bool {
     config.ends_with("docker/containerd/containerd.toml")
+}
+
+/// The configuration that the command line of a running containerd names.
+fn config_of(command: &[&str]) -> Option<PathBuf> {
+    let mut words = command.iter().skip(1);
+    while let Some(word) = words.next() {
+        match word.trim_start_matches('-').split_once('=') {
+            Some(("config" | "c", path)) if word.starts_with('-') => return Some(path.into()),
+            None if ["-c", "-config", "--config", "--c"].contains(word) => return words.next().map(PathBuf::from),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_of_a_containerd_names_its_configuration() {
+        let of = |words: &[&str]| config_of(words).map(|path| path.to_string_lossy().into_owned());
+        assert_eq!(of(&["containerd", "--config", "/a"]).as_deref(), Some("/a"));
+        assert_eq!(of(&["containerd", "-c", "/a"]).as_deref(), Some("/a"));
+        assert_eq!(of(&["containerd", "--log-level=debug", "--config=/b"]).as_deref(), Some("/b"));
+        assert_eq!(of(&["containerd"]), None);
+    }
 }
