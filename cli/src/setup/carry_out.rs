@@ -34,14 +34,14 @@ pub(crate) fn carry_out(
     let mut record = record::choose(all.clone(), Some(kind), handler)?
         .unwrap_or_else(|| Record::new(kind, handler, &found.main.path));
     for path in kept {
-        record.makes_room_for(&path);
+        record.makes_room_for(&path, &others);
         if !record.programs.contains(&path) {
             record.programs.push(path);
         }
     }
     if let Some(change) = &plan.change {
         take_back_earlier(&mut record)?;
-        record.makes_room_for(&change.path);
+        record.makes_room_for(&change.path, &others);
         record.change = Some(change.clone());
         found.main.path.clone_into(&mut record.config);
     }

@@ -1,8 +1,11 @@
 //! The files that a configuration imports.
 
-use std::fs;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use glob::Pattern;
+
+use super::config::Config;
 use super::found::Source;
 
 /// Imports are relative to the file that names them.
@@ -11,35 +14,36 @@ pub(super) fn absolute(main: &Path, patterns: &[String]) -> Vec<String> {
     patterns.iter().map(|pattern| directory.join(pattern).to_string_lossy().into_owned()).collect()
 }
 
-/// The files of patterns, each once, in the order in which containerd reads them.
+/// The files of patterns and those that these import, each once, in the order in which containerd reads them.
 pub(super) fn read_all(patterns: &[String], main: &Path) -> anyhow::Result<Vec<Source>> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for pattern in patterns {
-        let mut of_one = matches(pattern);
-        of_one.retain(|path| path != main && !paths.contains(path));
-        of_one.sort();
-        paths.extend(of_one);
-    }
-    paths.iter().map(|path| Source::read(path)).collect()
-}
-
-/// The files of a pattern whose last part may have stars.
-fn matches(pattern: &str) -> Vec<PathBuf> {
-    let Some((directory, name)) = pattern.rsplit_once('/') else { return Vec::new() };
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let files = entries.filter(|entry| entry.file_name().to_str().is_some_and(|file| is_match(name, file)));
-    files.map(|entry| entry.path()).filter(|path| path.is_file()).collect()
-}
-
-/// Whether a name is one of a pattern's: `*` stands for anything, nothing else is special.
-pub(crate) fn is_match(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => {
-            let Some(rest) = name.strip_prefix(before) else { return false };
-            (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| is_match(after, rest)))
+    let mut sources: Vec<Source> = Vec::new();
+    let mut pending: VecDeque<PathBuf> = matches(patterns).collect();
+    while let Some(path) = pending.pop_front() {
+        if path == main || sources.iter().any(|source| source.path == path) {
+            continue;
         }
+        let source = Source::read(&path)?;
+        let config = source.text.as_deref().and_then(|text| Config::parse(text).ok());
+        let further = absolute(&path, &config.map(|config| config.imports).unwrap_or_default());
+        pending.extend(matches(&further));
+        sources.push(source);
     }
+    Ok(sources)
+}
+
+/// The files of patterns; those of one of them by name. A directory that cannot be read has none. Without a star, containerd
+/// takes it for a path.
+fn matches(patterns: &[String]) -> impl Iterator<Item = PathBuf> {
+    let of = |pattern: &String| match pattern.contains('*') {
+        true => glob::glob(pattern).into_iter().flatten().flatten().collect(),
+        false => vec![PathBuf::from(pattern)],
+    };
+    patterns.iter().flat_map(of).filter(|path| path.is_file())
+}
+
+/// Whether a name is one of a pattern's.
+pub(crate) fn is_match(pattern: &str, name: &str) -> bool {
+    Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(name))
 }
 
 #[cfg(test)]

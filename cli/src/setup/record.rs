@@ -43,11 +43,13 @@ impl Record {
         }
     }
 
-    /// Notes the directories that have to be made for a file. Those of an earlier installation are still its own.
-    pub(crate) fn makes_room_for(&mut self, path: &Path) {
-        let missing = apply::missing_directories(path);
-        let new: Vec<PathBuf> = missing.into_iter().filter(|one| !self.directories.contains(one)).collect();
-        self.directories.extend(new);
+    /// Notes the directories that are made for a file, outermost first. Those that another installation has made for it are
+    /// this one's too: the last of them removes them.
+    pub(crate) fn makes_room_for(&mut self, path: &Path, others: &[&Record]) {
+        let of_others = others.iter().flat_map(|other| &other.directories).filter(|one| path.starts_with(one));
+        self.directories.extend(of_others.cloned().chain(apply::missing_directories(path)));
+        self.directories.sort();
+        self.directories.dedup();
     }
 
     fn name(&self) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::apply;
 use super::super::carry_out::{carry_out, clear, own_programs};
-use super::super::found::{Found, Kind};
+use super::super::found::{self, Found, Hints, Kind};
 use super::super::plan::{Plan, Wanted, plan};
 use super::super::programs::Program;
 use super::super::record::{self, Record};
@@ -162,7 +162,9 @@ fn a_change_that_containerd_does_not_read_is_taken_back() {
 fn a_link_to_nothing_is_not_replaced() {
     let root = Root::new();
     symlink("nothing.toml", root.0.join("config.toml")).unwrap();
-    let error = install(&root, &root.find_managed_as("2.1.4"), &wanted()).unwrap_err().to_string();
+    let hints = Hints { kind: Some(Kind::Containerd), ..Hints::default() };
+    let found = Found { release: Some("2.1.4".into()), ..found::find(&root.places(), &hints).unwrap() };
+    let error = install(&root, &found, &wanted()).unwrap_err().to_string();
     assert!(error.contains("make that, or remove the link"), "{error}");
     assert!(root.0.join("config.toml").is_symlink());
 }

@@ -57,6 +57,17 @@ fn containerd_1_gets_the_class_in_the_file_whose_table_counts() {
 }
 
 #[test]
+fn the_class_goes_into_a_file_that_an_imported_one_imports_if_that_one_counts() {
+    for (program, _) in of(|version| version.major < 2) {
+        let root = Root::new();
+        root.put("config.toml", &fixture("imports-v2.toml"));
+        root.put("conf.d/first.toml", "version = 2\nimports = [\"../more/x.toml\"]\n");
+        root.put("more/x.toml", &fixture("nvidia-v2.toml"));
+        assert_eq!(there_and_back_with(&program, &root).path, root.0.join("conf.d/../more/x.toml"));
+    }
+}
+
+#[test]
 fn version_1_is_written_in_its_own_words_and_refused_where_it_is_ignored() {
     for (program, version) in containerds() {
         let root = Root::new();
