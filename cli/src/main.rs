@@ -83,7 +83,11 @@ fn main() -> ExitCode {
                 | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
                     let _ = error.print();
                 }
-                _ => commands::note(&misuse::line(&error.render().to_string())),
+                _ => {
+                    let words: Vec<String> =
+                        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+                    commands::note(&misuse::line(&error.render().to_string(), &words));
+                }
             }
             return ExitCode::from(u8::from(error.use_stderr()));
         }

@@ -1,25 +1,41 @@
 //! A wrong command line: one line that says what is wrong and what to type instead.
 
+use clap::CommandFactory as _;
+
+use crate::args::Arguments;
+
 /// What clap says in paragraphs, on one line: the mistake, what may have been meant, how the command is used, and where its
-/// examples are.
-pub(crate) fn line(said: &str) -> String {
+/// examples are. `words` is the command line.
+pub(crate) fn line(said: &str, words: &[String]) -> String {
     let mut paragraphs = said.trim().split("\n\n").map(|paragraph| {
         let words: Vec<&str> = paragraph.split_whitespace().collect();
         words.join(" ")
     });
     let mut line = paragraphs.next().unwrap_or_default();
+    let help = format!("\"{} --help\" has examples", command(words));
+    let mut end = help.clone();
     for paragraph in paragraphs {
         if let Some(tip) = paragraph.strip_prefix("tip: ") {
             line.push_str(&format!("; {tip}"));
-        } else if let Some(usage) = paragraph.strip_prefix("Usage: ") {
-            let is_name = |word: &&str| {
-                word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !word.starts_with('-')
-            };
-            let command: Vec<&str> = usage.split(' ').take_while(is_name).collect();
-            line.push_str(&format!("; type: {usage} (\"{} --help\" has examples)", command.join(" ")));
+        } else if let Some(text) = paragraph.strip_prefix("Usage: ") {
+            end = format!("type: {text} ({help})");
         }
     }
-    line
+    format!("{line}; {end}")
+}
+
+/// The command that was meant, as far as it is one: `loment get pods`.
+fn command(words: &[String]) -> String {
+    let mut command = &Arguments::command();
+    let mut names = vec![command.get_name()];
+    // Flags before the command, and their values, are no commands.
+    for word in words.iter().skip(1) {
+        if let Some(found) = command.find_subcommand(word) {
+            names.push(found.get_name());
+            command = found;
+        }
+    }
+    names.join(" ")
 }
 
 #[cfg(test)]
@@ -30,7 +46,8 @@ mod tests {
     use crate::args::Arguments;
 
     fn said(words: &[&str]) -> String {
-        line(&Arguments::try_parse_from(words).unwrap_err().render().to_string())
+        let error = Arguments::try_parse_from(words).unwrap_err().render().to_string();
+        line(&error, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -47,7 +64,12 @@ mod tests {
         );
         assert_eq!(
             said(&["loment", "top", "--sort-by", "x"]),
-            "error: invalid value 'x' for '--sort-by <SORT_BY>' [possible values: name, cpu, memory, pids, io]"
+            "error: invalid value 'x' for '--sort-by <SORT_BY>' [possible values: name, cpu, memory, pids, io]; \
+             \"loment top --help\" has examples"
+        );
+        assert_eq!(
+            said(&["loment", "-n", "x", "logs", "web", "--tail", "many"]),
+            "error: invalid value 'many' for '--tail <LINES>': invalid digit found in string; \"loment logs --help\" has examples"
         );
         let unknown = said(&["loment", "frobnicate"]);
         assert!(unknown.contains("'frobnicate'; type: loment [OPTIONS] <COMMAND> (\"loment --help\""), "{unknown}");

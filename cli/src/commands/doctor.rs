@@ -37,11 +37,11 @@ pub(crate) struct Doctor {
 }
 
 pub(crate) async fn run(global: &Global, args: &Doctor) -> anyhow::Result<()> {
-    args.which.enter_host()?;
+    args.which.machine.enter_host()?;
     let mut survey = doctor::look::machine(&global.runtime_handler);
     let found = args.which.hints(global).and_then(|hints| found::find(&Places::default(), &hints));
     let kind = found.as_ref().map_or(Kind::Containerd, |found| found.kind);
-    let global = &args.which.global(global, kind);
+    let global = &args.which.machine.global(global, kind);
     let session = Session::open(global).await;
     doctor::look::containerd(&mut survey, found, session, session::address(global)).await;
     let lines = doctor::judge(&survey);
@@ -104,5 +104,31 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&object(&lines).unwrap()).unwrap();
         assert_eq!(json["checks"][1]["result"], "fail");
         assert_eq!(json["failed"], 1);
+    }
+
+    #[test]
+    fn the_documentation_shows_what_is_printed_as_json() {
+        let line = |check, level, found: &str, remedy: Option<&str>| Line {
+            check,
+            level,
+            found: found.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let lines = [
+            line("root", Level::Pass, "run as root", None),
+            line(
+                "restart",
+                Level::Fail,
+                "the configuration has the runtime class \"loment\", the running containerd does not",
+                Some("start containerd again, which pods survive (systemctl restart containerd)"),
+            ),
+        ];
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&object(&lines).unwrap()).unwrap(),
+            serde_json::from_str::<serde_json::Value>(example).unwrap()
+        );
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::apply;
 use super::found::{self, Found, Kind};
@@ -68,7 +68,8 @@ fn take_back_earlier(record: &mut Record) -> anyhow::Result<()> {
 }
 
 fn change_and_check(state: &Path, found: &Found, change: &Change, mut record: Record) -> anyhow::Result<()> {
-    apply::apply(change)?;
+    apply::apply(change)
+        .map_err(|error| anyhow!("{error:#}; `loment uninstall` takes away the programs that were put into place"))?;
     let Err(error) = check(found, &record.handler) else { return Ok(()) };
     apply::undo(change).context("take back what containerd does not read")?;
     record.change = None;

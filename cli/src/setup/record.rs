@@ -1,6 +1,6 @@
 //! What an installation has done, kept so that it can be undone exactly.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,22 @@ impl Record {
 /// Where records are, below the state directory.
 fn directory(state: &Path) -> PathBuf {
     state.join("installed")
+}
+
+/// Held while an installation is changed: two at a time would plan from what the other is just changing. What is locked is
+/// the directory above the state, which is there before and afterwards.
+pub(crate) fn lock(state: &Path) -> anyhow::Result<File> {
+    let directory = state.ancestors().skip(1).find(|directory| directory.is_dir()).unwrap_or(Path::new("/"));
+    let file = File::open(directory).with_context(|| format!("open {}", directory.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!(
+                "another `loment install` or `loment uninstall` is just running: wait for its end, and run this again"
+            )
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", directory.display())),
+    }
 }
 
 /// Writes the record: before anything is done, so that whatever is cut short can be undone.

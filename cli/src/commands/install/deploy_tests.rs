@@ -4,11 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::args::{Arguments, Verb};
+use crate::manifest;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -18,9 +23,16 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&fs::read_to_string(repository().join(path)).unwrap()).unwrap()
 }
 
+/// An object as the API knows it: a field that it does not know would be lost on the way.
+fn typed<T: DeserializeOwned + Serialize>(object: &Value) -> T {
+    let typed: T = serde_json::from_value(object.clone()).unwrap();
+    assert_eq!(&serde_json::to_value(&typed).unwrap(), object);
+    typed
+}
+
 /// The command line of a DaemonSet's init container, as `loment` reads it.
 fn command(path: &str) -> (DaemonSet, Verb) {
-    let set: DaemonSet = serde_json::from_value(yaml(path)).unwrap();
+    let set: DaemonSet = typed(&yaml(path));
     let spec = set.spec.clone().template.spec.unwrap();
     assert_eq!(spec.host_pid, Some(true));
     let init = &spec.init_containers.unwrap()[0];
@@ -35,9 +47,9 @@ fn command(path: &str) -> (DaemonSet, Verb) {
 #[test]
 fn the_daemon_sets_of_deploy_run_commands_that_there_are() {
     let (install, verb) = command("deploy/install/daemonset.yaml");
-    assert!(matches!(verb, Verb::Install(args) if args.restart && args.no_pod && !args.dry_run));
+    assert!(matches!(verb, Verb::Install(args) if args.again.is_wanted() && args.no_pod && !args.dry_run));
     let (uninstall, verb) = command("deploy/uninstall/daemonset.yaml");
-    assert!(matches!(verb, Verb::Uninstall(_)));
+    assert!(matches!(verb, Verb::Uninstall(args) if args.restarts()));
     assert_ne!(install.spec.selector, uninstall.spec.selector);
 }
 
@@ -49,7 +61,12 @@ fn each_resource_of_a_kustomization_is_there() {
             assert!(yaml(&format!("{directory}/{}", name.as_str().unwrap()))["kind"].is_string());
         }
     }
-    let class: RuntimeClass = serde_json::from_value(yaml("deploy/install/runtimeclass.yaml")).unwrap();
+    let spaces = ["install", "uninstall"].map(|directory| yaml(&format!("deploy/{directory}/namespace.yaml")));
+    assert_eq!(spaces[0], spaces[1]);
+    let space: Namespace = typed(&spaces[0]);
+    let (set, _) = command("deploy/install/daemonset.yaml");
+    assert_eq!(space.metadata.name, set.metadata.namespace);
+    let class: RuntimeClass = typed(&yaml("deploy/install/runtimeclass.yaml"));
     assert_eq!(class.handler, "loment");
     assert_eq!(class.overhead.unwrap().pod_fixed.unwrap()["memory"].0, "1Mi");
 }
@@ -62,14 +79,24 @@ fn the_workloads_of_the_documentation_name_the_class_where_their_pods_are_descri
     for block in blocks {
         let object: Value = serde_saphyr::from_str(block).unwrap();
         let kind = object["kind"].as_str().unwrap().to_owned();
-        let pod = match kind.as_str() {
-            "RuntimeClass" => continue,
-            "Pod" => &object["spec"],
-            "CronJob" => &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
-            _ => &object["spec"]["template"]["spec"],
+        let template = match kind.as_str() {
+            "RuntimeClass" => {
+                typed::<RuntimeClass>(&object);
+                continue;
+            }
+            "Pod" => typed::<Pod>(&object).spec,
+            "Deployment" => typed::<Deployment>(&object).spec.template.spec,
+            "StatefulSet" => typed::<StatefulSet>(&object).spec.template.spec,
+            "DaemonSet" => typed::<DaemonSet>(&object).spec.template.spec,
+            "Job" => typed::<Job>(&object).spec.unwrap().template.spec,
+            "CronJob" => typed::<CronJob>(&object).spec.job_template.spec.unwrap().template.spec,
+            other => panic!("{other} is no workload of these"),
         };
-        assert_eq!(pod["runtimeClassName"], "loment", "{kind}");
-        assert!(pod["containers"][0]["image"].is_string(), "{kind}");
+        let spec = template.unwrap();
+        assert_eq!(spec.runtime_class_name.as_deref(), Some("loment"), "{kind}");
+        // What its pods are is what `loment create` takes too.
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "x" }, "spec": spec });
+        assert_eq!(manifest::load(&kind, &pod.to_string()).unwrap().pods.len(), 1, "{kind}");
         kinds.push(kind);
     }
     for kind in ["Pod", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"] {

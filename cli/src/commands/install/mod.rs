@@ -1,5 +1,6 @@
 //! `loment install` and `loment uninstall`: this project's runtime class, given to containerd and taken back.
 
+mod again;
 #[cfg(test)]
 mod deploy_tests;
 mod show;
@@ -7,6 +8,7 @@ mod trial;
 pub(crate) mod uninstall;
 pub(crate) mod which;
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::bail;
@@ -18,7 +20,8 @@ use crate::session::Session;
 use crate::setup::carry_out::carry_out;
 use crate::setup::found::{self, Places};
 use crate::setup::plan::{self, Wanted};
-use crate::setup::{programs, restart};
+use crate::setup::{programs, record, restart};
+use again::Again;
 use show::Shown;
 use which::Which;
 
@@ -46,13 +49,8 @@ pub(crate) struct Install {
     /// Print what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Start containerd again when its configuration is written: it reads it only then. Pods go on
-    #[arg(long)]
-    restart: bool,
-    /// What starts containerd again, as a line for /bin/sh; implies --restart
-    /// [default: systemctl restart of its service]
-    #[arg(long, value_name = "COMMAND")]
-    restart_command: Option<String>,
+    #[command(flatten)]
+    again: Again,
     /// Who makes a pod's sandbox: containerd, or the shim (containerd 2.1 and later)
     #[arg(long, value_enum, default_value_t = Sandboxer::Podsandbox)]
     sandboxer: Sandboxer,
@@ -82,14 +80,16 @@ pub(crate) enum Format {
 }
 
 pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
-    let mut programs = programs::beside_this(&args.bin_dir)?;
-    args.which.enter_host()?;
+    let bin_dir = args.which.machine.absolute(&args.bin_dir)?;
+    let mut programs = programs::beside_this(&bin_dir)?;
+    args.which.machine.enter_host()?;
+    let _lock = alone("install", args.dry_run, global)?;
     let found = found::find(&Places::default(), &args.which.hints(global)?)?;
-    let global = &args.which.global(global, found.kind);
+    let global = &args.which.machine.global(global, found.kind);
     let wanted = Wanted {
         handler: global.runtime_handler.clone(),
         sandboxes_of_shim: args.sandboxer == Sandboxer::Shim,
-        runtime_path: programs::path_to_name(&args.bin_dir),
+        runtime_path: programs::path_to_name(&bin_dir),
     };
     let plan = plan::plan(&found, &wanted)?;
     let mut missing = Vec::new();
@@ -99,13 +99,13 @@ pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
         }
     }
     let mut shown = Shown::new(&found, &wanted, &plan, missing.clone());
-    shown.restart = args.restart_command.clone().or_else(|| restart::command(found.kind));
+    shown.restart = args.again.command(found.kind);
     shown.dry_run = args.dry_run;
     if !args.dry_run {
         carry_out(&global.state_dir, &found, &wanted.handler, &plan, &mut programs, &missing)?;
         // On every node of a cluster this is run again and again: one that knows the class is left alone.
         let is_known = plan.change.is_none() && running(global, false).await?.is_some();
-        shown.restarted = !is_known && args.restarts(&shown)?;
+        shown.restarted = !is_known && args.again.carry_out(shown.restart.as_deref())?;
         let session = running(global, shown.restarted).await?;
         shown.is_known = session.is_some();
         if let Some(session) = session.filter(|_| !args.no_pod) {
@@ -116,19 +116,15 @@ pub(crate) async fn run(global: &Global, args: &Install) -> anyhow::Result<()> {
     print(&if args.output.is_some() { shown.json()? } else { shown.text()? })
 }
 
-impl Install {
-    /// Starts containerd again if that is wanted. Answers whether it was.
-    fn restarts(&self, shown: &Shown) -> anyhow::Result<bool> {
-        let is_wanted = self.restart || self.restart_command.is_some();
-        match (&shown.restart, is_wanted) {
-            (Some(command), true) => restart::run(command).map(|()| true),
-            (None, true) => bail!(
-                "the configuration is written, but nothing is known that starts containerd again (no systemd): name it with \
-                 --restart-command"
-            ),
-            (_, false) => Ok(false),
-        }
+/// What may change files of the system: root, and one at a time. Who only looks needs neither.
+fn alone(command: &str, dry_run: bool, global: &Global) -> anyhow::Result<Option<File>> {
+    if dry_run {
+        return Ok(None);
     }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("loment {command} writes files of the system and is not run as root: run \"sudo loment {command}\"");
+    }
+    record::lock(&global.state_dir).map(Some)
 }
 
 /// The containerd that knows the class: after a restart it has to, else it may not know it yet.

@@ -125,28 +125,52 @@ fn how(way: Way) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
     use crate::setup::found::{Kind, Source};
+    use crate::setup::plan::plan;
+    use crate::setup::programs::PROGRAMS;
 
-    fn shown() -> Shown {
-        let main = Source { path: "/etc/containerd/config.toml".into(), text: None };
-        let found = Found {
+    fn found() -> Found {
+        Found {
             kind: Kind::Containerd,
-            program: None,
+            program: Some("/usr/bin/containerd".into()),
             release: Some("2.1.4".into()),
-            main,
-            imports: Vec::new(),
+            main: Source { path: "/etc/containerd/config.toml".into(), text: Some("version = 3\n".into()) },
+            imports: vec!["/etc/containerd/conf.d/*.toml".into()],
             imported: Vec::new(),
             templates: Vec::new(),
             dump: None,
             dockers: None,
-        };
-        let wanted = Wanted { handler: "loment".into(), sandboxes_of_shim: false, runtime_path: None };
+        }
+    }
+
+    fn wanted() -> Wanted {
+        Wanted { handler: "loment".into(), sandboxes_of_shim: false, runtime_path: None }
+    }
+
+    fn shown() -> Shown {
         let change = Change { path: "/etc/x.toml".into(), way: Way::Created, text: "a\n\nb\n".into() };
         let plan = Plan { change: Some(change), notes: vec!["a note".into()] };
-        Shown::new(&found, &wanted, &plan, vec!["/usr/local/bin/shim".into()])
+        Shown::new(&found(), &wanted(), &plan, vec!["/usr/local/bin/shim".into()])
+    }
+
+    #[test]
+    fn the_documentation_shows_what_a_dry_run_prints() {
+        let programs = PROGRAMS.map(|name| Path::new("/usr/local/bin").join(name)).to_vec();
+        let mut shown = Shown::new(&found(), &wanted(), &plan(&found(), &wanted()).unwrap(), programs);
+        shown.dry_run = true;
+        shown.restart = Some("systemctl restart containerd".into());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/install.md");
+        let text = fs::read_to_string(path).unwrap();
+        let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(&shown.json().unwrap()).unwrap(),
+            serde_json::from_str::<Value>(example).unwrap()
+        );
     }
 
     #[test]

@@ -8,8 +8,9 @@ use clap::Args;
 use loment_cri::v1::PodSandbox;
 use serde_json::json;
 
-use super::Format;
-use super::which::Which;
+use super::again::Again;
+use super::which::Machine;
+use super::{Format, alone};
 use crate::args::Global;
 use crate::commands::print;
 use crate::error::Said;
@@ -19,7 +20,6 @@ use crate::setup::apply::{self, Undo, undoing};
 use crate::setup::carry_out::{clear, own_programs};
 use crate::setup::found::{Kind, Source};
 use crate::setup::record::{self, Record};
-use crate::setup::restart;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,16 +35,12 @@ What others have added to the same files since stays. Where what was added canno
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Uninstall {
     #[command(flatten)]
-    which: Which,
+    machine: Machine,
     /// Print what would be taken back, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Start containerd again, so that it forgets the runtime class. Pods go on
-    #[arg(long)]
-    restart: bool,
-    /// What starts containerd again, as a line for /bin/sh; implies --restart
-    #[arg(long, value_name = "COMMAND")]
-    restart_command: Option<String>,
+    #[command(flatten)]
+    again: Again,
     /// Also when there are pods with the runtime class: without their shim's program they cannot be removed cleanly
     #[arg(long)]
     force: bool,
@@ -56,14 +52,22 @@ pub(crate) struct Uninstall {
     output: Option<Format>,
 }
 
+#[cfg(test)]
+impl Uninstall {
+    pub(super) fn restarts(&self) -> bool {
+        self.again.is_wanted()
+    }
+}
+
 pub(crate) async fn run(global: &Global, args: &Uninstall) -> anyhow::Result<()> {
-    args.which.enter_host()?;
-    let kind = args.which.kind.map(Kind::name);
+    args.machine.enter_host()?;
+    let _lock = alone("uninstall", args.dry_run, global)?;
+    let kind = args.machine.kind.map(Kind::name);
     let handler = &global.runtime_handler;
     let records = record::all(&global.state_dir)?;
     let Some(record) = record::choose(records, kind, handler)? else { return nothing(global, args) };
     let kind = kind_of(&record)?;
-    let global = &args.which.global(global, kind);
+    let global = &args.machine.global(global, kind);
     if !args.force {
         check_unused(global, &record).await?;
     }
@@ -73,29 +77,16 @@ pub(crate) async fn run(global: &Global, args: &Uninstall) -> anyhow::Result<()>
         None => Undo::Nothing,
     };
     let programs = own_programs(&global.state_dir, &record)?;
-    let restart = args.restart_command.clone().or_else(|| restart::command(kind));
-    let is_wanted = args.restart || args.restart_command.is_some();
+    let restart = args.again.command(kind);
+    let mut restarted = false;
     if !args.dry_run {
         if let Some(change) = &record.change {
             apply::undo(change)?;
         }
-        if is_wanted {
-            let command = restart.as_deref().context(
-                "the configuration is as it was, but nothing is known that starts containerd again (no systemd): name it with \
-                 --restart-command, and run this again",
-            )?;
-            restart::run(command)?;
-        }
+        restarted = args.again.carry_out(restart.as_deref())?;
         clear(&global.state_dir, &record, &programs)?;
     }
-    let done = Done {
-        record: &record,
-        undo: &undo,
-        programs: &programs,
-        restart,
-        restarted: is_wanted && !args.dry_run,
-        dry_run: args.dry_run,
-    };
+    let done = Done { record: &record, undo: &undo, programs: &programs, restart, restarted, dry_run: args.dry_run };
     print(&if args.output.is_some() { done.json()? } else { done.text() })
 }
 

@@ -11,24 +11,31 @@ use crate::leaks::usage::listener;
 use crate::session;
 use crate::setup::found::{Hints, Kind, Places};
 
-/// Which containerd is meant.
+/// Which machine, and whose containerd on it.
 #[derive(Debug, Args)]
-pub(crate) struct Which {
+pub(crate) struct Machine {
     /// Which containerd is meant [default: the one that is here]
     #[arg(long, value_enum)]
     pub(super) kind: Option<Kind>,
+    /// Root directory of the machine that is meant, for a container that has it mounted
+    #[arg(long, value_name = "DIR")]
+    host: Option<PathBuf>,
+}
+
+/// Which containerd is meant, and where it is if it cannot be asked.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    #[command(flatten)]
+    pub(crate) machine: Machine,
     /// containerd's configuration [default: that of the containerd that runs, or /etc/containerd/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// containerd's program [default: the one that runs, or that of PATH]
     #[arg(long, value_name = "PROGRAM")]
     containerd: Option<PathBuf>,
-    /// Root directory of the machine that is meant, for a container that has it mounted
-    #[arg(long, value_name = "DIR")]
-    host: Option<PathBuf>,
 }
 
-impl Which {
+impl Machine {
     /// Makes the machine's root this process's own.
     pub(crate) fn enter_host(&self) -> anyhow::Result<()> {
         let Some(host) = &self.host else { return Ok(()) };
@@ -37,9 +44,30 @@ impl Which {
             .with_context(|| format!("make {} the root (is the container privileged?)", host.display()))
     }
 
+    /// A path of that machine, from its root on: records and configurations are read in other directories than this one.
+    pub(super) fn absolute(&self, path: &Path) -> anyhow::Result<PathBuf> {
+        if self.host.is_some() {
+            return Ok(Path::new("/").join(path));
+        }
+        std::path::absolute(path).with_context(|| format!("make {} absolute", path.display()))
+    }
+
+    /// With the socket of this kind of containerd, where the user names none.
+    pub(crate) fn global(&self, global: &Global, kind: Kind) -> Global {
+        let mut global = global.clone();
+        if !is_named(&global) {
+            global.address = Some(kind.socket().to_owned());
+        }
+        global
+    }
+}
+
+impl Which {
     /// What the user says, else what the process on the socket tells.
     pub(crate) fn hints(&self, global: &Global) -> anyhow::Result<Hints> {
-        let mut hints = Hints { kind: self.kind, config: self.config.clone(), program: self.containerd.clone() };
+        let absolute = |path: &Option<PathBuf>| path.as_deref().map(|path| self.machine.absolute(path)).transpose();
+        let (config, program) = (absolute(&self.config)?, absolute(&self.containerd)?);
+        let mut hints = Hints { kind: self.machine.kind, config, program };
         if hints.kind.is_some_and(|kind| kind != Kind::Containerd) {
             return Ok(hints);
         }
@@ -72,15 +100,6 @@ impl Which {
             hints.program = hints.program.or(Some(program));
         }
         Ok(hints)
-    }
-
-    /// With the socket of this kind of containerd, where the user names none.
-    pub(crate) fn global(&self, global: &Global, kind: Kind) -> Global {
-        let mut global = global.clone();
-        if !is_named(&global) {
-            global.address = Some(kind.socket().to_owned());
-        }
-        global
     }
 }
 

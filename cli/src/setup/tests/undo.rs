@@ -64,6 +64,16 @@ fn a_file_keeps_its_mode_and_a_link_stays_one() {
 }
 
 #[test]
+fn one_installation_is_changed_at_a_time() {
+    let root = Root::new();
+    let state = root.0.join("state");
+    let lock = record::lock(&state).unwrap();
+    assert!(record::lock(&state).unwrap_err().to_string().contains("run this again"));
+    drop(lock);
+    assert!(record::lock(&state).is_ok() && root.census().is_empty());
+}
+
+#[test]
 fn a_record_is_read_as_it_was_written_and_leaves_nothing() {
     let root = Root::new();
     let state = root.0.join("state");
