@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command, CommandFactory as _};
 use clap_complete::engine::complete;
+use serde_json::Value;
 
 use crate::args::Arguments;
 use crate::manual;
@@ -123,4 +124,30 @@ fn every_command_that_prints_data_prints_json_when_asked() {
         }
     }
     assert!(unexplained.is_empty(), "no -o json, and no reason is known: {unexplained:?}");
+}
+
+#[test]
+fn what_every_command_prints_as_json_is_documented() {
+    const PAGE: &str = include_str!("../../../docs/json.md");
+    let documented = |line: &str| PAGE.contains(&format!("`{line}`"));
+    for known in known().into_iter().filter(|known| known.acts() && known.argument("output").is_some()) {
+        assert!(documented(&known.line()), "{} is not in docs/json.md", known.line());
+    }
+    // Every field of what has no page of its own.
+    let is_a_field =
+        |name: &str| ["`{}`", "`{}[]`", "[].{}[]`"].iter().any(|form| PAGE.contains(&form.replace("{}", name)));
+    for name in names(&crate::trace::tests::trace().json()) {
+        assert!(is_a_field(&name), "{name} of loment trace");
+    }
+}
+
+/// Of all fields of an object and of those in it.
+fn names(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(all) => {
+            all.iter().flat_map(|(name, below)| [vec![name.clone()], names(below)].concat()).collect()
+        }
+        Value::Array(all) => all.iter().flat_map(names).collect(),
+        _ => Vec::new(),
+    }
 }
