@@ -108,6 +108,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    // Who makes or joins namespaces has one thread, and no runtime that may start others.
     if let Verb::Ns(args) = &arguments.verb {
         return commands::ns::run(&arguments.global, args);
     }

@@ -26,6 +26,7 @@ pub mod record;
 mod rootfs;
 pub mod seccomp;
 mod state;
+pub mod sysctl;
 pub mod trace;
 mod user_namespace;
 

@@ -156,7 +156,7 @@ fn legend(svg: &mut String, y: f64) {
     }
 }
 
-pub(crate) fn rectangle(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), fill: &str, title: &str) {
+fn rectangle(svg: &mut String, (x, y, width, height): (f64, f64, f64, f64), fill: &str, title: &str) {
     let title = escaped(title);
     let _ = writeln!(
         svg,

@@ -123,7 +123,6 @@ pub(crate) fn parse_stat(stat: &str) -> Option<(i32, u64, String)> {
 }
 
 /// The start time of a process, if there is one with this pid.
-#[cfg(test)]
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     Some(parse_stat(&String::from_utf8_lossy(&stat))?.1)

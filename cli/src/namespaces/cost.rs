@@ -129,7 +129,10 @@ fn make(kind: Kind) -> anyhow::Result<(Duration, OwnedFd)> {
         if made.is_err() || matches!(first, Some(Err(_))) {
             return 1;
         }
-        i32::from(tell(told, took).is_err() || wait(gate.as_fd()).is_err())
+        let is_told = tell(told, took).is_ok() && wait(gate.as_fd()).is_ok();
+        // As long as it is not reaped it keeps the pid namespace.
+        let is_over = first.is_none_or(|first| first.is_ok_and(|(_, first)| pidfd::reap(first.as_fd()).is_ok()));
+        i32::from(!is_told || !is_over)
     })
     .context("make a child")?;
     let took = read(&mut answer).context("make one (root is needed)")?;

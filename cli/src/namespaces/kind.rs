@@ -42,6 +42,20 @@ impl Kind {
         }
     }
 
+    /// What there is of its own in one, in a word or two.
+    pub(crate) fn subject(self) -> &'static str {
+        match self {
+            Self::User => "users, groups",
+            Self::Cgroup => "view of cgroups",
+            Self::Ipc => "shared memory",
+            Self::Net => "network",
+            Self::Pid => "processes",
+            Self::Time => "clocks",
+            Self::Uts => "host name",
+            Self::Mount => "mounts",
+        }
+    }
+
     pub(crate) fn of_file(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.file() == name)
     }

@@ -1,6 +1,7 @@
 //! Commands that are killed half way.
 
 use std::fs::{self, File};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
@@ -12,8 +13,8 @@ fn what_a_killed_command_has_begun_is_removed_like_a_whole_sandbox() {
     let lab = Lab::new("killed");
     let (mut partial, mut whole) = (0, 0);
     for round in 0..60 {
-        let mut making =
-            lab.command("create k --net --ipc --uts --pid --user --mount --time --cgroup").spawn().unwrap();
+        let mut making = lab.command("create k --net --ipc --uts --pid --user --mount --time --cgroup");
+        let mut making = making.stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(300 * round));
         making.kill().unwrap();
         making.wait().unwrap();

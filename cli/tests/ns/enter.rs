@@ -94,3 +94,19 @@ fn root_of_a_sandbox_with_users_is_a_user_of_the_machine() {
     let numbers: Vec<&str> = map.split_ascii_whitespace().collect();
     assert_eq!(numbers, ["0", "200000", "1000", "0", "200000", "1000"]);
 }
+
+/// A shell that has unshared so, with a user namespace that is younger than the others and forbids setgroups(2).
+#[test]
+fn a_process_whose_users_are_younger_than_its_other_namespaces_is_joined() {
+    let lab = Lab::new("younger");
+    let made = namespaces(&lab.json("create outer --net --uts"));
+    let mut stays = lab.command("exec outer -- unshare --map-root-user sleep 1000").spawn().unwrap();
+    wait_for("the command in the sandbox", || sleeping_in(made["net"]).is_some());
+    let pid = sleeping_in(made["net"]).unwrap();
+    let seen = links(&lab.run(&format!("exec {pid} -- readlink /proc/self/ns/user /proc/self/ns/net")));
+    assert_eq!(seen.get("net"), made.get("net"));
+    assert_eq!(seen.get("user").copied(), inode(pid, "user"));
+    assert_eq!(lab.run(&format!("exec {pid} -- id -u")), "0\n");
+    stays.kill().unwrap();
+    stays.wait().unwrap();
+}

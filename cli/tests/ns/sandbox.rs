@@ -69,6 +69,29 @@ fn host_name_and_parameters_are_the_sandboxs_and_the_machine_keeps_its_own() {
 }
 
 #[test]
+fn clocks_of_a_sandbox_are_as_far_ahead_as_was_said() {
+    const AHEAD: f64 = 86_400.0;
+    let uptime = |text: &str| text.split(' ').next().unwrap().parse::<f64>().unwrap();
+    let here = || uptime(&fs::read_to_string("/proc/uptime").unwrap());
+    let lab = Lab::new("clocks");
+    for more in ["", " --pid", " --user", " --user --pid --mount"] {
+        let record = lab.json(&format!("create late --time --monotonic -1 --boottime 86400{more}"));
+        assert_eq!(record["clocks"], serde_json::json!({ "boottime": 86400, "monotonic": -1 }), "{more}");
+        let before = here();
+        let there = uptime(&lab.run("exec late -- cat /proc/uptime"));
+        let after = here();
+        assert!((before + AHEAD..=after + AHEAD).contains(&there), "{more}: {before} {there} {after}");
+        let offsets = lab.run("exec late -- cat /proc/self/timens_offsets");
+        let words: Vec<&str> = offsets.split_ascii_whitespace().collect();
+        assert_eq!(words, ["monotonic", "-1", "0", "boottime", "86400", "0"], "{more}");
+        lab.run("rm late");
+    }
+    let (said, _) = lab.refused("create early --time --boottime -999999999999");
+    assert!(said.starts_with("error: set the clocks") && said.contains("may fall below 0"), "{said}");
+    lab.is_gone();
+}
+
+#[test]
 fn a_parameter_that_the_kernel_refuses_leaves_no_sandbox() {
     let lab = Lab::new("refused");
     let (said, status) = lab.refused("create bad --net --pid --mount --sysctl net.ipv4.ip_default_ttl=many");

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::sched::CloneFlags;
-
 use super::namespaces::Namespaces;
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    sysctl::{self, Owner},
+};
 
 /// One parameter.
 #[derive(Debug, Clone)]
@@ -30,26 +31,9 @@ impl Sysctl {
 
     /// Whether it belongs to the IPC namespace.
     pub(crate) fn is_ipc(&self) -> bool {
-        is_ipc(&self.path)
+        sysctl::is_ipc(&self.path)
     }
 }
-
-/// Whether a path below `/proc/sys` belongs to the IPC namespace.
-fn is_ipc(path: &Path) -> bool {
-    path.starts_with("fs/mqueue") || IPC.iter().any(|known| path == Path::new(known))
-}
-
-/// Parameters of the IPC namespace. ipc_namespaces(7)
-const IPC: &[&str] = &[
-    "kernel/msgmax",
-    "kernel/msgmnb",
-    "kernel/msgmni",
-    "kernel/sem",
-    "kernel/shmall",
-    "kernel/shmmax",
-    "kernel/shmmni",
-    "kernel/shm_rmid_forced",
-];
 
 /// Checks `linux.sysctl`.
 pub(crate) fn sysctls<'a>(
@@ -61,42 +45,20 @@ pub(crate) fn sysctls<'a>(
 
 fn sysctl(name: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
     let refuse = |reason: &str| Err(Error::invalid("linux.sysctl", format!("{name:?}"), reason));
-    let path = path(name);
-    let strange = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
-    if path.split('/').any(strange) {
-        return refuse("is not the name of a kernel parameter");
+    let Some(path) = sysctl::path(name) else { return refuse("is not the name of a kernel parameter") };
+    match sysctl::owner(&path) {
+        Owner::Namespace(kind) if namespaces.has(kind) => {}
+        Owner::Namespace(_) => return refuse("needs its namespace in linux.namespaces: it would change the host"),
+        Owner::HostName => return refuse("is set by the field hostname"),
+        Owner::Machine => return refuse("belongs to no namespace: it would change the host"),
     }
-    let owner = match path.as_str() {
-        path if is_ipc(Path::new(path)) => CloneFlags::CLONE_NEWIPC,
-        "kernel/domainname" => CloneFlags::CLONE_NEWUTS,
-        "kernel/hostname" => return refuse("is set by the field hostname"),
-        path if path.starts_with("net/") => CloneFlags::CLONE_NEWNET,
-        _ => return refuse("belongs to no namespace: it would change the host"),
-    };
-    if !namespaces.has(owner) {
-        return refuse("needs its namespace in linux.namespaces: it would change the host");
-    }
-    Ok(Sysctl { name: name.to_owned(), path: path.into(), value: value.to_owned() })
-}
-
-/// sysctl(8): whichever of `.` and `/` comes first separates, and the other is then part of a name
-/// (`net.ipv4.conf.eth0/1.forwarding`).
-fn path(name: &str) -> String {
-    match name.find(['.', '/']).and_then(|first| name.as_bytes().get(first)) {
-        Some(b'.') => {
-            let swap = |character| match character {
-                '.' => '/',
-                '/' => '.',
-                other => other,
-            };
-            name.chars().map(swap).collect()
-        }
-        _ => name.to_owned(),
-    }
+    Ok(Sysctl { name: name.to_owned(), path, value: value.to_owned() })
 }
 
 #[cfg(test)]
 mod tests {
+    use nix::sched::CloneFlags;
+
     use super::*;
 
     fn check(name: &str, new: CloneFlags) -> Result<Sysctl> {

@@ -8,7 +8,8 @@ use super::Output;
 use crate::commands::print;
 use crate::error::Said;
 use crate::namespaces::kind::Kind;
-use crate::namespaces::lab::make::{Ids, Wanted, make};
+use crate::namespaces::lab::make::make;
+use crate::namespaces::lab::wanted::{Clocks, Ids, Wanted};
 use crate::namespaces::lab::{Lab, sysctl};
 use crate::namespaces::target::is_name;
 use crate::print::show;
@@ -22,7 +23,10 @@ Examples:
   loment ns create web --net --uts --hostname web-0 --sysctl net.ipv4.ip_forward=1
 
   # Processes of its own, and a /proc that shows them; users of its own
-  loment ns create box --pid --mount --user";
+  loment ns create box --pid --mount --user
+
+  # The uptime of a machine that has been up for a month longer
+  loment ns create old --time --boottime 2592000 --monotonic 2592000";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -44,9 +48,15 @@ pub(crate) struct Create {
     /// Users and groups
     #[arg(long)]
     user: bool,
-    /// Clocks that count from the boot
+    /// Clocks that count from the boot: as the machine's, or ahead of them
     #[arg(long)]
     time: bool,
+    /// How far the monotonic clock is ahead of the machine's (behind, if negative); needs --time
+    #[arg(long, requires = "time", value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 0)]
+    monotonic: i64,
+    /// The same for the clock that counts suspended times, too, which is the uptime; needs --time
+    #[arg(long, requires = "time", value_name = "SECONDS", allow_negative_numbers = true, default_value_t = 0)]
+    boottime: i64,
     /// What is seen of cgroups: the one that this command is in becomes the root
     #[arg(long)]
     cgroup: bool,
@@ -98,7 +108,14 @@ impl Create {
         let sysctls = self.sysctls.iter().map(|text| sysctl::parse(text, &kinds));
         let sysctls = sysctls.collect::<Result<Vec<_>, _>>().map_err(|reason| Said::one(format!("error: {reason}")))?;
         let hostname = self.uts.then(|| self.hostname.clone().unwrap_or_else(|| self.name.clone()));
-        Ok(Wanted { name: self.name.clone(), kinds, hostname, sysctls, ids: self.map.unwrap_or_default() })
+        Ok(Wanted {
+            name: self.name.clone(),
+            kinds,
+            hostname,
+            sysctls,
+            ids: self.map.unwrap_or_default(),
+            clocks: Clocks { monotonic: self.monotonic, boottime: self.boottime },
+        })
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -140,6 +157,8 @@ mod tests {
         assert_eq!((web.hostname.as_deref(), web.ids), (Some("web"), Ids::default()));
         assert_eq!(wanted("web --uts --hostname a").unwrap().hostname.as_deref(), Some("a"));
         assert_eq!(wanted("web --ipc").unwrap().hostname, None);
+        let clocks = wanted("web --time --monotonic -7").unwrap().clocks;
+        assert_eq!(clocks, Clocks { monotonic: -7, boottime: 0 });
     }
 
     #[test]
@@ -152,6 +171,8 @@ mod tests {
             ("web --net --hostname a", "--uts"),
             ("web --net --map 0:1:1", "--user"),
             ("web --user --map 5:1:1", "0:100000:65536"),
+            ("web --net --boottime 5", "--time"),
+            ("web --time --monotonic x", "--monotonic"),
         ] {
             let said = wanted(words).unwrap_err().to_string();
             assert!(said.contains(told), "{words}: {said}");

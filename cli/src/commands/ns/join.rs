@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::error::Said;
-use crate::namespaces::kind::Kind;
+use crate::namespaces::kind::{Id, Kind};
 use crate::namespaces::lab::enter::Way;
 use crate::namespaces::lab::{Lab, pinned};
 use crate::namespaces::look::{look, set};
@@ -75,35 +75,37 @@ fn own() -> crate::namespaces::survey::Set {
 }
 
 /// Where each of somebody's namespaces can be opened.
-fn places(lab: &Path, namespace: &str, who: &str) -> anyhow::Result<Vec<(Kind, PathBuf)>> {
+fn places(lab: &Path, namespace: &str, who: &str) -> anyhow::Result<Vec<(Id, PathBuf)>> {
     let target = Target::parse(who, namespace)?;
     if let Target::Sandbox(name) = &target {
         let directory = Lab::at(lab).directory(name);
-        let all: Vec<_> = pinned(&directory).into_iter().map(|id| (id.kind, directory.join(id.kind.file()))).collect();
+        let all: Vec<_> = pinned(&directory).into_iter().map(|id| (id, directory.join(id.kind.file()))).collect();
         return if all.is_empty() { Err(no_sandbox(name).into()) } else { Ok(all) };
     }
     let survey = look(lab, false)?;
     let Some(process) = target.process(&survey)? else { return Ok(Vec::new()) };
-    let place = |kind: &Kind| (*kind, PathBuf::from(format!("/proc/{}/ns/{kind}", process.pid)));
-    Ok(process.namespaces.keys().map(place).collect())
+    let place = |(&kind, &inode): (&Kind, &u64)| {
+        (Id { kind, inode }, PathBuf::from(format!("/proc/{}/ns/{kind}", process.pid)))
+    };
+    Ok(process.namespaces.iter().map(place).collect())
 }
 
 /// Those that were asked for, which have to be there.
 fn chosen(
-    mut places: Vec<(Kind, PathBuf)>,
+    mut places: Vec<(Id, PathBuf)>,
     who: &str,
     only: &[Kind],
     without: &[Kind],
-) -> Result<Vec<(Kind, PathBuf)>, Said> {
-    let has = |wanted: &Kind| places.iter().any(|(kind, _)| kind == wanted);
+) -> Result<Vec<(Id, PathBuf)>, Said> {
+    let has = |wanted: &Kind| places.iter().any(|(id, _)| id.kind == *wanted);
     if let Some(missing) = only.iter().chain(without).find(|wanted| !has(wanted)) {
-        let all: Vec<&str> = places.iter().map(|(kind, _)| kind.file()).collect();
+        let all: Vec<&str> = places.iter().map(|(id, _)| id.kind.file()).collect();
         return Err(Said::one(format!(
             "error: {who} has no {missing} namespace of its own: say one of {}",
             all.join(",")
         )));
     }
-    places.retain(|(kind, _)| if only.is_empty() { !without.contains(kind) } else { only.contains(kind) });
+    places.retain(|(id, _)| if only.is_empty() { !without.contains(&id.kind) } else { only.contains(&id.kind) });
     Ok(places)
 }
 
@@ -113,10 +115,10 @@ mod tests {
 
     #[test]
     fn one_joins_what_was_chosen_and_nothing_else() {
-        let all = || [Kind::Net, Kind::Ipc, Kind::Uts].map(|kind| (kind, PathBuf::new())).to_vec();
+        let all = || [Kind::Net, Kind::Ipc, Kind::Uts].map(|kind| (Id { kind, inode: 1 }, PathBuf::new())).to_vec();
         let kinds = |only: &[Kind], without: &[Kind]| {
             let chosen = chosen(all(), "web", only, without)?;
-            Ok::<_, Said>(chosen.into_iter().map(|(kind, _)| kind).collect::<Vec<_>>())
+            Ok::<_, Said>(chosen.into_iter().map(|(id, _)| id.kind).collect::<Vec<_>>())
         };
         assert_eq!(kinds(&[Kind::Net, Kind::Ipc], &[]).unwrap(), [Kind::Net, Kind::Ipc]);
         assert_eq!(kinds(&[], &[Kind::Net]).unwrap(), [Kind::Ipc, Kind::Uts]);

@@ -17,7 +17,7 @@ mod probes;
 mod resources;
 mod security;
 mod sources;
-pub(crate) mod sysctls;
+mod sysctls;
 mod volumes;
 
 #[cfg(test)]

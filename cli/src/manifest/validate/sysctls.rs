@@ -50,7 +50,8 @@ pub(super) fn check(errors: &mut Errors, spec: &PodSpec, allowed: &[String]) {
 }
 
 fn check_one(errors: &mut Errors, path: &str, name: &str, spec: &PodSpec, allowed: &[String]) {
-    let (of_ipc, of_network) = (is_of_ipc(name), is_of_network(name));
+    let of_ipc = OF_THE_IPC_NAMESPACE.iter().any(|prefix| name.starts_with(prefix));
+    let of_network = name.starts_with(OF_THE_NETWORK);
     for (host, concerned, field) in [(spec.host_network, of_network, "hostNetwork"), (spec.host_ipc, of_ipc, "hostIPC")]
     {
         if host == Some(true) && concerned {
@@ -65,16 +66,6 @@ fn check_one(errors: &mut Errors, path: &str, name: &str, spec: &PodSpec, allowe
         );
         errors.forbidden(path, &detail);
     }
-}
-
-/// Whether a parameter belongs to the IPC namespace.
-pub(crate) fn is_of_ipc(name: &str) -> bool {
-    OF_THE_IPC_NAMESPACE.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Whether a parameter belongs to the network namespace.
-pub(crate) fn is_of_network(name: &str) -> bool {
-    name.starts_with(OF_THE_NETWORK)
 }
 
 /// A name, or the beginning of names with a `*` behind it.

@@ -2,23 +2,24 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use loment_sys::clone::clone3;
 use loment_sys::credentials::{set_gid, set_groups, set_uid};
+use loment_sys::namespace;
 use loment_sys::pidfd::{self, Ending};
 use nix::errno::Errno;
 use nix::sched::setns;
+use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::chdir;
 
-use super::super::kind::Kind;
+use super::super::kind::{Id, Kind};
 use super::super::look::{id_of, open_namespace};
 use super::super::survey::Set;
 use crate::commands::note;
@@ -36,22 +37,25 @@ pub(crate) struct Way {
 
 impl Way {
     /// Opens them; those that this command is in already are left out: to join one's own user namespace is an error.
-    pub(crate) fn open(mut places: Vec<(Kind, PathBuf)>, own: &Set) -> anyhow::Result<Self> {
-        places.sort();
+    pub(crate) fn open(places: Vec<(Id, PathBuf)>, own: &Set) -> anyhow::Result<Self> {
         let mut namespaces = Vec::new();
-        for (kind, path) in places {
-            let what = || format!("open {} (root is needed; has it ended?)", path.display());
+        for (id, path) in places.into_iter().filter(|(id, _)| own.get(&id.kind) != Some(&id.inode)) {
+            let what = || format!("open {id} at {} (root is needed; has it ended?)", path.display());
             let namespace = open_namespace(&path).with_context(what)?;
-            let id = id_of(namespace.as_fd(), kind).with_context(what)?;
-            if own.get(&kind) != Some(&id.inode) {
-                namespaces.push((kind, namespace));
-            }
+            // Another process may have got the pid meanwhile, another sandbox the name.
+            let found = id_of(namespace.as_fd(), id.kind).with_context(what)?;
+            ensure!(found == id, "open {id}: {} is {found} by now; look again with loment ns ls", path.display());
+            namespaces.push((id.kind, namespace));
         }
+        sort(&mut namespaces);
         Ok(Self { namespaces })
     }
 
     /// Joins them and runs the command. It comes back only with how the command ended, or why it did not begin.
     pub(crate) fn run(mut self, command: &[OsString]) -> anyhow::Result<()> {
+        // Whoever is in there must not take this process over while it still has descriptors of the machine
+        // (CVE-2016-9962). The program that is executed can be traced again.
+        prctl::set_dumpable(false).context("keep others from tracing this command")?;
         // Who joins a pid namespace stays where it is: its children are born there. And only the child joins the others,
         // so that this command is not found in what it only waits for.
         match self.namespaces.iter().position(|(kind, _)| *kind == Kind::Pid) {
@@ -71,30 +75,58 @@ impl Way {
     fn joined(&self) -> anyhow::Result<()> {
         let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
         for namespace in &self.namespaces {
-            join(namespace)?;
             match namespace.0 {
-                Kind::User => become_root()?,
-                Kind::Mount if chdir(&here).is_err() => {
-                    chdir(Path::new("/")).context("go to / of the mount namespace")?;
+                Kind::User => {
+                    leave_groups()?;
+                    join(namespace)?;
+                    become_root()?;
                 }
-                _ => {}
+                Kind::Mount => {
+                    join(namespace)?;
+                    if chdir(&here).is_err() {
+                        chdir(Path::new("/")).context("go to / of the mount namespace")?;
+                    }
+                }
+                _ => join(namespace)?,
             }
         }
         Ok(())
     }
 }
 
+/// What belongs to the user namespace comes behind it, because who is in there may join that; all else before, because who
+/// is in there no longer may: a user namespace can be younger than others of its process.
+fn sort(namespaces: &mut [(Kind, OwnedFd)]) {
+    let users = namespaces.iter().find(|(kind, _)| *kind == Kind::User);
+    let users = users.and_then(|(_, users)| id_of(users.as_fd(), Kind::User).ok());
+    let is_theirs = |of: &OwnedFd| {
+        let owner = namespace::owner(of.as_fd()).and_then(|owner| id_of(owner.as_fd(), Kind::User));
+        owner.is_ok_and(|owner| Some(owner) == users)
+    };
+    namespaces.sort_by_cached_key(|(kind, namespace)| (*kind == Kind::User || is_theirs(namespace), *kind));
+}
+
 fn join((kind, namespace): &(Kind, OwnedFd)) -> anyhow::Result<()> {
     setns(namespace.as_fd(), kind.flag()).with_context(|| format!("join the {kind} namespace (root is needed)"))
 }
 
-/// Who is root outside is nobody in a user namespace, until it becomes root there, if that has one.
+/// The machine's additional groups are given up before the user namespace is joined, where that may be forbidden for ever
+/// (`deny` in `/proc/PID/setgroups`). Who may not give them up is no root, and has no more by them than before.
+fn leave_groups() -> anyhow::Result<()> {
+    match set_groups(&[]) {
+        Ok(()) | Err(Errno::EPERM) => Ok(()),
+        Err(error) => Err(error).context("give up additional groups"),
+    }
+}
+
+/// Who is root outside is nobody in a user namespace, until it becomes root there. Where no id of the machine stands for
+/// root, which is `EINVAL`, it stays nobody.
 fn become_root() -> anyhow::Result<()> {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    if map.lines().any(|line| line.split_ascii_whitespace().next() == Some("0")) {
-        set_groups(&[]).context("give up additional groups")?;
-        set_gid(0).context("become group 0 of the user namespace")?;
-        set_uid(0).context("become user 0 of the user namespace")?;
+    for (become_it, what) in [(set_gid as fn(u32) -> nix::Result<()>, "group"), (set_uid, "user")] {
+        match become_it(0) {
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(error) => return Err(error).with_context(|| format!("become {what} 0 of the user namespace")),
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 
 use anyhow::Context as _;
 use loment_sys::credentials::{set_gid, set_groups, set_uid};
@@ -11,12 +12,14 @@ use loment_sys::fd::close_all_except;
 use loment_sys::memory::rest;
 use loment_sys::net::loopback_up;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{setns, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, sethostname, setsid};
 
 use super::super::kind::Kind;
-use super::make::Wanted;
+use super::super::look::open_namespace;
+use super::wanted::{Clocks, Wanted};
 
 /// What the maker says: the ids of the user namespace stand for some now.
 pub(super) const MAPPED: u8 = b'm';
@@ -24,6 +27,9 @@ pub(super) const MAPPED: u8 = b'm';
 pub(super) const STAY: u8 = b's';
 /// What the founder says when all is set up; anything else is what went wrong.
 pub(super) const READY: &str = "ready";
+
+/// Of the clocks that this process's children will have.
+const OFFSETS: &str = "/proc/self/timens_offsets";
 
 /// What ends it.
 const ENDS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
@@ -51,12 +57,17 @@ fn order(orders: &mut PipeReader) -> Option<u8> {
 }
 
 fn set_up(wanted: &Wanted, orders: &mut PipeReader) -> anyhow::Result<()> {
+    // Opened as the machine's root, whose the file is.
+    let clocks = fs::File::options().write(true).open(OFFSETS);
     if wanted.has(Kind::User) {
         anyhow::ensure!(order(orders) == Some(MAPPED), "the maker has gone away");
         // Who was root outside is nobody inside, and may not write kernel parameters.
         set_groups(&[]).context("give up additional groups")?;
         set_gid(0).context("become group 0 of the user namespace")?;
         set_uid(0).context("become user 0 of the user namespace")?;
+    }
+    if wanted.has(Kind::Time) {
+        enter_clocks(wanted.clocks, clocks.with_context(|| format!("open {OFFSETS}"))?)?;
     }
     if wanted.has(Kind::Pid) {
         prepare_to_stay()?;
@@ -78,6 +89,22 @@ fn set_up(wanted: &Wanted, orders: &mut PipeReader) -> anyhow::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Makes a time namespace, sets its clocks before anybody is in it, which is when that can be done, and goes there.
+/// time_namespaces(7)
+fn enter_clocks(ahead: Clocks, mut clocks: fs::File) -> anyhow::Result<()> {
+    unshare(Kind::Time.flag()).context("make a time namespace (it needs Linux 5.6)")?;
+    let lines: String = ahead.by_name().iter().map(|(name, ahead)| format!("{name} {ahead} 0\n")).collect();
+    clocks.write_all(lines.as_bytes()).with_context(|| {
+        let Clocks { monotonic, boottime } = ahead;
+        format!(
+            "set the clocks, --monotonic {monotonic} --boottime {boottime} (they count from the boot, as /proc/uptime, and \
+             none may fall below 0 or go beyond 146 years)"
+        )
+    })?;
+    let made = open_namespace(Path::new("/proc/self/ns/time_for_children")).context("open the time namespace")?;
+    setns(made, Kind::Time.flag()).context("join the time namespace")
 }
 
 /// Before anyone can know of it: the first process of a pid namespace loses a signal that it has no handler for, unless

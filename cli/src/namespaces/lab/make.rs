@@ -17,68 +17,12 @@ use super::super::kind::Kind;
 use super::super::look::open_namespace;
 use super::founder::{self, MAPPED, READY, STAY};
 use super::record::Record;
-use super::sysctl::Sysctl;
+use super::wanted::{Ids, Wanted};
 use super::{Lab, pinned, remove, unmount};
 use crate::error::Said;
 
 /// Exit status of a command that cannot come back from another mount namespace: `EX_OSERR` of sysexits(3).
 const STRANDED: i32 = 71;
-
-/// What a sandbox is to be.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
-    pub(crate) name: String,
-    pub(crate) kinds: Vec<Kind>,
-    /// Of a UTS namespace.
-    pub(crate) hostname: Option<String>,
-    pub(crate) sysctls: Vec<Sysctl>,
-    pub(crate) ids: Ids,
-}
-
-/// Which ids of the machine those of a user namespace stand for, users and groups alike. user_namespaces(7)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ids {
-    pub(crate) inside: u32,
-    pub(crate) outside: u32,
-    pub(crate) count: u32,
-}
-
-impl Default for Ids {
-    fn default() -> Self {
-        Self { inside: 0, outside: 100_000, count: 65_536 }
-    }
-}
-
-impl Ids {
-    /// `INSIDE:OUTSIDE:COUNT`. There has to be a root inside: somebody must set the sandbox up.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "write INSIDE:OUTSIDE:COUNT, as in 0:100000:65536; INSIDE is 0".to_owned();
-        let mut numbers = text.split(':').map(|number| number.parse::<u32>().ok());
-        let (Some(Some(inside)), Some(Some(outside)), Some(Some(count)), None) =
-            (numbers.next(), numbers.next(), numbers.next(), numbers.next())
-        else {
-            return Err(wrong());
-        };
-        let is_whole = inside == 0 && count > 0 && outside.checked_add(count).is_some();
-        is_whole.then_some(Self { inside, outside, count }).ok_or_else(wrong)
-    }
-}
-
-impl std::fmt::Display for Ids {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.inside, self.outside, self.count)
-    }
-}
-
-impl Wanted {
-    pub(super) fn has(&self, kind: Kind) -> bool {
-        self.kinds.contains(&kind)
-    }
-
-    fn flags(&self) -> CloneFlags {
-        self.kinds.iter().map(|kind| kind.flag()).collect()
-    }
-}
 
 /// Makes it. What was made is removed again when something goes wrong.
 pub(crate) fn make(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Record> {
@@ -102,16 +46,30 @@ pub(crate) fn make(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Record> {
 }
 
 fn make_in(lab: &Lab, directory: &Path, wanted: &Wanted) -> anyhow::Result<Record> {
-    let mut record = Record {
+    let record = Record {
         name: wanted.name.clone(),
         created: Timestamp::now().to_string(),
         hostname: wanted.hostname.clone(),
         sysctls: wanted.sysctls.iter().map(|one| (one.name.clone(), one.value.clone())).collect(),
         ids: wanted.has(Kind::User).then(|| wanted.ids.to_string()),
+        clocks: wanted
+            .has(Kind::Time)
+            .then(|| wanted.clocks.by_name().map(|(name, ahead)| (name.to_owned(), ahead)).into()),
         ..Record::default()
     };
     record.write(directory)?;
     let mut founder = Founder::begin(lab, wanted)?;
+    match pinned_by(&mut founder, record, wanted, directory) {
+        Ok(record) => founder.finish(wanted.has(Kind::Pid)).map(|()| record),
+        Err(error) => {
+            // It ends without an order, and what it keeps with it.
+            let _ = founder.finish(false);
+            Err(error)
+        }
+    }
+}
+
+fn pinned_by(founder: &mut Founder, mut record: Record, wanted: &Wanted, directory: &Path) -> anyhow::Result<Record> {
     founder.set_up(wanted)?;
     for kind in &wanted.kinds {
         pin(founder.pid, *kind, directory)?;
@@ -120,7 +78,6 @@ fn make_in(lab: &Lab, directory: &Path, wanted: &Wanted) -> anyhow::Result<Recor
     record.holder = wanted.has(Kind::Pid).then_some(founder.pid);
     record.complete = true;
     record.write(directory)?;
-    founder.finish(wanted.has(Kind::Pid))?;
     Ok(record)
 }
 
@@ -211,20 +168,6 @@ impl Drop for Away {
         if setns(self.home.as_fd(), CloneFlags::CLONE_NEWNS).is_err() {
             // Pins that were made here nobody would ever find.
             exit_now(STRANDED);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_map_of_ids_has_a_root() {
-        assert_eq!(Ids::parse("0:100000:65536"), Ok(Ids::default()));
-        assert_eq!(Ids::parse("0:0:4294967295").map(|ids| ids.to_string()), Ok("0:0:4294967295".into()));
-        for text in ["", "0", "0:1", "0:1:2:3", "1:1:1", "0:1:0", "0:1:4294967295", "a:b:c", "0:-1:1"] {
-            assert!(Ids::parse(text).unwrap_err().contains("0:100000:65536"), "{text}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod make;
 pub(crate) mod record;
 pub(crate) mod remove;
 pub(crate) mod sysctl;
+pub(crate) mod wanted;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};

@@ -23,6 +23,8 @@ pub(crate) struct Record {
     pub(crate) sysctls: BTreeMap<String, String>,
     /// `INSIDE:OUTSIDE:COUNT`, of a user namespace.
     pub(crate) ids: Option<String>,
+    /// Seconds that each clock of a time namespace is ahead of the machine's.
+    pub(crate) clocks: Option<BTreeMap<String, i64>>,
     /// The first process of its pid namespace.
     pub(crate) holder: Option<i32>,
 }

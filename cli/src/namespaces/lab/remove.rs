@@ -75,6 +75,10 @@ fn members(ids: &[Id]) -> Vec<Member> {
     for pid in pids().filter(|pid| u32::try_from(*pid) != Ok(std::process::id())) {
         let directory = format!("/proc/{pid}");
         let of = set(&Path::new(&directory).join("ns"));
+        // One that has ended and is not waited for: it has its users and its pid, and nothing else any more.
+        if !of.contains_key(&Kind::Mount) {
+            continue;
+        }
         let is_in = |id: &&Id| of.get(&id.kind) == Some(&id.inode);
         if ids.iter().any(|id| is_in(&id)) {
             let name = fs::read_to_string(format!("{directory}/comm")).unwrap_or_default().trim_end().to_owned();

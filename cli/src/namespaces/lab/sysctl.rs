@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use loment_sandbox::sysctl::{Owner, owner, path};
+
 use super::super::kind::Kind;
-use crate::manifest::validate::sysctls::{is_of_ipc, is_of_network};
 
 /// One parameter, by its file below `/proc/sys`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,35 +19,20 @@ pub(crate) fn parse(text: &str, kinds: &[Kind]) -> Result<Sysctl, String> {
     let Some((name, value)) = text.split_once('=') else {
         return Err(format!("--sysctl {text:?} has no value: say NAME=VALUE, as in net.ipv4.ip_forward=1"));
     };
-    let slashed = slashed(name);
-    if slashed.split('/').any(|part| part.is_empty() || part == "." || part == ".." || part.contains('\0')) {
+    let Some(path) = path(name) else {
         return Err(format!("--sysctl {name:?} is no kernel parameter: sysctl -a lists them"));
-    }
-    let dotted = slashed.replace('/', ".");
-    let kind = match dotted.as_str() {
-        "kernel.hostname" => return Err("--sysctl kernel.hostname is set by --hostname NAME".to_owned()),
-        "kernel.domainname" => Kind::Uts,
-        dotted if is_of_network(dotted) => Kind::Net,
-        dotted if is_of_ipc(dotted) => Kind::Ipc,
-        _ => return Err(format!("--sysctl {name} belongs to no namespace: sysctl -w sets it for the machine")),
     };
-    if !kinds.contains(&kind) {
-        return Err(format!("--sysctl {name} would be the machine's: add --{kind}"));
-    }
-    Ok(Sysctl { name: name.to_owned(), path: PathBuf::from("/proc/sys").join(slashed), value: value.to_owned() })
-}
-
-/// sysctl(8): whichever of `.` and `/` comes first separates, and the other is then part of a name
-/// (`net.ipv4.conf.eth0/1.forwarding`).
-fn slashed(name: &str) -> String {
-    let swap = |c| match c {
-        '.' => '/',
-        '/' => '.',
-        other => other,
+    let kind = match owner(&path) {
+        Owner::Namespace(flag) => Kind::of_flag(flag.bits()),
+        Owner::HostName => return Err(format!("--sysctl {name} is set by --hostname NAME")),
+        Owner::Machine => None,
     };
-    match name.find(['.', '/']).and_then(|first| name.as_bytes().get(first)) {
-        Some(b'.') => name.chars().map(swap).collect(),
-        _ => name.to_owned(),
+    match kind {
+        None => Err(format!("--sysctl {name} belongs to no namespace: sysctl -w sets it for the machine")),
+        Some(kind) if !kinds.contains(&kind) => Err(format!("--sysctl {name} would be the machine's: add --{kind}")),
+        Some(_) => {
+            Ok(Sysctl { name: name.to_owned(), path: PathBuf::from("/proc/sys").join(path), value: value.to_owned() })
+        }
     }
 }
 

@@ -4,26 +4,26 @@
 //! by a mqueue file system, that is mounted somewhere.
 
 mod bundles;
+mod descriptors;
+mod link;
 mod pins;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use loment_sys::{namespace, pidfd};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, fstat};
+use loment_sys::namespace;
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::kind::{Id, Kind};
-use super::survey::{Container, Descriptor, Pin, Process, Relations, Set, Survey};
-use crate::leaks::processes::{self, parse_cgroups, parse_stat, said};
+pub(crate) use self::link::{id_of, open_namespace, set};
 
-/// The lowest inode that a namespace has (`PROC_IPC_INIT_INO` and its neighbours, `linux/proc_ns.h`).
-const LOWEST: u64 = 0xefff_ff00;
+use self::link::link;
+use super::kind::{Id, Kind};
+use super::survey::{Container, Pin, Process, Relations, Set, Survey};
+use crate::leaks::processes::{self, parse_cgroups, parse_stat, said};
 
 /// Reads all of it. With `sockets` each socket of each process is asked for its network: a copy of its descriptor is taken
 /// for that (pidfd_getfd(2)), so that one that its process closes at this very moment is closed a moment later.
@@ -50,28 +50,6 @@ pub(crate) fn look(lab: &Path, sockets: bool) -> anyhow::Result<Survey> {
     })
 }
 
-/// The namespaces that the links in a directory of procfs name.
-pub(crate) fn set(directory: &Path) -> Set {
-    let link = |kind: Kind| Some((kind, link(&directory.join(kind.file()))?.inode));
-    Kind::ALL.into_iter().filter_map(link).collect()
-}
-
-/// The namespace that a link of procfs names.
-fn link(path: &Path) -> Option<Id> {
-    Id::parse(fs::read_link(path).ok()?.to_str()?)
-}
-
-/// The namespace that a descriptor is of, which is of this kind.
-pub(crate) fn id_of(fd: BorrowedFd<'_>, kind: Kind) -> nix::Result<Id> {
-    Ok(Id { kind, inode: fstat(fd)?.st_ino })
-}
-
-/// Opens what should be a namespace.
-pub(crate) fn open_namespace(path: &Path) -> nix::Result<OwnedFd> {
-    // O_NONBLOCK: the path may be anything by now, a FIFO too.
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
-}
-
 #[derive(Default)]
 struct Looker {
     sockets: bool,
@@ -93,7 +71,8 @@ impl Looker {
         let (parent, start_time, name) = parse_stat(&stat)?;
         let namespaces = self.set_at(&directory.join("ns"));
         if namespaces.is_empty() {
-            self.hidden += 1;
+            // One that is still there is hidden.
+            self.hidden += usize::from(processes::start_time(pid) == Some(start_time));
             return None;
         }
         let for_children = self.for_children(&directory, &namespaces);
@@ -160,58 +139,6 @@ impl Looker {
             }
         }
         found
-    }
-
-    fn descriptors(&mut self, pid: i32, directory: &Path) -> Vec<Descriptor> {
-        // Those of this command are nobody's reason.
-        if u32::try_from(pid) == Ok(std::process::id()) {
-            return Vec::new();
-        }
-        let process = if self.sockets { pidfd::open(pid).ok() } else { None };
-        let mut found = Vec::new();
-        for entry in fs::read_dir(directory.join("fd")).into_iter().flatten().flatten() {
-            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let Ok(target) = fs::read_link(entry.path()) else { continue };
-            let target = target.to_string_lossy();
-            let namespace = Id::parse(&target).or_else(|| {
-                let is_path = target.starts_with('/');
-                if is_path {
-                    self.opened_by_a_pin(&entry.path(), &directory.join(format!("fdinfo/{number}")))
-                } else {
-                    None
-                }
-            });
-            if let Some(namespace) = namespace {
-                self.seen(namespace, entry.path());
-                found.push(Descriptor { number, namespace, is_socket: false });
-            } else if let Some(process) = process.as_ref().filter(|_| target.starts_with("socket:[")) {
-                let namespace = self.network_of(process.as_fd(), number);
-                found.extend(namespace.map(|namespace| Descriptor { number, namespace, is_socket: true }));
-            }
-        }
-        found
-    }
-
-    /// The namespace that a descriptor is of whose link names a place: who opens a pin has that for ever. proc_pid_fdinfo(5)
-    /// has the inode (Linux 5.14) without asking the file system, which may be one that does not answer.
-    fn opened_by_a_pin(&self, descriptor: &Path, page: &Path) -> Option<Id> {
-        let page = fs::read_to_string(page).ok()?;
-        let inode: u64 = page.lines().find_map(|line| line.strip_prefix("ino:")?.trim().parse().ok())?;
-        if inode < LOWEST || fs::metadata(descriptor).ok()?.dev() != self.device {
-            return None;
-        }
-        let namespace = open_namespace(descriptor).ok()?;
-        let kind = Kind::of_flag(namespace::kind(namespace.as_fd()).ok()?)?;
-        id_of(namespace.as_fd(), kind).ok()
-    }
-
-    fn network_of(&mut self, process: BorrowedFd<'_>, number: i32) -> Option<Id> {
-        let network = namespace::of_socket(pidfd::get_fd(process, number).ok()?.as_fd()).ok()?;
-        let id = id_of(network.as_fd(), Kind::Net).ok()?;
-        if !self.places.contains_key(&id) && self.held.iter().all(|(held, _)| *held != id) {
-            self.held.push((id, network));
-        }
-        Some(id)
     }
 
     /// The pins in each mount namespace that somebody is in.

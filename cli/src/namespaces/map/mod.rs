@@ -71,6 +71,12 @@ pub(crate) struct Usage {
     pub(crate) tasks: u64,
 }
 
+impl Usage {
+    pub(crate) fn tasks_in_words(self) -> String {
+        if self.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", self.tasks) }
+    }
+}
+
 impl Map {
     pub(crate) fn of(survey: &Survey) -> Self {
         let mut groups: BTreeMap<(What, String), Vec<Unit>> = BTreeMap::new();

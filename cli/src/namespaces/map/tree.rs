@@ -81,7 +81,7 @@ fn member(unit: &Unit) -> String {
     let _ = write!(text, "{blank}{}{more}", if shown.is_empty() { "no process".to_owned() } else { shown.join(", ") });
     if let Some(usage) = &unit.usage {
         let (cpu, memory) = (usage.cpu as f64 / 1e9, bytes(usage.memory as f64));
-        let _ = write!(text, "  [cpu {cpu:.2}s, memory {memory}, {} tasks]", usage.tasks);
+        let _ = write!(text, "  [cpu {cpu:.2}s, memory {memory}, {}]", usage.tasks_in_words());
     }
     text
 }
