@@ -238,6 +238,7 @@ fn all() -> Vec<Named> {
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
         install::a_class_is_given_shows_a_pod_and_every_byte_is_taken_back,
+        install::docker_beside_it_keeps_every_byte_and_answers_as_before,
         isolation::huge_pages_are_as_on_the_host,
         isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         leaks::what_cri_has_lost_is_seen_and_cleared_and_only_when_it_is_old_a_leftover,

@@ -121,10 +121,10 @@ fn path_of(socket: &Path) -> Option<Vec<PathBuf>> {
     Some(std::env::split_paths(OsStr::from_bytes(path)).collect())
 }
 
-/// What containerd makes of its files, or the files alone where it does not run.
+/// What containerd makes of its files, or the files alone where it does not run. Of a file that is no TOML nothing is known.
 fn read(found: &Found) -> Option<Config> {
-    let parse = |text: &str| Config::parse(text).ok();
-    found.dump.clone().or_else(|| parse(found.main.text.as_deref()?)).or_else(|| parse(""))
+    let alone = || Config::parse(found.main.text.as_deref().unwrap_or_default()).ok();
+    found.dump.clone().or_else(alone)
 }
 
 type Answer = (Result<String, String>, Option<Result<Vec<String>, String>>);

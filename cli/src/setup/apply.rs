@@ -130,7 +130,9 @@ fn remove_one(path: &Path) -> anyhow::Result<()> {
 
 /// Removes what a write that was cut short has left beside a file.
 fn remove_unfinished(path: &Path) -> anyhow::Result<()> {
-    remove_one(&beside(&behind_links(path)))
+    let beside = beside(&behind_links(path));
+    // On a read-only file system the removal of what is not there is refused too.
+    if beside.symlink_metadata().is_ok() { remove_one(&beside) } else { Ok(()) }
 }
 
 fn behind_links(path: &Path) -> PathBuf {

@@ -40,7 +40,13 @@ pub(crate) fn run(line: &str) -> anyhow::Result<()> {
         Command::new("/bin/sh").args(["-c", line]).env("SYSTEMD_IGNORE_CHROOT", "1").stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("run {line:?}"))?;
     if !output.status.success() {
-        bail!("{line:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "{line:?}, which starts containerd again, ended with {} ({}): see containerd's log, and run this again; `loment uninstall` \
+             takes back what was written",
+            output.status,
+            said.lines().last().unwrap_or("it says nothing").trim()
+        );
     }
     Ok(())
 }
@@ -87,5 +93,18 @@ pub(crate) async fn known(global: &Global, handler: &str) -> anyhow::Result<Sess
             }
             _ => sleep(PAUSE).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_that_fails_is_told_with_what_it_says_last_and_what_to_do() {
+        run("true").unwrap();
+        let error = run("echo first >&2; echo 'Unit x.service not found.' >&2; exit 5").unwrap_err().to_string();
+        assert!(error.contains("exit status: 5 (Unit x.service not found.)"), "{error}");
+        assert!(error.contains("run this again") && error.contains("loment uninstall"), "{error}");
     }
 }

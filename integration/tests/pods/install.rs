@@ -1,12 +1,14 @@
 //! `loment install` and `loment uninstall`: containerd is given a class, shows a pod of it, and has its configuration
 //! back byte for byte.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use loment_integration::{
     loment::Loment,
+    patience,
     pod::{Node, shell},
+    results::LeftOut,
 };
 use serde_json::Value;
 
@@ -72,4 +74,46 @@ async fn there_and_back(node: &Node<'_>, before: &[u8]) -> Result<()> {
     ensure!(!Path::new(STATE).join("installed").exists(), "the record is left");
     // What `loment create` keeps of pods is not the installation's.
     fs::remove_dir_all(STATE).and_then(|()| fs::remove_dir(ABOVE)).context("remove the directories above")
+}
+
+/// A dockerd on the lab's containerd. /etc is covered by a copy, and all that it writes is gone with the mount namespace.
+const BESIDE_DOCKER: &str = r#"
+set -eu
+mount -t tmpfs none $T
+mkdir $T/upper $T/work
+mount -t overlay -o lowerdir=/etc,upperdir=$T/upper,workdir=$T/work none /etc
+mkdir -p /etc/docker
+printf '{\n\t"data-root": "%s/data",\n  "iptables": false, "bridge": "none"}' $T > /etc/docker/daemon.json
+cp /etc/docker/daemon.json $T/daemon.json
+cp $CONFIG $T/config.toml
+dockerd --containerd $CONTAINERD_ADDRESS -H unix://$T/docker.sock --exec-root $T/exec -p $T/pid > $T/log 2>&1 &
+trap 'kill $!; wait $! || true' EXIT
+ask() { docker -H unix://$T/docker.sock info --format '{{json .Runtimes}} {{.DefaultRuntime}}'; }
+for _ in $(seq 100); do
+    if ask > $T/before 2>/dev/null; then break; fi
+    sleep 0.1
+done
+ask > $T/before || { cat $T/log >&2; exit 1; }
+loment install --runtime-handler beside --state-dir $T/state --bin-dir $T/bin
+cmp /etc/docker/daemon.json $T/daemon.json
+if cmp -s $CONFIG $T/config.toml; then echo "nothing is installed" >&2; exit 1; fi
+loment uninstall --runtime-handler beside --state-dir $T/state
+cmp /etc/docker/daemon.json $T/daemon.json
+cmp $CONFIG $T/config.toml
+ask | cmp - $T/before
+"#;
+
+pub(crate) async fn docker_beside_it_keeps_every_byte_and_answers_as_before(node: &Node<'_>) -> Result<()> {
+    if !["/usr/bin/dockerd", "/usr/sbin/dockerd"].iter().any(|path| Path::new(path).exists()) {
+        bail!(LeftOut("no dockerd is installed".to_owned()));
+    }
+    let directory = node.lab.directory("docker", "beside")?;
+    let mut command = tokio::process::Command::from(node.lab.command("unshare"));
+    command.args(["--mount", "--propagation", "private", "sh", "-c", BESIDE_DOCKER]);
+    command.env("T", &directory).env("CONFIG", CONFIG).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(patience(Duration::from_secs(60)), command.output()).await;
+    let output = output.context("dockerd and an installation: no end within a minute")??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {}", output.status, said.trim());
+    Ok(())
 }
