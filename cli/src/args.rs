@@ -12,11 +12,14 @@ use crate::commands::bench::Bench;
 use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
 use crate::commands::describe::Describe;
+use crate::commands::doctor::Doctor;
 use crate::commands::events::Events;
 use crate::commands::exec::Exec;
 use crate::commands::explain::Explain;
 use crate::commands::gc::Gc;
 use crate::commands::get::Get;
+use crate::commands::install::Install;
+use crate::commands::install::uninstall::Uninstall;
 use crate::commands::logs::Logs;
 use crate::commands::ns::Ns;
 use crate::commands::patch::Patch;
@@ -107,6 +110,12 @@ pub(crate) enum Verb {
     Wait(Wait),
     /// Look at namespaces, and make sandboxes of them by hand, without containerd
     Ns(Ns),
+    /// Give containerd the runtime class of this project
+    Install(Install),
+    /// Take back what `loment install` has written
+    Uninstall(Uninstall),
+    /// Tell whether pods can run on this machine, and what to do if not
+    Doctor(Doctor),
     /// Find what is left of pods that are gone, and remove it
     Gc(Gc),
     /// Show what pods and their containers use, again and again on a terminal

@@ -10,6 +10,8 @@
 //! | `session`, `pod` | questions to containerd, questions to a pod's own shim |
 //! | `make` | a pod made and unmade |
 //! | `kept/` | what is kept of a pod on the disk: its record, what it refers to, its history; what is left when something was cut short |
+//! | `setup/` | a containerd that is given this project's runtime class, and given back what it had |
+//! | `doctor/` | what keeps pods from running on the machine |
 //! | `leaks/` | what is left of pods and containers on the machine: found, attributed, removed |
 //! | `change/` | a pod that changes: its containers, its shim; what `apply` makes of it |
 //! | `select/` | which pods are meant, and that they change |
@@ -21,7 +23,7 @@
 //! | `streams/` | the container that a stream is opened to, its pipes, containerd's streaming server |
 //! | `forward/`, `copy/` | ports of a pod on this machine; files into and out of a container |
 //! | `print/` | tables, YAML and JSON, the terminal, Prometheus' text format |
-//! | `resource`, `error` | how things are named, how a command fails |
+//! | `resource`, `error`, `misuse` | how things are named, how a command fails, how a wrong command line is answered |
 
 mod args;
 mod cgroup;
@@ -31,6 +33,7 @@ mod commands;
 mod copy;
 mod describe;
 mod disk;
+mod doctor;
 mod error;
 mod explain;
 mod features;
@@ -47,6 +50,7 @@ mod logs;
 mod lower;
 mod make;
 mod manifest;
+mod misuse;
 mod namespaces;
 mod occurrences;
 mod pod;
@@ -54,6 +58,7 @@ mod print;
 mod resource;
 mod select;
 mod session;
+mod setup;
 mod streams;
 mod trace;
 mod usage;
@@ -63,6 +68,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use args::{Arguments, Verb};
 use error::ExitWith;
@@ -73,7 +79,18 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors. A wrong command line ends with 1, as all that goes wrong does.
-            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp
+                | ErrorKind::DisplayVersion
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                    let _ = error.print();
+                }
+                _ => {
+                    let words: Vec<String> =
+                        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+                    commands::note(&misuse::line(&error.render().to_string(), &words));
+                }
+            }
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
@@ -125,6 +142,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Annotate(args) => commands::annotate::annotate(global, args).await,
             Verb::Label(args) => commands::annotate::label(global, args).await,
             Verb::Ns(args) => commands::ns::run(global, args),
+            Verb::Install(args) => commands::install::run(global, args).await,
+            Verb::Uninstall(args) => commands::install::uninstall::run(global, args).await,
+            Verb::Doctor(args) => commands::doctor::run(global, args).await,
             Verb::Gc(args) => commands::gc::run(global, args).await,
             Verb::Wait(args) => commands::wait::run(global, args).await,
         }

@@ -37,7 +37,7 @@ pub(crate) struct Found {
 impl Session {
     /// Connects to containerd.
     pub(crate) async fn open(global: &Global) -> anyhow::Result<Self> {
-        let address = socket(global.address.as_deref(), std::env::var("CONTAINER_RUNTIME_ENDPOINT").ok().as_deref());
+        let address = address(global);
         let client = Client::connect(&address)
             .await
             .map_err(|error| anyhow!("{error}; another socket is given with --address or in CONTAINERD_ADDRESS"))?;
@@ -167,6 +167,11 @@ impl Found {
 
 fn key(found: &Found) -> (&str, &str) {
     (found.namespace(), found.name())
+}
+
+/// Where containerd is asked.
+pub(crate) fn address(global: &Global) -> PathBuf {
+    socket(global.address.as_deref(), std::env::var("CONTAINER_RUNTIME_ENDPOINT").ok().as_deref())
 }
 
 /// The socket that the user named, in a flag or in the environment; CRI clients write it as a URL.

@@ -63,18 +63,20 @@ fn build() -> Result<PathBuf> {
     let [musl, gnu] = LIBRARIES.map(|library| format!("{}-unknown-linux-{library}", env::consts::ARCH));
     let target = if is_installed(&musl) { musl } else { gnu };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(&cargo);
-    command.current_dir(&workspace).args(["build", "--quiet", "--profile", profile, "--target", &target]);
-    command.args(["--package", "loment-shim", "--package", "loment-prober", "--package", "loment-probe"]);
-    command.args(["--package", "loment"]);
-    if target.ends_with("gnu") {
-        command.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    }
-    let status = command.status().with_context(|| {
-        format!("run {} build (set {BIN_DIR} to use programs that are built already)", cargo.to_string_lossy())
-    })?;
-    if !status.success() {
-        bail!("build shim, prober, probe and command: {status}");
+    // Each alone, as they are shipped: together they would have the features of their libraries that any of them wants.
+    for packages in [&["loment-shim"][..], &["loment-prober"], &["loment-probe", "loment"]] {
+        let mut command = Command::new(&cargo);
+        command.current_dir(&workspace).args(["build", "--quiet", "--profile", profile, "--target", &target]);
+        command.args(packages.iter().flat_map(|package| ["--package", package]));
+        if target.ends_with("gnu") {
+            command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+        }
+        let status = command.status().with_context(|| {
+            format!("run {} build (set {BIN_DIR} to use programs that are built already)", cargo.to_string_lossy())
+        })?;
+        if !status.success() {
+            bail!("build {}: {status}", packages.join(" and "));
+        }
     }
     let target_directory = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     Ok(target_directory.join(&target).join(if profile == "dev" { "debug" } else { "release" }))

@@ -23,6 +23,7 @@ mod pods {
     pub(crate) mod command_logs;
     pub(crate) mod content;
     pub(crate) mod ctr;
+    pub(crate) mod doctor;
     pub(crate) mod errors;
     pub(crate) mod evictions;
     pub(crate) mod exec;
@@ -32,6 +33,7 @@ mod pods {
     pub(crate) mod groups;
     pub(crate) mod hooks;
     pub(crate) mod init;
+    pub(crate) mod install;
     pub(crate) mod isolation;
     pub(crate) mod leaks;
     pub(crate) mod lifecycle;
@@ -70,9 +72,9 @@ use std::process::ExitCode;
 
 use pods::{
     acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
-    command_forward, command_logs, content, ctr, errors, evictions, exec, faults, footprint, foreign, groups, hooks,
-    init, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces, objects, pauseless, probes,
-    resources, restarts,
+    command_forward, command_logs, content, ctr, doctor, errors, evictions, exec, faults, footprint, foreign, groups,
+    hooks, init, install, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces, objects,
+    pauseless, probes, resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, trackers_cost, trackers_exits,
     trackers_leaks, users, volumes, whole,
@@ -190,6 +192,8 @@ fn all() -> Vec<Named> {
         ctr::what_this_kernel_cannot_enforce_is_refused_by_name,
         ctr::an_exec_is_as_confined_as_its_container,
         ctr::an_own_specification_without_a_root_is_refused,
+        doctor::a_machine_on_which_pods_run_passes,
+        doctor::each_fault_that_is_planted_in_the_machine_is_found_and_its_remedy_is_named,
         errors::a_cgroup_path_that_cannot_be_made_fails_the_pod_and_leaves_nothing,
         errors::a_missing_program_is_a_start_error_with_code_128,
         errors::a_missing_root_filesystem_is_named,
@@ -233,6 +237,8 @@ fn all() -> Vec<Named> {
         init::an_init_container_that_fails_under_never_fails_the_pod_and_no_app_runs,
         init::start_returns_at_once_for_a_container_whose_turn_has_not_come,
         init::a_container_that_is_stopped_before_its_turn_never_runs,
+        install::a_class_is_given_shows_a_pod_and_every_byte_is_taken_back,
+        install::docker_beside_it_keeps_every_byte_and_answers_as_before,
         isolation::huge_pages_are_as_on_the_host,
         isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         leaks::what_cri_has_lost_is_seen_and_cleared_and_only_when_it_is_old_a_leftover,

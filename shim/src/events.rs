@@ -23,6 +23,8 @@ use crate::time;
 
 /// Longest queue; beyond it, events that only inform are dropped.
 const SOFT_LIMIT: usize = 4096;
+/// Events that an empty queue has place for; what a pod's start and end send.
+const USUAL: usize = 16;
 /// First and longest wait before the head is sent again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 /// How long containerd may take to acknowledge an event.
@@ -135,8 +137,7 @@ impl Events {
         let mut client = None;
         let mut wait = RETRY.0;
         loop {
-            let head = crate::lock(&self.queue).front().cloned();
-            let Some(envelope) = head else {
+            let Some(envelope) = self.head() else {
                 self.drained.notify_waiters();
                 self.grown.notified().await;
                 continue;
@@ -159,6 +160,15 @@ impl Events {
                 }
             }
         }
+    }
+
+    /// The next event. A queue that was long and is empty gives its place back: it may have been made for a thousand.
+    fn head(&self) -> Option<Envelope> {
+        let mut queue = crate::lock(&self.queue);
+        if queue.is_empty() && queue.capacity() > USUAL {
+            queue.shrink_to(USUAL);
+        }
+        queue.front().cloned()
     }
 
     async fn forward(&self, client: &mut Option<EventsClient>, envelope: Envelope) -> ttrpc::Result<()> {
@@ -224,5 +234,19 @@ mod tests {
         events.send(&Event::Paused(TaskPaused::default()));
         events.send(&Event::Exit(TaskExit::default()));
         assert_eq!(events.queue.lock().unwrap().len(), SOFT_LIMIT + 1);
+    }
+
+    #[test]
+    fn a_queue_that_was_long_gives_its_place_back_when_it_is_empty() {
+        let events = Events::new("ns", "/nowhere");
+        for _ in 0..1000 {
+            events.send(&Event::Exit(TaskExit::default()));
+        }
+        for _ in 0..1000 {
+            assert!(events.head().is_some());
+            events.queue.lock().unwrap().pop_front();
+        }
+        assert!(events.head().is_none());
+        assert!(events.queue.lock().unwrap().capacity() < 2 * USUAL);
     }
 }

@@ -35,12 +35,14 @@ pub(crate) fn read(survey: &Survey) -> Vec<Usage> {
     containerd.into_iter().chain(shims).collect()
 }
 
-fn listener(socket: &Path) -> Option<i32> {
+/// Who listens on a socket.
+pub(crate) fn listener(socket: &Path) -> Option<i32> {
     let connection = UnixStream::connect(socket).ok()?;
     getsockopt(&connection, PeerCredentials).ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
 }
 
-fn of(pid: i32, name: String, pod: String) -> Option<Usage> {
+/// What one process uses, while it is there.
+pub(crate) fn of(pid: i32, name: String, pod: String) -> Option<Usage> {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     let memory_kib = proportional(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)?;
     Some(Usage { pid, name, pod, descriptors, memory_kib })

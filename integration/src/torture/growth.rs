@@ -31,11 +31,14 @@ impl Size {
         let mut least = Self::now(pid)?;
         while Instant::now() < until {
             tokio::time::sleep(PAUSE).await;
-            let now = Self::now(pid)?;
-            least.descriptors = least.descriptors.min(now.descriptors);
-            least.memory = least.memory.min(now.memory);
+            least = least.least(Self::now(pid)?);
         }
         Ok(least)
+    }
+
+    /// The least of two looks.
+    pub(super) fn least(self, other: Self) -> Self {
+        Self { descriptors: self.descriptors.min(other.descriptors), memory: self.memory.min(other.memory) }
     }
 
     fn now(pid: i32) -> Result<Self> {
