@@ -1,6 +1,7 @@
 //! Sandboxes made and removed.
 
 use std::fs;
+use std::process::{Child, Output, Stdio};
 
 use crate::support::{KINDS, Lab, inode, is_pin_of, links, members, namespaces};
 
@@ -70,8 +71,9 @@ fn host_name_and_parameters_are_the_sandboxs_and_the_machine_keeps_its_own() {
 
 #[test]
 fn clocks_of_a_sandbox_are_as_far_ahead_as_was_said() {
-    const AHEAD: f64 = 86_400.0;
-    let uptime = |text: &str| text.split(' ').next().unwrap().parse::<f64>().unwrap();
+    /// In hundredths of a second, as the kernel writes them: no fraction is lost.
+    const AHEAD: u64 = 8_640_000;
+    let uptime = |text: &str| text.split(' ').next().unwrap().replace('.', "").parse::<u64>().unwrap();
     let here = || uptime(&fs::read_to_string("/proc/uptime").unwrap());
     let lab = Lab::new("clocks");
     for more in ["", " --pid", " --user", " --user --pid --mount"] {
@@ -97,6 +99,25 @@ fn a_parameter_that_the_kernel_refuses_leaves_no_sandbox() {
     let (said, status) = lab.refused("create bad --net --pid --mount --sysctl net.ipv4.ip_default_ttl=many");
     assert!(said.starts_with("error: set kernel parameter net.ipv4.ip_default_ttl to \"many\""), "{said}");
     assert_eq!(status, Some(1));
+    lab.is_gone();
+}
+
+#[test]
+fn of_commands_that_make_one_sandbox_at_once_one_makes_it() {
+    let lab = Lab::new("once");
+    let making =
+        || lab.command("create once --net --pid").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let all: Vec<Child> = std::iter::repeat_with(making).take(6).collect();
+    let outputs: Vec<Output> = all.into_iter().map(|one| one.wait_with_output().unwrap()).collect();
+    let (made, refused): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| output.status.success());
+    assert_eq!(made.len(), 1, "{outputs:?}");
+    assert!(
+        refused.iter().all(|one| String::from_utf8_lossy(&one.stderr).contains("loment ns rm once")),
+        "{refused:?}"
+    );
+    // And what was refused has changed nothing: it is whole, and goes as a whole.
+    lab.run("exec once -- true");
+    lab.run("rm once");
     lab.is_gone();
 }
 

@@ -188,3 +188,21 @@ fn ended(ending: Ending) -> anyhow::Result<Infallible> {
     };
     Err(ExitWith(u8::try_from(status).unwrap_or(u8::MAX)).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_another_namespace_by_now_is_not_joined() {
+        let path = PathBuf::from("/proc/self/ns/net");
+        let found = id_of(open_namespace(&path).unwrap().as_fd(), Kind::Net).unwrap();
+        let gone = Id { inode: found.inode + 1, ..found };
+        let said = format!("{:#}", Way::open(vec![(gone, path.clone())], &Set::new()).unwrap_err());
+        assert!(said.contains(&format!("open {gone}")) && said.contains(&format!("is {found} by now")), "{said}");
+        assert_eq!(Way::open(vec![(found, path.clone())], &Set::new()).unwrap().namespaces.len(), 1);
+        // One's own is left out.
+        let own = Set::from([(Kind::Net, found.inode)]);
+        assert_eq!(Way::open(vec![(found, path)], &own).unwrap().namespaces.len(), 0);
+    }
+}
