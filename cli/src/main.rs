@@ -58,6 +58,7 @@ mod occurrences;
 mod pod;
 mod print;
 mod resource;
+mod runtime;
 mod select;
 mod session;
 mod setup;
@@ -112,7 +113,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Verb::Ns(args) = &arguments.verb {
         return commands::ns::run(&arguments.global, args);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = runtime::new().context("start the runtime")?;
     let global = &arguments.global;
     runtime.block_on(async {
         match &arguments.verb {

@@ -311,13 +311,11 @@ fn whole_seconds(duration: Duration) -> i64 {
 
 /// The transport's own message says only `transport error`; the reason is in its sources.
 fn with_sources(error: &tonic::transport::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    let causes = std::iter::successors(error.source(), |cause: &&dyn std::error::Error| (*cause).source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    // Each layer of the library says again what the one below it has said, and its own word for all of them says nothing.
+    texts.dedup();
+    if texts.is_empty() { error.to_string() } else { texts.join(": ") }
 }
 
 #[cfg(test)]

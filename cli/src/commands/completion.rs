@@ -144,7 +144,7 @@ fn offered(names: impl Iterator<Item = String>, begun: &str) -> Vec<CompletionCa
 /// The pods that there are. None when they cannot be had: a shell that completes has no place for an error.
 fn found() -> Vec<Found> {
     let words: Vec<String> = std::env::args().collect();
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let Ok(runtime) = crate::runtime::new() else { return Vec::new() };
     let asked = async {
         let session = Session::open(&global(&words)).await?;
         session.pods(Some(&session.namespace)).await
