@@ -51,10 +51,10 @@ impl Size {
     }
 
     /// What has grown from `self`, when it was warm, to `later`. Memory may be a quarter more, by where in a page things
-    /// come to lie.
-    pub(super) fn growth(self, later: Self) -> Option<String> {
+    /// come to lie, and in any case by `scattered` KiB.
+    pub(super) fn growth(self, later: Self, scattered: u64) -> Option<String> {
         let Self { descriptors, memory } = self;
-        let grown = later.descriptors > descriptors || later.memory * 4 > memory * 5;
+        let grown = later.descriptors > descriptors || later.memory > memory + scattered.max(memory / 4);
         grown.then(|| format!("the shim has grown from {self} to {later}"))
     }
 }
@@ -78,10 +78,12 @@ mod tests {
     #[test]
     fn one_descriptor_more_is_growth_and_a_little_memory_is_not() {
         let size = |descriptors, memory| Size { descriptors, memory };
-        assert_eq!(size(20, 200).growth(size(20, 250)), None);
-        assert_eq!(size(20, 200).growth(size(18, 100)), None);
-        assert!(size(20, 200).growth(size(21, 200)).is_some());
-        assert!(size(20, 200).growth(size(20, 251)).is_some());
+        assert_eq!(size(20, 200).growth(size(20, 250), 0), None);
+        assert_eq!(size(20, 200).growth(size(18, 100), 0), None);
+        assert!(size(20, 200).growth(size(21, 200), 100).is_some());
+        assert!(size(20, 200).growth(size(20, 251), 0).is_some());
+        assert_eq!(size(20, 200).growth(size(20, 300), 100), None);
+        assert!(size(20, 200).growth(size(20, 301), 100).is_some());
     }
 
     #[tokio::test]
