@@ -24,11 +24,18 @@ pub(super) fn print(parts: &[Part], root: &Value, current: &Value, out: &mut Str
     Ok(())
 }
 
+/// More values than all pods of a machine have. Each `..` finds what is in a value once for everything that it is in, so that a few
+/// of them, one after the other, find more than fits into memory.
+const MOST: usize = 1 << 20;
+
 /// The values that the steps lead to.
 pub(super) fn walk<'v>(steps: &'v [Step], root: &'v Value, from: &'v Value) -> Result<Vec<&'v Value>, String> {
     let mut values = vec![from];
     for step in steps {
         values = one(step, root, &values)?;
+        if values.len() > MOST {
+            return Err(format!("it leads to more than {MOST} values: name more fields, and fewer \"..\""));
+        }
     }
     Ok(values)
 }

@@ -77,6 +77,15 @@ fn recursive_descent_finds_every_depth() {
 }
 
 #[test]
+fn many_recursive_descents_end_with_an_error_and_not_with_all_of_the_memory() {
+    let many = format!("{{{}name}}", "..".repeat(80));
+    assert_eq!(
+        printed(&many),
+        Err("it leads to more than 1048576 values: name more fields, and fewer \"..\"".to_owned())
+    );
+}
+
+#[test]
 fn what_is_no_template_is_refused() {
     for (template, expected) in [
         ("{.a", "unclosed action"),

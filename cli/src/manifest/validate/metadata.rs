@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use loment_sandbox::{Error, error::Cause, lifecycle::manifest::check_annotations};
 
 use super::errors::{Errors, quoted};
 use super::names::{
@@ -38,12 +39,12 @@ pub(crate) fn check(errors: &mut Errors, meta: &ObjectMeta) {
             errors.invalid("metadata.labels", quoted(value), problem);
         }
     }
-    check_annotations(errors, meta.annotations.as_ref());
+    check_all_annotations(errors, meta.annotations.as_ref());
     let finalizers = meta.finalizers.iter().flatten().next().is_some();
     errors.refuse("metadata.finalizers", finalizers, "there is no controller here that would remove them");
 }
 
-fn check_annotations(errors: &mut Errors, annotations: Option<&BTreeMap<String, String>>) {
+fn check_all_annotations(errors: &mut Errors, annotations: Option<&BTreeMap<String, String>>) {
     let mut bytes = 0;
     for (key, value) in annotations.into_iter().flatten() {
         if let Some(problem) = qualified_name_problem(&key.to_lowercase()) {
@@ -53,5 +54,12 @@ fn check_annotations(errors: &mut Errors, annotations: Option<&BTreeMap<String, 
     }
     if bytes > ANNOTATION_BYTES {
         errors.too_long("metadata.annotations", ANNOTATION_BYTES);
+    }
+    // The shim would refuse them when the sandbox is there.
+    if let Err(Error { step, object, cause: Cause::Invalid(reason), hint }) =
+        check_annotations(annotations.into_iter().flatten())
+    {
+        let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        errors.invalid(&step, object, &format!("{reason}{hint}"));
     }
 }

@@ -43,6 +43,15 @@ pub(super) fn read(annotations: &Written) -> Result<Annotations> {
     })
 }
 
+/// Checks those that this project gives a meaning, before a pod is made of them.
+///
+/// # Errors
+/// The annotation as the field (`metadata.annotations[NAME]`), its value, and what is wanted instead.
+pub fn check_annotations<'a>(annotations: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<()> {
+    let written = annotations.into_iter().map(|(name, value)| (name.clone(), Some(value.clone())));
+    read(&written.collect()).map(drop)
+}
+
 fn value<T>(annotations: &Written, name: &str, wanted: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
     let Some(text) = annotations.get(name).and_then(Option::as_ref) else { return Ok(None) };
     let refused = || Error::invalid(format!("metadata.annotations[{name}]"), quoted(text), wanted);

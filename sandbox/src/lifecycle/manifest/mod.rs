@@ -18,7 +18,7 @@ mod handlers;
 mod resources;
 mod written;
 
-pub use annotations::{BACKOFF_INITIAL, BACKOFF_MAX, BACKOFF_RESET, MAX_RESTARTS, RESTART_SIDECARS};
+pub use annotations::{BACKOFF_INITIAL, BACKOFF_MAX, BACKOFF_RESET, MAX_RESTARTS, RESTART_SIDECARS, check_annotations};
 
 /// `terminationGracePeriodSeconds` when there is none.
 const GRACE: i64 = 30;

@@ -56,6 +56,20 @@ fn validation_25_annotations_have_a_limit() {
 }
 
 #[test]
+fn annotations_that_the_shim_would_refuse_are_refused_before() {
+    for (annotation, expected) in [
+        (
+            "io.loment.pod.backoff-initial: 400mr",
+            "[io.loment.pod.backoff-initial]: Invalid value: \"400mr\": must be a duration of at least 1ms (write it like 200ms or 1m30s)",
+        ),
+        ("io.loment.pod.max-restarts: many", "[io.loment.pod.max-restarts]: Invalid value: \"many\": must be a number"),
+    ] {
+        let metadata = format!("{{name: n, annotations: {{{annotation}}}}}");
+        assert_eq!(said(&metadata, GOOD), [format!("The Pod \"n\" is invalid: metadata.annotations{expected}")]);
+    }
+}
+
+#[test]
 fn validation_27_namespaces_that_exclude_each_other() {
     assert_eq!(
         spec_problem("shareProcessNamespace: true, hostPID: true"),
