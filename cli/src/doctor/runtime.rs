@@ -169,9 +169,17 @@ pub(super) fn sandboxer(survey: &Survey) -> Said {
     match (handler.sandboxer.as_str(), survey.containerd.version?) {
         ("", _) => pass("containerd makes sandboxes"),
         ("shim", version) if version >= Version::new(2, 1) => pass("the shim makes sandboxes"),
+        ("shim", version) if version == Version::new(1, 7) => warn(
+            "the shim makes sandboxes, which is an experiment in containerd 1.7: it does not see to what is left of one whose shim was killed",
+            "use containerd 2.1 or later, or remove sandbox_mode from the class; `loment gc` removes what is left",
+        ),
+        ("shim", version) if version == Version::new(2, 0) => fail(
+            "the shim makes sandboxes, which containerd 2.0 loses when it is started again",
+            "use containerd 2.1 or later, or remove sandboxer from the class",
+        ),
         ("shim", Version { major, minor }) => fail(
-            format!("sandboxer = \"shim\", which containerd {major}.{minor} has not, or as an experiment only"),
-            "remove that line (sandbox_mode in 1.7), or use containerd 2.1 or later",
+            format!("sandboxer = \"shim\", which containerd {major}.{minor} has not"),
+            "remove that line, or use containerd 2.1 or later",
         ),
         (other, _) => fail(format!("sandboxer = {other:?} is unknown"), "write \"podsandbox\" or \"shim\" there"),
     }

@@ -116,7 +116,11 @@ const FAULTS: &[Fault] = &[
     ("annotations", Level::Fail, "write container_annotations", |s| {
         config(s, "container_annotations = [\"io.loment.*\"]", "");
     }),
+    ("sandboxer", Level::Warn, "remove sandbox_mode", |s| {
+        config(s, "  pod_annotations", "  sandbox_mode = \"shim\"\n  pod_annotations");
+    }),
     ("sandboxer", Level::Fail, "2.1 or later", |s| {
+        s.containerd.version = Some(Version::new(1, 6));
         config(s, "  pod_annotations", "  sandboxer = \"shim\"\n  pod_annotations");
     }),
     ("default class", Level::Warn, "io.containerd.runc.v2", |s| config(s, "runtimes.runc]", "runtimes.nvidia]")),

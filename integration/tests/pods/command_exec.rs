@@ -42,7 +42,9 @@ pub(crate) async fn a_shell_on_a_terminal_follows_its_size_and_keys_and_gives_th
     screen.resize(41, 123)?;
     screen.types("until [ \"$(stty size)\" = '41 123' ]; do :; done; echo resi''zed\n")?;
     screen.shows("resized").await?;
-    screen.types("echo in''side; sleep 1000\n")?;
+    // A process that says something is in the foreground: the shell that starts it waits as if nobody had pressed a key while it
+    // is not there yet.
+    screen.types("sh -c \"echo in''side; exec sleep 1000\"\n")?;
     screen.shows("inside").await?;
     screen.types("\x03")?;
     screen.types("echo interru''pted $?\n")?;
