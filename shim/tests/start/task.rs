@@ -44,7 +44,7 @@ impl Place {
         let source = self.directory.join("image");
         fs::create_dir_all(bundle.join("rootfs")).unwrap();
         fs::create_dir_all(source.join("bin")).unwrap();
-        fs::copy(BUSYBOX, source.join("bin/busybox")).unwrap();
+        crate::copy_program(BUSYBOX, source.join("bin/busybox"));
         fs::write(bundle.join("config.json"), spec(&id, terminal, script).to_string()).unwrap();
         self.started("");
         let client = TaskClient::new(Client::connect(&format!("unix://{}", self.socket().display())).unwrap());
