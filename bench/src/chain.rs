@@ -63,8 +63,8 @@ pub async fn run(chain: &Chain, stop: &Stop, until_runs: impl AsyncFn(&str) -> R
     Ok(ChainReport {
         init_containers: chain.length,
         rounds: chain.rounds,
-        loment: Durations::of(&loment)?.figures(),
-        podman: Durations::of(&podman)?.figures(),
+        loment: Durations::of(loment.iter())?.figures(),
+        podman: Durations::of(podman.iter())?.figures(),
         ratio: statistics::ratio(loment.ratios_to(&podman)),
     })
 }

@@ -45,6 +45,7 @@ mod traces;
 
 pub use chain::{Chain, ChainReport, run as run_chain};
 pub use charts::{Chart, charts};
+pub use histogram::{Durations, Figures};
 pub use interrupt::{Interrupted, Stop, attend};
 pub use limit::serve as serve_limit;
 pub use page::page;

@@ -215,7 +215,7 @@ fn compare(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>>
 /// One measurement for each handler, without ratios: for what was not measured in turns, or several times in a round.
 fn alone(settings: &Settings, samples: &[Samples]) -> Result<Vec<Measurement>> {
     let measurement = |(handler, own): (&String, &Samples)| {
-        let durations = Durations::of(own)?;
+        let durations = Durations::of(own.iter())?;
         Ok(Measurement {
             handler: handler.clone(),
             figures: durations.figures(),
@@ -259,7 +259,7 @@ fn traces(settings: &Settings, measured: &Measured) -> Result<Vec<Step>> {
                 lane: key.lane.clone(),
                 phase: key.phase.clone(),
                 from_us: statistics::median(from.iter().map(in_micros).collect()).unwrap_or_default(),
-                figures: Durations::of(took)?.figures(),
+                figures: Durations::of(took.iter())?.figures(),
                 samples_us: took.iter().map(in_micros).collect(),
             });
         }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hdrhistogram::Histogram;
+use loment_bench::{Durations, Figures};
 use loment_sys::clone::clone3;
 use loment_sys::fd::close_all_except;
 use loment_sys::pidfd::{self, Ending};
@@ -19,9 +19,6 @@ use serde::Serialize;
 
 use super::kind::Kind;
 use super::look::open_namespace;
-
-/// Digits that are kept of a duration.
-const DIGITS: u8 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,43 +62,27 @@ fn by_name<S: serde::Serializer>(kind: &Kind, to: S) -> Result<S::Ok, S::Error> 
 /// meanwhile falls on all.
 pub(crate) fn measure(kinds: &[Kind], rounds: u32) -> anyhow::Result<Vec<Cost>> {
     const WARM_UP: u32 = 3;
-    let mut samples: Vec<(Kind, [Histogram<u64>; 3])> = Vec::new();
-    for kind in kinds {
-        let new = || Histogram::new(DIGITS).context("make a histogram");
-        samples.push((*kind, [new()?, new()?, new()?]));
-    }
+    let mut samples: Vec<(Kind, [Vec<Duration>; 3])> = kinds.iter().map(|kind| (*kind, Default::default())).collect();
     for round in 0..rounds + WARM_UP {
-        for (kind, histograms) in &mut samples {
+        for (kind, taken) in &mut samples {
             let measured = one(*kind).with_context(|| format!("measure {kind} namespaces"))?;
-            if round < WARM_UP {
-                continue;
-            }
-            for (histogram, duration) in histograms.iter_mut().zip(measured) {
-                let nanos = u64::try_from(duration.as_nanos()).context("a duration that fits")?;
-                histogram.record(nanos.max(1)).context("record a duration")?;
+            if round >= WARM_UP {
+                taken.iter_mut().zip(measured).for_each(|(taken, duration)| taken.push(duration));
             }
         }
     }
-    let costs = samples.iter().flat_map(|(kind, histograms)| {
-        let steps = [Step::Make, Step::Join, Step::Drop].into_iter().zip(histograms);
-        steps.map(|(step, histogram)| cost(*kind, step, histogram))
-    });
-    Ok(costs.collect())
+    let mut costs = Vec::new();
+    for (kind, taken) in samples {
+        for (step, taken) in [Step::Make, Step::Join, Step::Drop].into_iter().zip(taken) {
+            costs.push(cost(kind, step, Durations::of(taken)?.figures().unwrap_or_default()));
+        }
+    }
+    Ok(costs)
 }
 
-fn cost(kind: Kind, step: Step, histogram: &Histogram<u64>) -> Cost {
-    let micros = |nanos: u64| (nanos as f64 / 100.0).round() / 10.0;
-    let at = |share| micros(histogram.value_at_quantile(share));
-    Cost {
-        kind,
-        step,
-        count: histogram.len(),
-        min_us: micros(histogram.min()),
-        p50_us: at(0.5),
-        p90_us: at(0.9),
-        p99_us: at(0.99),
-        max_us: micros(histogram.max()),
-    }
+fn cost(kind: Kind, step: Step, figures: Figures) -> Cost {
+    let Figures { count, min_us, p50_us, p90_us, p99_us, max_us } = figures;
+    Cost { kind, step, count, min_us, p50_us, p90_us, p99_us, max_us }
 }
 
 /// Makes one, joins it, drops it.
