@@ -196,7 +196,7 @@ async fn remove_listed(session: &Session, pod: &Pod) -> anyhow::Result<()> {
 pub(crate) async fn unmake(session: &Session, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
     remove_sandboxes(session, pod).await?;
     image_volumes::release(&session.client, &layout.directory).await?;
-    disk::remove(&layout.directory, &layout.logs)
+    disk::remove(&session.global.state_dir.join("pods"), &layout.directory, &layout.logs)
 }
 
 /// A containerd that does not know the runtime is the first thing that a new user meets: say which lines it lacks.

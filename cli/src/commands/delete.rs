@@ -1,6 +1,5 @@
 //! `loment delete`: stops pods in their order, then removes everything of them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -234,23 +233,13 @@ async fn stop_by_hand(session: &Session, found: &Found, grace: Duration) -> anyh
     Ok(())
 }
 
-/// Removes the pod's files: only directories that are named after this very pod, whatever its annotations say.
+/// Removes the pod's files, and its logs where they are: another directory for those may have been given since.
 async fn remove_files(session: &Session, found: &Found) -> anyhow::Result<()> {
-    let ours = Layout::of(&found.pod, &session.global.state_dir, &session.global.log_dir);
-    let directory = found.directory().unwrap_or(&ours.directory);
-    let logs = found.logs().unwrap_or(&ours.logs);
-    for (path, named) in [(directory, &ours.directory), (logs, &ours.logs)] {
-        if !is_of_pod(path, named, lower::uid(&found.pod)) {
-            bail!("{} does not look like a directory of this pod: remove it by hand", path.display());
-        }
-    }
-    image_volumes::release(&session.client, directory).await?;
-    disk::remove(directory, logs)
-}
-
-fn is_of_pod(path: &Path, named: &Path, uid: &str) -> bool {
-    let plain = !uid.is_empty() && !uid.contains('/') && !uid.starts_with('.');
-    plain && path.is_absolute() && path.file_name() == named.file_name() && path.components().count() > 2
+    let (state, logs) = (&session.global.state_dir, &session.global.log_dir);
+    let layout = Layout::kept(&found.pod, state, logs)?;
+    let logs = found.logs().unwrap_or(&layout.logs);
+    image_volumes::release(&session.client, &layout.directory).await?;
+    disk::remove(&state.join("pods"), &layout.directory, logs)
 }
 
 #[cfg(test)]
@@ -287,16 +276,5 @@ mod tests {
         assert_eq!(targets(&parsed(&["pod", "--all"])).unwrap().len(), 0);
         assert!(targets(&parsed(&["pods"])).is_err());
         assert!(targets(&parsed(&["pod", "a", "--all"])).is_err());
-    }
-
-    #[test]
-    fn only_a_directory_that_is_named_after_the_pod_is_removed() {
-        let uid = "5b8a";
-        let named = Path::new("/var/lib/loment/pods/5b8a");
-        assert!(is_of_pod(Path::new("/srv/state/pods/5b8a"), named, uid));
-        assert!(!is_of_pod(Path::new("/etc"), named, uid));
-        assert!(!is_of_pod(Path::new("pods/5b8a"), named, uid));
-        assert!(!is_of_pod(Path::new("/"), Path::new("/var/lib/loment/pods"), ""));
-        assert!(!is_of_pod(Path::new("/var/lib"), Path::new("/var/lib/loment/pods/../lib"), "../lib"));
     }
 }

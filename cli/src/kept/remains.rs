@@ -13,7 +13,7 @@ use loment_shim::pod::names::BEGUN;
 
 use crate::args::Global;
 use crate::kept::record;
-use crate::lower::layout::{Layout, text};
+use crate::lower::layout::{Layout, is_plain, text};
 use crate::lower::{self, DIRECTORY, HELD_IN, LOGS};
 use crate::session::{Found, Session};
 use crate::{disk, make, pod};
@@ -70,7 +70,7 @@ pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> any
     let (living, unbegun) = session.all(namespace, Some(name)).await?;
     let living = living.into_iter().next();
     for found in unbegun {
-        make::unmake(session, &found.pod, &layout(session, &found.pod)).await?;
+        make::unmake(session, &found.pod, &layout(session, &found.pod)?).await?;
         any = true;
     }
     let is_dead = |pod: &Pod, _: &Path| {
@@ -79,14 +79,14 @@ pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> any
             && living.as_ref().is_none_or(|found| found.uid() != uid)
     };
     for pod in records(&session.global, is_dead)? {
-        make::unmake(session, &pod, &layout(session, &pod)).await?;
+        make::unmake(session, &pod, &layout(session, &pod)?).await?;
         any = true;
     }
     Ok(Cleared { any, living })
 }
 
-fn layout(session: &Session, pod: &Pod) -> Layout {
-    Layout::of(pod, &session.global.state_dir, &session.global.log_dir)
+fn layout(session: &Session, pod: &Pod) -> anyhow::Result<Layout> {
+    Layout::kept(pod, &session.global.state_dir, &session.global.log_dir)
 }
 
 /// The pods with a record in the state directory that `wanted` picks. A record that cannot be read is nobody's: it stays,
@@ -96,6 +96,7 @@ fn records(global: &Global, wanted: impl Fn(&Pod, &Path) -> bool) -> anyhow::Res
     for directory in disk::entries(&global.state_dir.join("pods"))? {
         let Some(uid) = directory.file_name().and_then(|name| name.to_str()) else { continue };
         if let Ok(Some(pod)) = record::read(&directory, uid)
+            && is_plain(&pod)
             && wanted(&pod, &directory)
         {
             records.push(pod);

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use loment_cri::Code;
 
-use super::survey::{Entry, Kept, Names, Part, is_id};
+use super::survey::{Entry, Kept, Names, Part};
 use crate::kept::record;
-use crate::lower;
+use crate::lower::{self, layout::is_plain};
 use crate::session::{Found, Session};
 
 /// Reads all of it. A containerd without CRI has no such pods: nothing is told then.
@@ -93,7 +93,7 @@ fn directory(path: &Path, name: &str) -> Option<Entry> {
         let known = named.map(|pod| names(lower::namespace(&pod), lower::name(&pod), uid));
         return entry(Part::Removed, path.to_owned(), known.unwrap_or_else(|| names("", "", uid)));
     }
-    let pod = record::read(path, name).ok().flatten().filter(|_| is_id(name))?;
+    let pod = record::read(path, name).ok().flatten().filter(is_plain)?;
     entry(Part::Record, path.to_owned(), names(lower::namespace(&pod), lower::name(&pod), name))
 }
 
