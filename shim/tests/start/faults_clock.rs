@@ -69,8 +69,8 @@ fn a_clock_that_jumps_keeps_no_pod_from_its_restarts_and_makes_no_time_run_backw
         manifest["spec"]["restartPolicy"] = json!("Always");
         manifest["metadata"]["annotations"] = json!({"io.loment.pod.backoff-max": "50ms"});
         annotations["io.loment.pod.manifest"] = json!(manifest.to_string());
-        annotations["io.loment.pod.directory"] = json!(place.directory.display().to_string());
     });
+    Place::keep(&sandbox, &place.directory);
     sandbox.run().unwrap();
     tasks[0].run().unwrap();
     let ran = || fs::read_to_string(place.directory.join("ran")).unwrap_or_default().lines().count();

@@ -266,7 +266,7 @@ fn a_pod_whose_directory_is_full_goes_on_and_is_told_of_when_there_is_room() {
     mkfifo(&log, Mode::S_IRWXU).unwrap();
     let mut log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(log).unwrap();
     let (sandbox, tasks) = place.pod(&["one"], json!({}), SLEEP);
-    sandbox.change(|spec| spec["annotations"]["io.loment.pod.directory"] = json!(disk.0.display().to_string()));
+    Place::keep(&sandbox, &disk.0);
     sandbox.run().unwrap();
     tasks[0].run().unwrap();
     let text = |file: &str| fs::read_to_string(disk.0.join(file)).unwrap_or_default();
