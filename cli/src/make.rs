@@ -15,7 +15,7 @@ use crate::commands::note;
 use crate::error::Said;
 use crate::features;
 use crate::images::volumes as image_volumes;
-use crate::kept::{record, sources};
+use crate::kept::{keeper, record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
@@ -71,7 +71,10 @@ impl Plan {
 pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::begin(&plan.layout, &plan.pod, |directory| record::create(directory, &plan.pod))?;
+    disk::begin(&plan.layout, &plan.pod, |directory| {
+        keeper::note(directory, &session.address)?;
+        record::create(directory, &plan.pod)
+    })?;
     disk::make(&plan.layout, &names)?;
     sources::keep(&plan.layout.directory, &plan.sources)?;
     disk::make_volumes(&volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?)?;
