@@ -9,6 +9,10 @@ fn validation_01_a_pod_needs_a_name() {
         ["The Pod \"\" is invalid: metadata.name: Required value: name or generateName is required"]
     );
     assert!(said("{generateName: web-}", GOOD).is_empty());
+    for prefix in ["../../etc/", "Web-", "a/b", "web."] {
+        let said = said(&format!("{{generateName: {prefix:?}}}"), GOOD);
+        assert!(said[0].contains("metadata.generateName: Invalid value"), "{said:?}");
+    }
 }
 
 #[test]
