@@ -132,6 +132,13 @@ impl Found {
         self.sandbox.id.is_empty()
     }
 
+    /// The same pod as one of which containerd knows nothing any more.
+    pub(crate) fn lost(&self) -> Self {
+        let mut lost = self.clone();
+        lost.sandbox.id.clear();
+        lost
+    }
+
     pub(crate) fn name(&self) -> &str {
         crate::lower::name(&self.pod)
     }

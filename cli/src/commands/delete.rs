@@ -165,26 +165,54 @@ fn deleted(found: &Found, grace: Grace) -> String {
     format!("pod {:?} {how} from {} namespace\n", found.name(), found.namespace())
 }
 
-/// Stops a pod and removes everything of it but its history.
+/// Stops a pod and removes everything of it but its history. Nobody else makes, resumes or deletes a pod of its name
+/// meanwhile; who does so already is waited for, and told by the mark that it is to go.
 pub(super) async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
     pod::mark_deletion(found, grace.duration(found))?;
-    if !found.is_lost() {
-        if grace != Grace::Force {
-            stop(session, found, grace).await;
+    let (state, namespace, name) = (&session.global.state_dir, found.namespace(), found.name());
+    let _name = match disk::NameLock::take(state, namespace, name)? {
+        Some(lock) => lock,
+        None => {
+            // It may be deleted with a longer grace.
+            hasten(session, found, grace).await;
+            disk::NameLock::wait(state, namespace, name).await?
         }
-        if let Err(error) = history::keep(session, found).await {
-            note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
-        }
-        session.client.stop_pod_sandbox(&found.sandbox.id).await?;
-        session.client.clear_pod_sandbox(&found.sandbox.id).await?;
-        cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
-    } else {
+    };
+    // It was found before: another command may have made it anew, or have deleted it.
+    let now = session.find(namespace, name).await?.filter(|now| now.uid() == found.uid());
+    remove(session, &now.unwrap_or_else(|| found.lost()), grace).await
+}
+
+/// Ends what runs of a pod within its grace, whoever is deleting it.
+async fn hasten(session: &Session, found: &Found, grace: Grace) {
+    if found.is_lost() {
+        return;
+    }
+    if grace != Grace::Force {
+        return stop(session, found, grace).await;
+    }
+    if let Err(error) = session.client.stop_pod_sandbox(&found.sandbox.id).await {
+        note(&format!("Warning: {error:#}"));
+    }
+}
+
+/// The rest of a deletion, by whoever has the name.
+async fn remove(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
+    if found.is_lost() {
         // containerd may have forgotten what still runs of it.
         make::remove_sandboxes(session, &found.pod).await?;
+        return remove_files(session, found).await;
     }
-    remove_files(session, found).await?;
-    // A command that was killed when it had made the pod has left its lock: taken and let go it is removed.
-    disk::NameLock::take(&session.global.state_dir, found.namespace(), found.name()).map(drop)
+    if grace != Grace::Force {
+        stop(session, found, grace).await;
+    }
+    if let Err(error) = history::keep(session, found).await {
+        note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
+    }
+    session.client.stop_pod_sandbox(&found.sandbox.id).await?;
+    session.client.clear_pod_sandbox(&found.sandbox.id).await?;
+    cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
+    remove_files(session, found).await
 }
 
 /// Lets the pod's shim end its containers in their order. Without a shim they are ended from here.

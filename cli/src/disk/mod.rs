@@ -11,6 +11,7 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
@@ -78,7 +79,10 @@ pub(crate) fn make_volumes(volumes: &[Make]) -> anyhow::Result<()> {
     volumes.iter().try_for_each(make_volume)
 }
 
-/// The right to make a pod of some name, for as long as this lives. Two commands that are given one manifest at the same
+/// Between two tries for a name that somebody has.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The right to make, resume or delete a pod of some name, for as long as this lives. Two commands that are given one manifest at the same
 /// time would otherwise both find the name free.
 #[derive(Debug)]
 pub(crate) struct NameLock {
@@ -87,6 +91,16 @@ pub(crate) struct NameLock {
 }
 
 impl NameLock {
+    /// Takes the name as soon as nobody else has it.
+    pub(crate) async fn wait(state: &Path, namespace: &str, name: &str) -> anyhow::Result<Self> {
+        loop {
+            if let Some(lock) = Self::take(state, namespace, name)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Takes the name, or answers with nothing when somebody else is just making a pod of that name.
     pub(crate) fn take(state: &Path, namespace: &str, name: &str) -> anyhow::Result<Option<Self>> {
         let locks = state.join("locks");
