@@ -406,6 +406,8 @@ fn all() -> Vec<Named> {
         whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
         whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
         whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_whose_shim_does_not_answer_is_not_made_anew,
+        whole::a_pod_that_two_commands_delete_is_gone_for_both,
         whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()
