@@ -1,7 +1,7 @@
 //! One cgroup in all hierarchies.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -19,7 +19,7 @@ use crate::{
     dir::{Dir, open_dir_at},
     freeze, kill,
     layout::Layout,
-    occupants,
+    nested, occupants,
     oom::{self, OomWatch},
     path, plan, procs, remove,
     stats::{self, usage::Part},
@@ -247,9 +247,37 @@ impl Cgroup {
 
     /// What a new process needs to be born in, or to put itself into, this cgroup.
     pub fn entry(&self) -> Result<Entry> {
-        if let Some(dir) = &self.v2 {
-            return Ok(Entry::Into(own(dir)?));
+        match &self.v2 {
+            Some(dir) => Ok(Entry::Into(own(dir)?)),
+            None => self.entry_with(self.unified()?.as_ref()),
         }
+    }
+
+    /// [`Cgroup::entry`] for another process of a container that has handed controllers of v2 down to cgroups below its own:
+    /// then no process can be in that itself, and clone3(2) says EBUSY. It comes to be where `neighbour` is, a process of
+    /// the container.
+    ///
+    /// A pid may have passed to another process: the caller has to look, after this, whether `neighbour` has ended.
+    ///
+    /// # Errors
+    /// `neighbour` is not in the cgroup or below it.
+    pub fn entry_beside(&self, neighbour: i32) -> Result<Entry> {
+        let file = format!("/proc/{neighbour}/cgroup");
+        let text = fs::read_to_string(&file).map_err(|e| Error::new("read", &file, e))?;
+        let place = nested::place(&text, &self.path).ok_or_else(|| {
+            Error::unsupported("enter", self.path.display(), format!("process {neighbour} is not in it")).hint(
+                "it hands controllers down, so that only cgroups below it can have processes: move the first one there",
+            )
+        })?;
+        let gone = || Error::new("open cgroup", place.display(), io::Error::from(io::ErrorKind::NotFound));
+        let root = self.layout.v2().ok_or_else(gone)?;
+        let dir = Dir::open_below(root, &place).map_err(|e| Error::new("open cgroup", place.display(), e))?;
+        let dir = dir.ok_or_else(gone)?;
+        if self.v2.is_some() { Ok(Entry::Into(own(&dir)?)) } else { self.entry_with(Some(&dir)) }
+    }
+
+    /// The entry into v1's hierarchies, and on hybrid into a directory of v2.
+    fn entry_with(&self, unified: Option<&Dir>) -> Result<Entry> {
         let mut tasks = Vec::with_capacity(self.v1.len());
         for (dir, hierarchy) in self.v1.iter().zip(self.layout.v1()) {
             let dir = dir.as_ref().ok_or_else(|| self.gone(&hierarchy.root))?;
@@ -257,8 +285,8 @@ impl Cgroup {
             let fd = dir.open("tasks", OFlag::O_WRONLY).map_err(|e| Error::new("open", path.display(), e))?;
             tasks.push(TasksFile { fd, path });
         }
-        match self.unified()? {
-            Some(dir) => Ok(Entry::Both(own(&dir)?, tasks)),
+        match unified {
+            Some(dir) => Ok(Entry::Both(own(dir)?, tasks)),
             None if tasks.is_empty() => Err(self.nowhere()),
             None => Ok(Entry::Tasks(tasks)),
         }

@@ -48,6 +48,7 @@ mod hugetlb;
 mod kill;
 mod layout;
 pub mod mountinfo;
+mod nested;
 mod occupants;
 mod oom;
 mod path;

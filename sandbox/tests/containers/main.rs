@@ -7,6 +7,7 @@ mod support;
 mod ambient;
 mod attacks;
 mod capabilities;
+mod cgroups;
 mod create;
 mod exec;
 mod failures;
@@ -31,6 +32,7 @@ fn main() {
         ambient::TESTS,
         attacks::TESTS,
         capabilities::TESTS,
+        cgroups::TESTS,
         create::TESTS,
         exec::TESTS,
         failures::TESTS,

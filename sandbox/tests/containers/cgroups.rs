@@ -1,0 +1,54 @@
+//! Cgroups that a container makes below its own, and cgroups that are there before it.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::json;
+
+use crate::support::*;
+
+pub(crate) const TESTS: &[(&str, fn())] = tests![
+    runc_2356_an_exec_gets_into_a_container_that_has_handed_controllers_down,
+    an_exec_does_not_follow_an_init_that_has_left_its_cgroup,
+];
+
+/// The directory of v2's hierarchy that a process can be born in. Where there are v1 hierarchies the container needs a limit
+/// on huge pages for it.
+fn unified(path: &str) -> Option<PathBuf> {
+    let root = if is_unified() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
+    Some(PathBuf::from(root).join(path.trim_start_matches('/'))).filter(|directory| directory.exists())
+}
+
+/// As docker:dind, kind and systemd do: the first process moves to `leaf`, and all others get controllers.
+fn nest(directory: &PathBuf, leaf: &PathBuf, pid: i32) {
+    fs::create_dir(leaf).unwrap();
+    fs::write(leaf.join("cgroup.procs"), pid.to_string()).unwrap();
+    let controllers = fs::read_to_string(directory.join("cgroup.controllers")).unwrap();
+    let first = controllers.split_whitespace().next().expect("this machine leaves no controller to v2");
+    fs::write(directory.join("cgroup.subtree_control"), format!("+{first}")).unwrap();
+}
+
+fn runc_2356_an_exec_gets_into_a_container_that_has_handed_controllers_down() {
+    let mut bundle = Bundle::new("sleep 100");
+    limit_huge_pages(&mut bundle);
+    let running = bundle.started();
+    let Some(directory) = unified(running.0.cgroup().path().to_str().unwrap()) else { return };
+    nest(&directory, &directory.join("init"), running.0.init().pid());
+    let (code, text) = running.exec("grep ^0:: /proc/self/cgroup");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.trim_end().ends_with(&format!("/{}/init", bundle.id)), "{text}");
+}
+
+fn an_exec_does_not_follow_an_init_that_has_left_its_cgroup() {
+    let mut bundle = Bundle::new("sleep 100");
+    limit_huge_pages(&mut bundle);
+    let mut running = bundle.started();
+    let Some(directory) = unified(running.0.cgroup().path().to_str().unwrap()) else { return };
+    let outside = directory.with_file_name("outside");
+    nest(&directory, &outside, running.0.init().pid());
+    let process = json!({"args": ["/bin/true"], "cwd": "/", "user": {}, "env": [PATH]});
+    let refused = running.0.exec(&serde_json::from_value(process).unwrap(), no_io()).unwrap_err().to_string();
+    let pid = running.0.init().pid().to_string();
+    running.0.delete().unwrap();
+    fs::remove_dir(outside).unwrap();
+    assert!(refused.contains(&pid) && refused.contains("is not in it"), "{refused}");
+}
