@@ -50,6 +50,8 @@ pub struct Cgroup {
     v1: Vec<Option<Dir>>,
     /// On v2 only: hybrid's is looked up when it is needed.
     v2: Option<Dir>,
+    /// Made by [`Cgroup::create`], in every hierarchy.
+    is_fresh: bool,
 }
 
 impl Cgroup {
@@ -63,8 +65,10 @@ impl Cgroup {
         if unit.is_some() && Self::open_relative(layout, relative.clone())?.directories().next().is_none() {
             return Err(Error::unsupported("create cgroup", path.display(), "systemd has not made this scope"));
         }
-        let cgroup = create::create(layout, &relative, || Self::open_relative(layout, relative.clone()))?;
-        Ok(Self { unit, ..cgroup })
+        create::create(layout, &relative, |is_fresh| {
+            let cgroup = Self::open_relative(layout, relative.clone())?;
+            Ok(Self { unit, is_fresh, ..cgroup })
+        })
     }
 
     /// What `path` means: where the cgroup is, and the name of its unit if it is systemd's.
@@ -97,7 +101,7 @@ impl Cgroup {
             Some(root) if layout.v1().is_empty() => open(root)?,
             _ => None,
         };
-        Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default() })
+        Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default(), is_fresh: false })
     }
 
     /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::apply`].
@@ -144,19 +148,18 @@ impl Cgroup {
 
     /// [`Cgroup::apply`] without the device rules.
     pub fn apply_limits(&self, resources: &LinuxResources) -> Result<()> {
-        self.set(resources, false)
+        self.set(resources, false, || Ok(()))
     }
 
     fn apply_all(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
-        let rules = match resources.devices() {
-            Some(list) if !list.is_empty() => Some(devices::rules(list)?),
+        let devices = match resources.devices() {
+            Some(list) if !list.is_empty() => Some(self.device_control(&devices::rules(list)?)?),
             _ => None,
         };
-        self.set(resources, all_or_none)?;
-        rules.map_or(Ok(()), |rules| self.apply_devices(&rules))
+        self.set(resources, all_or_none, || devices.map_or(Ok(()), |control| self.change_devices(&control)))
     }
 
-    fn set(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
+    fn set(&self, resources: &LinuxResources, all_or_none: bool, last: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.process_dir().is_none() {
             return Err(self.nowhere());
         }
@@ -178,8 +181,8 @@ impl Cgroup {
             _ => self.dir(controller),
         };
         match all_or_none {
-            true => plan::run_whole(&groups, dir_of),
-            false => plan::run(&groups, dir_of),
+            true => plan::run_whole(&groups, dir_of, last),
+            false => plan::run(&groups, dir_of).and_then(|()| last()),
         }
     }
 
@@ -191,19 +194,53 @@ impl Cgroup {
         if list.is_empty() && self.dir(Controller::Devices).is_none() {
             return Ok(());
         }
-        self.apply_devices(&devices::rules(list)?)
+        self.set_devices(&devices::rules(list)?)
     }
 
     /// Allows all devices that the parent allows, as for a cgroup that has just been made.
     pub fn allow_devices(&self) -> Result<()> {
-        self.apply_devices(&devices::Rules { allow_by_default: true, rules: Vec::new() })
+        self.set_devices(&devices::Rules { allow_by_default: true, rules: Vec::new() })
     }
 
-    fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {
-        match &self.v2 {
-            Some(dir) => devices::v2::apply(dir, rules),
-            None => plan::run(&devices::v1::plan(rules)?, |controller| self.dir(controller)),
+    /// In a cgroup that has just been made there is nobody whom a moment without devices could harm, and what is there need
+    /// not be looked at.
+    fn set_devices(&self, rules: &devices::Rules) -> Result<()> {
+        match self.device_control(rules)? {
+            Control::V1(state) if self.is_fresh => plan::run(&state.plan(), |controller| self.dir(controller)),
+            control => self.change_devices(&control),
         }
+    }
+
+    /// What the rules come to; what cannot be had is an error before anything is changed.
+    fn device_control(&self, rules: &devices::Rules) -> Result<Control> {
+        match &self.v2 {
+            Some(_) => Ok(Control::V2(rules.clone())),
+            None => devices::v1::State::of(rules).map(Control::V1),
+        }
+    }
+
+    /// Changes what differs; on error nothing.
+    fn change_devices(&self, control: &Control) -> Result<()> {
+        let wanted = match (control, &self.v2) {
+            (Control::V2(rules), Some(dir)) => return devices::v2::apply(dir, rules),
+            (Control::V2(_), None) => return Err(self.nowhere()),
+            (Control::V1(wanted), _) => wanted,
+        };
+        let Some(present) = self.device_state() else {
+            return plan::run(&wanted.plan(), |controller| self.dir(controller));
+        };
+        plan::run(&wanted.plan_from(&present), |controller| self.dir(controller)).inspect_err(|_| {
+            if let Some(now) = self.device_state() {
+                // The error that is told is the first one.
+                let _ = plan::run(&present.plan_from(&now), |controller| self.dir(controller));
+            }
+        })
+    }
+
+    /// v1: what the kernel shows of the device rules in force.
+    fn device_state(&self) -> Option<devices::v1::State> {
+        let list = self.dir(Controller::Devices)?.read_string("devices.list").ok()??;
+        devices::v1::State::parse(&list)
     }
 
     /// `checkBeforeUpdate`: a limit below what is in use would kill on v2.
@@ -589,6 +626,12 @@ impl Cgroup {
 fn own(dir: &Dir) -> Result<OwnedFd> {
     let gone = |e| Error::new("open cgroup", dir.path().display(), e);
     open_dir_at(dir, c".").and_then(|fd| fd.ok_or_else(|| io::ErrorKind::NotFound.into())).map_err(gone)
+}
+
+/// Device rules, as each version of cgroups takes them.
+enum Control {
+    V1(devices::v1::State),
+    V2(devices::Rules),
 }
 
 enum Freezer<'a> {
