@@ -21,7 +21,7 @@ use crate::{
     layout::Layout,
     nested, occupants,
     oom::{self, OomWatch},
-    path, plan, procs, remove,
+    path, plan, procs, remove, reset,
     stats::{self, usage::Part},
     systemd::{self, Errand, Name, Stop},
     v1, v2,
@@ -29,6 +29,9 @@ use crate::{
 
 /// How long [`Cgroup::freeze`] waits.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long [`Cgroup::reset`] waits.
+const RESET_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long [`Cgroup::remove`] waits for systemd.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -391,6 +394,40 @@ impl Cgroup {
             }
         }
         kill::kill_all(&KillTarget { dir, freezer: self.freezer().ok() }).map_err(failed)
+    }
+
+    /// Makes it ready for the next processes when the last ones have been killed: removes the cgroups that they have made below
+    /// it, hands no controllers down any more, and lets processes run. What it has counted and its limits stay. Does not wait:
+    /// false while a process is still in it. One that is gone is ready.
+    pub fn try_reset(&self) -> Result<bool> {
+        let failed = |dir: &Dir| {
+            let path = dir.path().display().to_string();
+            move |e| Error::new("make ready for the next attempt", path, e)
+        };
+        let unified = if self.v2.is_none() { self.unified()? } else { None };
+        for dir in self.v1.iter().flatten().chain(&self.v2).chain(&unified) {
+            if !reset::empty(dir).map_err(failed(dir))? {
+                return Ok(false);
+            }
+        }
+        if let Some(dir) = self.v2.as_ref().or(unified.as_ref()) {
+            reset::open(dir).map_err(failed(dir))?;
+        }
+        Ok(self.pids()?.is_empty())
+    }
+
+    /// [`Cgroup::try_reset`] that waits, for a bounded time (1 s), for processes that are dying.
+    pub fn reset(&self) -> Result<()> {
+        let deadline = Instant::now() + RESET_PATIENCE;
+        while !self.try_reset()? {
+            if Instant::now() >= deadline {
+                let occupants = self.describe_occupants().unwrap_or_else(|| "a process is still in it".to_owned());
+                let cause = io::Error::new(io::ErrorKind::ResourceBusy, occupants);
+                return Err(Error::new("make ready for the next attempt", self.path.display(), cause));
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Usage and limits, as the kernel accounts them now. A controller that is not there is left out; a cgroup that is

@@ -57,6 +57,7 @@ mod pod;
 mod procs;
 mod rdma;
 mod remove;
+mod reset;
 pub mod stats;
 pub mod systemd;
 mod tree;

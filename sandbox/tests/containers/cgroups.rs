@@ -1,7 +1,8 @@
 //! Cgroups that a container makes below its own, and cgroups that are there before it.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, thread::sleep, time::Duration};
 
+use nix::libc::SIGKILL;
 use serde_json::json;
 
 use crate::support::*;
@@ -9,6 +10,9 @@ use crate::support::*;
 pub(crate) const TESTS: &[(&str, fn())] = tests![
     runc_2356_an_exec_gets_into_a_container_that_has_handed_controllers_down,
     an_exec_does_not_follow_an_init_that_has_left_its_cgroup,
+    the_next_attempt_begins_where_the_last_one_has_made_cgroups,
+    the_next_attempt_of_a_paused_container_runs,
+    a_paused_container_dies_of_sigkill,
 ];
 
 /// The directory of v2's hierarchy that a process can be born in. Where there are v1 hierarchies the container needs a limit
@@ -51,4 +55,52 @@ fn an_exec_does_not_follow_an_init_that_has_left_its_cgroup() {
     running.0.delete().unwrap();
     fs::remove_dir(outside).unwrap();
     assert!(refused.contains(&pid) && refused.contains("is not in it"), "{refused}");
+}
+
+fn the_next_attempt_begins_where_the_last_one_has_made_cgroups() {
+    let mut bundle = Bundle::new("sleep 100");
+    limit_huge_pages(&mut bundle);
+    let mut first = bundle.create(no_io()).unwrap();
+    first.start().unwrap().finish().unwrap();
+    let path = first.cgroup().path().to_str().unwrap().to_owned();
+    if let Some(directory) = unified(&path) {
+        nest(&directory, &directory.join("init"), first.init().pid());
+    }
+    let own = cgroup_directory("devices", &path).join("docker");
+    fs::create_dir_all(own.join("deeper")).unwrap();
+    while !first.try_end_attempt().unwrap() {
+        sleep(Duration::from_millis(1));
+    }
+    let second = bundle.started();
+    assert!(!exists(own));
+    assert_eq!(second.exec("exit 5").0, 5);
+    assert_eq!(second.0.cgroup().pids().unwrap(), [second.0.init().pid()]);
+}
+
+fn the_next_attempt_of_a_paused_container_runs() {
+    let bundle = Bundle::new("sleep 100");
+    let mut first = bundle.create(no_io()).unwrap();
+    first.start().unwrap().finish().unwrap();
+    first.pause().unwrap();
+    first.end_attempt().unwrap();
+    // Born frozen it would never come to its gate.
+    assert!(!first.cgroup().is_frozen().unwrap());
+    let second = bundle.started();
+    assert_eq!(second.exec("exit 5").0, 5);
+}
+
+fn a_paused_container_dies_of_sigkill() {
+    let bundle = Bundle::new("sleep 100");
+    let mut running = bundle.started();
+    running.0.pause().unwrap();
+    assert!(running.0.signal(SIGKILL).unwrap());
+    // It is not waited for without end: it may never come.
+    for _ in 0..1000 {
+        if running.0.init().has_ended() {
+            break;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    assert_eq!(running.0.init_mut().try_wait().unwrap().map(|exit| exit.code), Some(137));
+    assert!(!running.0.cgroup().is_frozen().unwrap());
 }

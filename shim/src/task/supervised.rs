@@ -73,6 +73,10 @@ impl Task {
         live.container = Vessel::Here(container);
         (live.relay, live.opened, live.reaped) = (relay, false, false);
         (live.attempt, live.trace) = (number, trace);
+        if live.stage == Stage::Paused {
+            // What was paused was the attempt that has ended.
+            live.stage = Stage::Running;
+        }
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
         self.watch_all();
@@ -86,7 +90,7 @@ impl Task {
             self.killed.notify_waiters();
         }
         self.note_signal(signal);
-        self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
+        self.with_container(|container| Ok(container.signal(signal)?)).map(drop)
     }
 
     /// There will be no other attempt: one that is being made and waits for hooks is given up.
