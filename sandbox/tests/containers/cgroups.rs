@@ -1,6 +1,11 @@
 //! Cgroups that a container makes below its own, and cgroups that are there before it.
 
-use std::{fs, path::PathBuf, thread::sleep, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
+};
 
 use nix::libc::SIGKILL;
 use serde_json::json;
@@ -13,6 +18,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     the_next_attempt_begins_where_the_last_one_has_made_cgroups,
     the_next_attempt_of_a_paused_container_runs,
     a_paused_container_dies_of_sigkill,
+    controllers_that_are_mounted_together_are_found_by_each_name,
 ];
 
 /// The directory of v2's hierarchy that a process can be born in. Where there are v1 hierarchies the container needs a limit
@@ -23,7 +29,7 @@ fn unified(path: &str) -> Option<PathBuf> {
 }
 
 /// As docker:dind, kind and systemd do: the first process moves to `leaf`, and all others get controllers.
-fn nest(directory: &PathBuf, leaf: &PathBuf, pid: i32) {
+fn nest(directory: &Path, leaf: &Path, pid: i32) {
     fs::create_dir(leaf).unwrap();
     fs::write(leaf.join("cgroup.procs"), pid.to_string()).unwrap();
     let controllers = fs::read_to_string(directory.join("cgroup.controllers")).unwrap();
@@ -103,4 +109,16 @@ fn a_paused_container_dies_of_sigkill() {
     }
     assert_eq!(running.0.init_mut().try_wait().unwrap().map(|exit| exit.code), Some(137));
     assert!(!running.0.cgroup().is_frozen().unwrap());
+}
+
+fn controllers_that_are_mounted_together_are_found_by_each_name() {
+    let host = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().filter(|entry| entry.file_type().unwrap().is_dir());
+    let names = host.map(|entry| entry.file_name().into_string().unwrap()).filter(|name| name.contains(','));
+    let mut expected: Vec<_> =
+        names.flat_map(|name| name.split(',').map(|part| format!("{part} {name}")).collect::<Vec<_>>()).collect();
+    expected.sort();
+    let script = "cd /sys/fs/cgroup; for name in *; do [ ! -L $name ] || echo $name $(readlink $name); done";
+    let output = Bundle::new(script).output();
+    let found: Vec<_> = output.lines().filter(|line| line.contains(' ')).collect();
+    assert_eq!(found, expected, "{output}");
 }
