@@ -7,6 +7,7 @@ mod support;
 mod ambient;
 mod attacks;
 mod capabilities;
+mod cgroups;
 mod create;
 mod exec;
 mod failures;
@@ -33,6 +34,7 @@ fn main() {
         ("ambient", ambient::TESTS),
         ("attacks", attacks::TESTS),
         ("capabilities", capabilities::TESTS),
+        ("cgroups", cgroups::TESTS),
         ("create", create::TESTS),
         ("exec", exec::TESTS),
         ("failures", failures::TESTS),

@@ -95,7 +95,7 @@ impl Task {
         live.kills = Kills::before(&container);
         live.container = Vessel::Here(container);
         (live.relay, live.opened, live.reaped, live.told) = (relay, false, false, false);
-        // What was frozen has been killed.
+        // What was paused was the attempt that has ended.
         live.stage = live.stage.next(Step::Resume).unwrap_or(live.stage);
         (live.attempt, live.trace) = (number, trace);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
@@ -111,15 +111,7 @@ impl Task {
             self.killed.notify_waiters();
         }
         self.note_signal(signal);
-        let paused = self.stage() == Stage::Paused;
-        self.with_container(|container| {
-            container.init().signal(signal)?;
-            if paused && signal == nix::libc::SIGKILL {
-                // A frozen process of cgroup v1 does not even die.
-                container.resume()?;
-            }
-            Ok(())
-        })
+        self.with_container(|container| Ok(container.signal(signal)?)).map(drop)
     }
 
     /// There will be no other attempt: one that is being made and waits for hooks is given up.
