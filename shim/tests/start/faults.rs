@@ -181,7 +181,7 @@ impl Place {
     }
 
     /// Where the container's cgroup is, in each hierarchy, and what containers beside it have.
-    fn cgroups(&self) -> Vec<PathBuf> {
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let top = Path::new("/sys/fs/cgroup");
         let below = fs::read_dir(top).unwrap().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
         let is_ours = |path: &PathBuf| {
