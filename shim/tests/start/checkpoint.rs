@@ -20,7 +20,7 @@ use protobuf::{Message, well_known_types::any::Any};
 use serde_json::{Value, json};
 
 use crate::{
-    Place, skipped, sleep,
+    Place, clean_up, skipped, sleep,
     task::{Task, patience, slowness},
 };
 
@@ -149,8 +149,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        clean_up(|| {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        });
     }
 }
 

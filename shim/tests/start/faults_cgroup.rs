@@ -11,7 +11,7 @@ use containerd_shim_protos::api::Status;
 use serde_json::json;
 
 use super::{SLEEP, lives, refusal, until};
-use crate::{Place, skipped, task::Task};
+use crate::{Place, clean_up, skipped, task::Task};
 
 /// A process of nobody's in particular.
 pub(super) struct Stranger(Child);
@@ -32,8 +32,10 @@ impl Stranger {
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        clean_up(|| {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        });
     }
 }
 
