@@ -11,6 +11,7 @@ use crate::args::Global;
 use crate::error::Said;
 use crate::kept::{own, remains};
 use crate::lower::{DIRECTORY, LOGS, label};
+use crate::setup::unreached;
 
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -37,9 +38,8 @@ impl Session {
     /// Connects to containerd.
     pub(crate) async fn open(global: &Global) -> anyhow::Result<Self> {
         let address = address(global);
-        let client = Client::connect(&address)
-            .await
-            .map_err(|error| anyhow!("{error}; another socket is given with --address or in CONTAINERD_ADDRESS"))?;
+        let client =
+            Client::connect(&address).await.map_err(|error| anyhow!("{error}: {}", unreached::remedy(&address)))?;
         let namespace = global.namespace.clone().unwrap_or_else(|| "default".to_owned());
         Ok(Session { client, address, namespace, global: global.clone() })
     }

@@ -26,7 +26,7 @@ pub mod supervise;
 pub mod torture;
 pub mod version;
 
-pub use lab::{Lab, Options};
+pub use lab::{Choice, Lab, Options};
 pub use patience::patience;
 pub use supervise::in_lab;
 pub use version::{Sandboxer, Version};

@@ -12,6 +12,7 @@ mod pods {
     pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
+    pub(crate) mod attempts;
     pub(crate) mod bench;
     pub(crate) mod checkpoint;
     pub(crate) mod columns;
@@ -26,6 +27,7 @@ mod pods {
     pub(crate) mod doctor;
     pub(crate) mod errors;
     pub(crate) mod evictions;
+    pub(crate) mod examples;
     pub(crate) mod exec;
     pub(crate) mod faults;
     pub(crate) mod footprint;
@@ -71,10 +73,10 @@ mod pods {
 use std::process::ExitCode;
 
 use pods::{
-    acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
-    command_forward, command_logs, content, ctr, doctor, errors, evictions, exec, faults, footprint, foreign, groups,
-    hooks, init, install, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces, objects,
-    pauseless, probes, resources, restarts,
+    acceptance, accounting, attacks, attempts, bench, checkpoint, command, command_attach, command_cp, command_exec,
+    command_forward, command_logs, content, ctr, doctor, errors, evictions, examples, exec, faults, footprint, foreign,
+    groups, hooks, init, install, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces,
+    objects, pauseless, probes, resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, trackers_cost, trackers_exits,
     trackers_leaks, users, volumes, whole,
@@ -122,6 +124,11 @@ fn all() -> Vec<Named> {
         attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
         attacks::nothing_of_the_shim_is_handed_down,
         attacks::a_release_agent_is_out_of_reach,
+        attempts::a_program_that_is_not_there_yet_is_tried_after_each_delay_until_it_is,
+        attempts::a_paused_container_is_killed_by_its_probe_and_runs_again,
+        attempts::a_container_whose_turn_has_not_come_is_not_paused,
+        attempts::limits_that_were_changed_hold_for_the_next_attempt,
+        attempts::an_end_is_told_although_somebody_goes_on_writing_to_the_log,
         checkpoint::a_container_is_brought_back_from_its_checkpoint,
         checkpoint::a_pods_container_is_brought_back_into_its_pod,
         checkpoint::a_container_whose_checkpoint_fails_lives_on,
@@ -202,6 +209,12 @@ fn all() -> Vec<Named> {
         errors::an_unknown_capability_is_refused,
         evictions::v1_a_pod_whose_volume_is_over_its_limit_is_evicted,
         evictions::c11_a_pod_whose_container_writes_more_than_its_limit_is_evicted,
+        examples::each_is_run_by_a_test,
+        examples::an_init_container_is_retried_and_the_volume_remembers,
+        examples::a_timeline_has_the_attempts_of_the_one_that_is_retried,
+        examples::a_sidecar_serves_the_app_and_ends_after_it,
+        examples::a_container_that_breaks_is_ready_and_then_restarted,
+        examples::containers_share_memory_in_two_ways,
         exec::a_container_that_stops_every_process_does_not_stop_its_shim,
         exec::an_exec_has_its_own_exit_code_and_streams,
         exec::an_exec_outlasted_by_nobody_exits_before_its_container,

@@ -239,7 +239,7 @@ fn limits(layout: &Layout, resources: &LinuxResources) -> Result<Vec<Property>> 
     let mut found = properties::of(&v1::plan(resources, v1::Hugetlb::V1)?);
     if let Some(list) = resources.devices().as_ref().filter(|list| !list.is_empty()) {
         let names = std::fs::read_to_string("/proc/devices").unwrap_or_default();
-        found.extend(properties::of_devices(&devices::v1::plan(&devices::rules(list)?)?, &names));
+        found.extend(properties::of_devices(&devices::v1::State::of(&devices::rules(list)?)?.plan(), &names));
     }
     Ok(found)
 }

@@ -23,6 +23,7 @@ use nix::{
 use super::{
     devices,
     gather::{Part, Parts},
+    hierarchy,
     root::{Links, Root},
 };
 use crate::{
@@ -192,7 +193,7 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
     let attributes = |set, clear| mount::set_attributes(part.mount.as_fd(), false, set, clear, None);
     attributes(0, attr::RDONLY).at("make writable", place_name(plan))?;
     for (name, mount) in &part.below {
-        attach_below(&part.mount, name, mount)
+        hierarchy::attach(&part.mount, name, mount)
             .at("mount on", format_args!("{}/{}", place_name(plan), name.display()))?;
     }
     attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
@@ -236,13 +237,6 @@ fn check_place(plan: &MountPlan, place: &OwnedFd, part: &Part) -> Result<()> {
     let covers = is_procfs(place).at("examine", place_name(plan))?;
     let is_known = || COVERABLE.iter().any(|known| plan.target == Path::new(known));
     if covers && !is_known() { refuse() } else { Ok(()) }
-}
-
-/// Makes a directory in a fresh tmpfs and mounts on it: the cgroup v1 hierarchies.
-fn attach_below(tmpfs: &OwnedFd, name: &Path, part: &OwnedFd) -> nix::Result<()> {
-    nix::sys::stat::mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))?;
-    let place = nix::fcntl::openat(tmpfs, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    mount::attach(part.as_fd(), place.as_fd())
 }
 
 /// Covers what the container must not read, and makes read-only what it must not write. A path that does not exist

@@ -257,6 +257,30 @@ pub(super) fn bear(
     channel: ParentEnd,
     child: impl FnOnce() -> i32,
 ) -> Result<Nascent> {
+    Ok(Nascent::new(clone(new, pids, birth, child)?, channel))
+}
+
+/// [`bear`] for another process of a container, whose cgroup may have got cgroups below it that have the processes now:
+/// `beside` says where (runc #2356).
+pub(super) fn bear_another(
+    pids: BorrowedFd<'_>,
+    birth: &mut Birth,
+    channel: ParentEnd,
+    child: impl Fn(&Birth) -> i32,
+    beside: impl FnOnce() -> Result<Entry>,
+) -> Result<Nascent> {
+    let bear = |birth: &Birth| clone(CloneFlags::empty(), Some(pids), birth, || child(birth));
+    let process = match bear(birth) {
+        Err(error) if error.errno() == Some(Errno::EBUSY) => {
+            birth.entry = beside()?;
+            bear(birth)?
+        }
+        born => born?,
+    };
+    Ok(Nascent::new(process, channel))
+}
+
+fn clone(new: CloneFlags, pids: Option<BorrowedFd<'_>>, birth: &Birth, child: impl FnOnce() -> i32) -> Result<Process> {
     // Our own mount namespace is left after the parts have been gathered in it, a cgroup namespace is made when the
     // child is in its cgroup.
     let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
@@ -264,7 +288,7 @@ pub(super) fn bear(
     let cgroup = birth.entry.directory();
     let _visit = pids.map(Visit::of_children_to).transpose()?;
     let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child);
-    Ok(Nascent::new(Process::new(error::born(born, "clone", "the container's process")?), channel))
+    Ok(Process::new(error::born(born, "clone", "the container's process")?))
 }
 
 /// Opens the namespaces to be joined; that of pids is the parent's business.

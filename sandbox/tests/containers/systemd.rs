@@ -257,7 +257,7 @@ impl NoBus {
 
 impl Drop for NoBus {
     fn drop(&mut self) {
-        umount(Self::SOCKET).unwrap();
+        clean_up(|| umount(Self::SOCKET).unwrap());
     }
 }
 

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const QUIET: u32 = 3;
 /// The same for one that has nothing of this attempt yet.
 const SILENT: u32 = 10;
+/// How many looks there are in all: somebody may write without end.
+const LOOKS: u32 = 200;
 
 /// The message file of the container `name` of the pod with this directory. Nothing in it leads anywhere else.
 fn open_file(directory: &Path, name: &str, flags: OFlag) -> Option<File> {
@@ -70,7 +72,7 @@ pub(super) fn length(directory: &Path) -> u64 {
 /// written; its client has read it already.
 pub(super) async fn from_log(directory: &Path, from: u64) -> Option<String> {
     let (mut last, mut unchanged) = (length(directory), 0);
-    loop {
+    for _ in 0..LOOKS {
         tokio::time::sleep(LOOK).await;
         let now = length(directory);
         unchanged = if now == last { unchanged + 1 } else { 0 };

@@ -188,7 +188,7 @@ impl TaskRpc for TaskService {
                 readable(&errand).await?;
                 errand.finish()?;
             }
-            task.with_container(|container| Ok(container.update(&resources)?))?;
+            task.update(&resources)?;
             Ok(Empty::default())
         })
         .await

@@ -21,7 +21,7 @@ use nix::{
 use serde_json::json;
 
 use super::{SLEEP, lives, refusal, until};
-use crate::{Place, task::Task};
+use crate::{Place, clean_up, task::Task};
 
 const FULL: &str = "No space left on device";
 const READ_ONLY: &str = "Read-only file system";
@@ -76,7 +76,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+        clean_up(|| umount2(&self.0, MntFlags::MNT_DETACH).unwrap());
     }
 }
 

@@ -110,8 +110,8 @@ fn nothing(global: &Global, args: &Uninstall) -> anyhow::Result<()> {
 }
 
 fn kind_of(record: &Record) -> anyhow::Result<Kind> {
-    let all = [Kind::Containerd, Kind::K3s, Kind::Rke2, Kind::Microk8s];
-    all.into_iter()
+    Kind::ALL
+        .into_iter()
         .find(|kind| kind.name() == record.kind)
         .with_context(|| format!("the record names {:?}", record.kind))
 }
