@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::annotate::{Annotate, Label};
@@ -54,11 +55,18 @@ pub(crate) struct Global {
     #[arg(long, global = true, default_value = "loment", value_name = "HANDLER")]
     pub(crate) runtime_handler: String,
     /// Where volumes and other files of pods are kept
-    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment")]
+    #[arg(value_name = "DIR", value_parser = absolute())]
     pub(crate) state_dir: PathBuf,
     /// Where containers' logs are kept
-    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods")]
+    #[arg(value_name = "DIR", value_parser = absolute())]
     pub(crate) log_dir: PathBuf,
+}
+
+/// A path as it is from everywhere: the shim, which has another working directory, is told it.
+fn absolute() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute)
 }
 
 #[derive(Debug, Subcommand)]
