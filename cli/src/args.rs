@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::annotate::{Annotate, Label};
@@ -65,8 +64,9 @@ pub(crate) struct Global {
 }
 
 /// A path as it is from everywhere: the shim, which has another working directory, is told it.
-fn absolute() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(std::path::absolute)
+fn absolute() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PathBufValueParser::new().try_map(std::path::absolute)
 }
 
 #[derive(Debug, Subcommand)]
