@@ -107,12 +107,22 @@ impl Cgroup {
         Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default(), is_fresh: false })
     }
 
-    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::apply`].
-    pub fn tell_systemd(&self, resources: &LinuxResources) -> Result<Option<Errand>> {
-        match &self.unit {
-            Some(unit) => Errand::set_limits(&self.layout, unit, resources),
-            None => Ok(None),
-        }
+    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::update`]. A quota without a
+    /// period, and a period without a quota, get the present one first: systemd rounds the two.
+    pub fn tell_systemd(&self, resources: &mut LinuxResources) -> Result<Option<Errand>> {
+        let Some(unit) = &self.unit else { return Ok(None) };
+        systemd::complete(resources, |file| self.present(file));
+        let devices_change = match resources.devices() {
+            Some(list) if !list.is_empty() => self.would_change_devices(&devices::rules(list)?)?,
+            _ => false,
+        };
+        Errand::set_limits(&self.layout, unit, resources, |file| self.present(file), devices_change)
+    }
+
+    /// The content of a controller's file.
+    fn present(&self, file: &str) -> Option<String> {
+        let (controller, _) = file.split_once('.')?;
+        self.dir(Controller::from_name(controller)?)?.read_string(file).ok()?
     }
 
     /// Path below each hierarchy's mount point: the specification's `cgroupsPath` without a leading slash.
@@ -172,7 +182,7 @@ impl Cgroup {
             self.check_memory_fits(memory.limit())?;
         }
         let groups = match &self.v2 {
-            Some(dir) => v2::plan(resources, |file| dir.read_string(file).ok().flatten())?,
+            Some(_) => v2::plan(resources, |file| self.present(file))?,
             None => v1::plan(resources, self.hugetlb_files())?,
         };
         let hybrid = match resources.hugepage_limits() {
@@ -220,6 +230,13 @@ impl Cgroup {
             Some(_) => Ok(Control::V2(rules.clone())),
             None => devices::v1::State::of(rules).map(Control::V1),
         }
+    }
+
+    fn would_change_devices(&self, rules: &devices::Rules) -> Result<bool> {
+        Ok(match self.device_control(rules)? {
+            Control::V1(wanted) => self.device_state().is_none_or(|present| !wanted.plan_from(&present).is_empty()),
+            Control::V2(_) => true,
+        })
     }
 
     /// Changes what differs; on error nothing.
