@@ -64,14 +64,54 @@ impl Cgroup {
     /// A path of systemd's form is that of a scope which [`Errand::start_scope`] has started: what systemd has not made
     /// of it, in hierarchies that it does not use, is made here.
     pub fn create(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::create_checked(layout, path, |_| Ok(()))
+    }
+
+    /// [`Cgroup::create`] for a container, whose processes are to be alone in it.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::ResourceBusy`]: it was there before, with processes in it, or frozen, so that whoever is born
+    /// in it stands still. A scope is systemd's to refuse.
+    pub fn claim(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::create_checked(layout, path, |found| match &found.unit {
+            Some(_) => Ok(()),
+            None => found.refuse_what_is_anothers(),
+        })
+    }
+
+    fn create_checked(layout: &Layout, path: &Path, check: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
         let (relative, unit) = Self::place(path)?;
         if unit.is_some() && Self::open_relative(layout, relative.clone())?.directories().next().is_none() {
             return Err(Error::unsupported("create cgroup", path.display(), "systemd has not made this scope"));
         }
         create::create(layout, &relative, |is_fresh| {
-            let cgroup = Self::open_relative(layout, relative.clone())?;
-            Ok(Self { unit, is_fresh, ..cgroup })
+            let cgroup = Self { unit, is_fresh, ..Self::open_relative(layout, relative.clone())? };
+            if !is_fresh {
+                check(&cgroup)?;
+            }
+            Ok(cgroup)
         })
+    }
+
+    fn refuse_what_is_anothers(&self) -> Result<()> {
+        const CHOOSE: &str = "two containers have one linux.cgroupsPath: give each its own";
+        let refuse = |why: String, hint| {
+            let cause = io::Error::new(io::ErrorKind::ResourceBusy, why);
+            Err(Error::new("create cgroup", self.path.display(), cause).hint(hint))
+        };
+        match self.pids()?.as_slice() {
+            [] if self.is_frozen()? => refuse("it is there already, frozen".to_owned(), "thaw it, or remove it"),
+            [] => Ok(()),
+            pids => {
+                let who = self.describe_occupants().unwrap_or_else(|| format!("{} processes are in it", pids.len()));
+                refuse(who, CHOOSE)
+            }
+        }
+    }
+
+    /// Whether it was made for who holds this, by [`Cgroup::create`] or by systemd: whoever is in it came after that.
+    pub fn is_own(&self) -> bool {
+        self.is_fresh || self.unit.is_some()
     }
 
     /// What `path` means: where the cgroup is, and the name of its unit if it is systemd's.
