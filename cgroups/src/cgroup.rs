@@ -64,14 +64,54 @@ impl Cgroup {
     /// A path of systemd's form is that of a scope which [`Errand::start_scope`] has started: what systemd has not made
     /// of it, in hierarchies that it does not use, is made here.
     pub fn create(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::create_checked(layout, path, |_| Ok(()))
+    }
+
+    /// [`Cgroup::create`] for a container, whose processes are to be alone in it.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::ResourceBusy`]: it was there before, with processes in it, or frozen, so that whoever is born
+    /// in it stands still. A scope is systemd's to refuse.
+    pub fn claim(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::create_checked(layout, path, |found| match &found.unit {
+            Some(_) => Ok(()),
+            None => found.refuse_what_is_anothers(),
+        })
+    }
+
+    fn create_checked(layout: &Layout, path: &Path, check: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
         let (relative, unit) = Self::place(path)?;
         if unit.is_some() && Self::open_relative(layout, relative.clone())?.directories().next().is_none() {
             return Err(Error::unsupported("create cgroup", path.display(), "systemd has not made this scope"));
         }
         create::create(layout, &relative, |is_fresh| {
-            let cgroup = Self::open_relative(layout, relative.clone())?;
-            Ok(Self { unit, is_fresh, ..cgroup })
+            let cgroup = Self { unit, is_fresh, ..Self::open_relative(layout, relative.clone())? };
+            if !is_fresh {
+                check(&cgroup)?;
+            }
+            Ok(cgroup)
         })
+    }
+
+    fn refuse_what_is_anothers(&self) -> Result<()> {
+        const CHOOSE: &str = "two containers have one linux.cgroupsPath: give each its own";
+        let refuse = |why: String, hint| {
+            let cause = io::Error::new(io::ErrorKind::ResourceBusy, why);
+            Err(Error::new("create cgroup", self.path.display(), cause).hint(hint))
+        };
+        match self.pids()?.as_slice() {
+            [] if self.is_frozen()? => refuse("it is there already, frozen".to_owned(), "thaw it, or remove it"),
+            [] => Ok(()),
+            pids => {
+                let who = self.describe_occupants().unwrap_or_else(|| format!("{} processes are in it", pids.len()));
+                refuse(who, CHOOSE)
+            }
+        }
+    }
+
+    /// Whether it was made for who holds this, by [`Cgroup::create`] or by systemd: whoever is in it came after that.
+    pub fn is_own(&self) -> bool {
+        self.is_fresh || self.unit.is_some()
     }
 
     /// What `path` means: where the cgroup is, and the name of its unit if it is systemd's.
@@ -107,12 +147,22 @@ impl Cgroup {
         Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default(), is_fresh: false })
     }
 
-    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::apply`].
-    pub fn tell_systemd(&self, resources: &LinuxResources) -> Result<Option<Errand>> {
-        match &self.unit {
-            Some(unit) => Errand::set_limits(&self.layout, unit, resources),
-            None => Ok(None),
-        }
+    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::update`]. A quota without a
+    /// period, and a period without a quota, get the present one first: systemd rounds the two.
+    pub fn tell_systemd(&self, resources: &mut LinuxResources) -> Result<Option<Errand>> {
+        let Some(unit) = &self.unit else { return Ok(None) };
+        systemd::complete(resources, |file| self.present(file));
+        let devices_change = match resources.devices() {
+            Some(list) if !list.is_empty() => self.would_change_devices(&devices::rules(list)?)?,
+            _ => false,
+        };
+        Errand::set_limits(&self.layout, unit, resources, |file| self.present(file), devices_change)
+    }
+
+    /// The content of a controller's file.
+    fn present(&self, file: &str) -> Option<String> {
+        let (controller, _) = file.split_once('.')?;
+        self.dir(Controller::from_name(controller)?)?.read_string(file).ok()?
     }
 
     /// Path below each hierarchy's mount point: the specification's `cgroupsPath` without a leading slash.
@@ -172,7 +222,7 @@ impl Cgroup {
             self.check_memory_fits(memory.limit())?;
         }
         let groups = match &self.v2 {
-            Some(dir) => v2::plan(resources, |file| dir.read_string(file).ok().flatten())?,
+            Some(_) => v2::plan(resources, |file| self.present(file))?,
             None => v1::plan(resources, self.hugetlb_files())?,
         };
         let hybrid = match resources.hugepage_limits() {
@@ -220,6 +270,13 @@ impl Cgroup {
             Some(_) => Ok(Control::V2(rules.clone())),
             None => devices::v1::State::of(rules).map(Control::V1),
         }
+    }
+
+    fn would_change_devices(&self, rules: &devices::Rules) -> Result<bool> {
+        Ok(match self.device_control(rules)? {
+            Control::V1(wanted) => self.device_state().is_none_or(|present| !wanted.plan_from(&present).is_empty()),
+            Control::V2(_) => true,
+        })
     }
 
     /// Changes what differs; on error nothing.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    io::ErrorKind,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -159,11 +160,13 @@ impl FreshCgroup {
     /// [`record::sweep`] finds what it has made.
     pub(crate) fn make(layout: &Layout, id: &str, path: &Path, bundle: PathBuf) -> Result<Self> {
         record::write(&bundle, &Record::of_nobody(id, &Cgroup::path_of(path)?))?;
-        match Cgroup::create(layout, path) {
+        match Cgroup::claim(layout, path) {
             Ok(cgroup) => Ok(Self { cgroup: Some(cgroup), bundle }),
             Err(error) => {
-                // It may have been there before, left by an attempt that could not remove it.
-                if Cgroup::open(layout, path).is_ok_and(|left| left.directories().next().is_none()) {
+                let is_anothers = error.cause.kind() == ErrorKind::ResourceBusy;
+                // It may have been there before, left by an attempt that could not remove it. What is another's must not be
+                // swept.
+                if is_anothers || Cgroup::open(layout, path).is_ok_and(|left| left.directories().next().is_none()) {
                     let _ = record::forget(&bundle);
                 }
                 Err(error.into())
@@ -192,6 +195,8 @@ impl FreshCgroup {
             // that brought us here is the one to be told.
             let removed = match cgroup.try_remove_with_parent() {
                 Ok(true) => Ok(()),
+                // What of this container was in it has been ended.
+                _ if !cgroup.is_own() => cgroup.remove_with_parent(),
                 _ => cgroup.kill().and_then(|()| cgroup.remove_with_parent()),
             };
             // One that does not empty stays on record, for who comes after it.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use loment_sandbox::container::Creating;
 use nix::libc::SIGKILL;
 use serde_json::json;
 
@@ -19,6 +20,10 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     the_next_attempt_of_a_paused_container_runs,
     a_paused_container_dies_of_sigkill,
     controllers_that_are_mounted_together_are_found_by_each_name,
+    runc_3132_a_container_does_not_get_into_anothers_cgroup_and_its_failure_harms_nobody,
+    runc_3132_a_frozen_cgroup_is_refused,
+    an_empty_cgroup_that_was_there_before_is_taken,
+    what_others_have_put_into_a_cgroup_that_was_there_before_outlives_a_create_that_fails,
 ];
 
 /// The directory of v2's hierarchy that a process can be born in. Where there are v1 hierarchies the container needs a limit
@@ -121,4 +126,80 @@ fn controllers_that_are_mounted_together_are_found_by_each_name() {
     let output = Bundle::new(script).output();
     let found: Vec<_> = output.lines().filter(|line| line.contains(' ')).collect();
     assert_eq!(found, expected, "{output}");
+}
+
+fn runc_3132_a_container_does_not_get_into_anothers_cgroup_and_its_failure_harms_nobody() {
+    let (bundle, mut second) = (Bundle::new("sleep 100"), Bundle::new("sleep 100"));
+    let running = bundle.started();
+    second.spec["linux"]["cgroupsPath"] = bundle.spec["linux"]["cgroupsPath"].clone();
+    let pid = running.0.init().pid();
+    let refused = second.refused();
+    assert!(refused.contains(&format!("holds process {pid}")), "{refused}");
+    assert!(refused.contains("linux.cgroupsPath"), "{refused}");
+    // As containerd has it done after a Create that has failed.
+    assert_eq!(loment_sandbox::record::sweep(&second.path).unwrap(), Default::default());
+    assert!(!running.0.init().has_ended());
+    assert_eq!(running.exec("exit 5").0, 5);
+}
+
+/// A directory in each hierarchy, as an administrator makes it.
+struct Standing(Vec<PathBuf>);
+
+impl Standing {
+    fn at(path: &str) -> Self {
+        let layout = loment_cgroups::Layout::detect().unwrap();
+        let places = layout.mount_points().map(|mount| mount.join(path.trim_start_matches('/')));
+        let places: Vec<_> = places.filter(|place| !place.starts_with("/sys/fs/cgroup/unified")).collect();
+        places.iter().for_each(|place| fs::create_dir_all(place).unwrap());
+        Self(places)
+    }
+
+    fn freeze(&self, is_frozen: bool) {
+        let (file, word) = match (is_unified(), is_frozen) {
+            (true, true) => ("cgroup.freeze", "1"),
+            (true, false) => ("cgroup.freeze", "0"),
+            (false, true) => ("freezer.state", "FROZEN"),
+            (false, false) => ("freezer.state", "THAWED"),
+        };
+        let file = self.0.iter().map(|place| place.join(file)).find(|file| file.exists()).unwrap();
+        fs::write(file, word).unwrap();
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|place| drop(fs::remove_dir(place)));
+    }
+}
+
+fn runc_3132_a_frozen_cgroup_is_refused() {
+    let bundle = Bundle::new("exit 5");
+    let standing = Standing::at(bundle.spec["linux"]["cgroupsPath"].as_str().unwrap());
+    standing.freeze(true);
+    let refused = bundle.refused();
+    assert!(refused.contains("frozen"), "{refused}");
+    assert!(standing.0.iter().all(|place| place.exists()), "it is not ours to be removed");
+    standing.freeze(false);
+    assert_eq!(bundle.run().0, 5);
+}
+
+fn an_empty_cgroup_that_was_there_before_is_taken() {
+    let bundle = Bundle::new("exit 5");
+    let standing = Standing::at(bundle.spec["linux"]["cgroupsPath"].as_str().unwrap());
+    assert_eq!(bundle.run().0, 5);
+    assert!(standing.0.iter().all(|place| !place.exists()), "it goes with its container, as with runc");
+}
+
+fn what_others_have_put_into_a_cgroup_that_was_there_before_outlives_a_create_that_fails() {
+    let bundle = Bundle::new("sleep 100");
+    let standing = Standing::at(bundle.spec["linux"]["cgroupsPath"].as_str().unwrap());
+    let creating = Creating::begin(bundle.request(no_io()), &loment_cgroups::Layout::detect().unwrap()).unwrap();
+    let mut other = std::process::Command::new("/bin/busybox").args(["sleep", "100"]).spawn().unwrap();
+    standing.0.iter().for_each(|place| fs::write(place.join("cgroup.procs"), other.id().to_string()).unwrap());
+    drop(creating);
+    assert_eq!(other.try_wait().unwrap(), None);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    // One that did not empty is on record.
+    loment_sandbox::record::sweep(&bundle.path).unwrap();
 }
