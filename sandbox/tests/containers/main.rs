@@ -16,6 +16,7 @@ mod mounts;
 mod mutations;
 mod network;
 mod notify;
+mod null;
 mod pins;
 mod secrecy;
 mod stubs;
@@ -40,6 +41,7 @@ fn main() {
         mutations::TESTS,
         network::TESTS,
         notify::TESTS,
+        null::TESTS,
         pins::TESTS,
         secrecy::TESTS,
         stubs::TESTS,
