@@ -91,9 +91,8 @@ pub(crate) fn enter(
 }
 
 /// Puts this process over an empty root on which nothing can be written: it needs no files, and whoever looks at its
-/// `/proc/PID/root` finds none of the host's.
-/// `hooks` are as for [`enter`].
-pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
+/// `/proc/PID/root` finds none of the host's. With that root; `hooks` are as for [`enter`].
+pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<Root> {
     let (host, _) = leave_host(None)?;
     hooks()?;
     let root = empty(attr::NOSUID | attr::NODEV).at("make an", "empty root")?;
@@ -101,7 +100,8 @@ pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
     let root = Root::new(root);
     pivot(&root, &host)?;
     // Only now, when there is nothing of the host's below it any more: by this a stub is known.
-    mount::set_attributes(root.as_fd(), false, attr::RDONLY | attr::NOEXEC, 0, None).at("close", "the empty root")
+    mount::set_attributes(root.as_fd(), false, attr::RDONLY | attr::NOEXEC, 0, None).at("close", "the empty root")?;
+    Ok(root)
 }
 
 /// A mount namespace of our own. Its copy of the host's mounts neither sends nor receives anything, and it goes away

@@ -11,10 +11,8 @@ use loment_cgroups::{Cgroup, Entry, Layout};
 use loment_sys::pidfd;
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open},
     poll::PollTimeout,
     sched::CloneFlags,
-    sys::stat::Mode,
 };
 
 use super::{Extras, Io};
@@ -249,9 +247,8 @@ pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() ->
 /// The two ends of a child that is about to be made.
 pub(super) fn prepare(entry: Entry, cgroup: PathBuf, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
     let (parent, child) = channel::pair()?;
-    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let starter = OnceCell::new();
-    Ok((parent, Birth { channel: child, entry, cgroup, io, null, extras, starter, taker: None, listener: None }))
+    Ok((parent, Birth { channel: child, entry, cgroup, io, extras, starter, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.

@@ -109,7 +109,7 @@ pub enum Role {
 /// Standard input, output and error of a process.
 #[derive(Debug)]
 pub enum Io {
-    /// Descriptors; `None` is /dev/null.
+    /// Descriptors; `None` is the container's own /dev/null.
     Plain {
         /// Standard input.
         stdin: Option<OwnedFd>,

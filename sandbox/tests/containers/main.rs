@@ -17,6 +17,7 @@ mod mounts;
 mod mutations;
 mod network;
 mod notify;
+mod null;
 mod pins;
 mod secrecy;
 mod stubs;
@@ -44,6 +45,7 @@ fn main() {
         ("mutations", mutations::TESTS),
         ("network", network::TESTS),
         ("notify", notify::TESTS),
+        ("null", null::TESTS),
         ("pins", pins::TESTS),
         ("secrecy", secrecy::TESTS),
         ("stubs", stubs::TESTS),
