@@ -3,6 +3,7 @@
 //! Everything that is wrong with a file is reported at once, and nothing is made of a file in which anything is wrong.
 
 pub(crate) mod amounts;
+pub(crate) mod annotations;
 pub(crate) mod defaults;
 pub(crate) mod files;
 pub(crate) mod ignored;

@@ -9,6 +9,8 @@ pub const DIRECTORY: &str = "io.loment.pod.directory";
 pub const HELD_IN: &str = "io.loment.pod.held-in";
 /// Annotation of a sandbox: the directory that holds the logs of the pod's containers.
 pub const LOGS: &str = "io.loment.pod.logs";
+/// Annotation of a sandbox: time between two looks at what the pod's limited storage is used for.
+pub const STORAGE_INTERVAL: &str = "io.loment.pod.storage-interval";
 /// Annotation of a container: its name in the manifest.
 pub const CONTAINER_NAME: &str = "io.loment.container.name";
 

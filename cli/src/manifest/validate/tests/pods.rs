@@ -60,6 +60,12 @@ fn validation_25_annotations_have_a_limit() {
 }
 
 #[test]
+fn an_annotation_that_is_misspelt_is_taken_with_a_warning() {
+    let warnings = outcome("{name: n, annotations: {io.loment.pod.max-restart: '3', a: b}}", GOOD, &[]).unwrap();
+    assert!(warnings.len() == 1 && warnings[0].contains("did you mean"), "{warnings:?}");
+}
+
+#[test]
 fn annotations_that_the_shim_would_refuse_are_refused_before() {
     for (annotation, expected) in [
         (
