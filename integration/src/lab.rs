@@ -22,12 +22,11 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     census::Census,
-    config, hierarchy, hooks, images,
+    config, gate, hierarchy, hooks, images,
     isolate::LAB_DIR,
     patience,
     requirements::{self, Machine},
     slices,
-    torture::gate,
     version::{Containerd, Sandboxer, Version},
 };
 
@@ -54,7 +53,7 @@ pub struct Options {
     pub containerd: Option<String>,
     /// Who makes the sandboxes of the runtime class `loment`.
     pub sandboxer: Sandboxer,
-    /// The program at which the shim waits for whoever watches it (see [`crate::torture::gate`]).
+    /// The program at which the shim waits for whoever watches it (see [`crate::gate`]).
     pub tracee: Option<PathBuf>,
 }
 
