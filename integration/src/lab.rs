@@ -22,12 +22,11 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     census::Census,
-    config, hierarchy, hooks, images,
+    config, gate, hierarchy, hooks, images,
     isolate::LAB_DIR,
     patience,
     requirements::{self, Machine},
     slices,
-    torture::gate,
     version::{Containerd, Sandboxer, Version},
 };
 
@@ -64,7 +63,7 @@ pub struct Options {
     pub legacy_cgroups: bool,
     /// The containerd, and who makes its sandboxes.
     pub choice: Choice,
-    /// The program at which the shim waits for whoever watches it (see [`crate::torture::gate`]).
+    /// The program at which the shim waits for whoever watches it (see [`crate::gate`]).
     pub tracee: Option<PathBuf>,
 }
 

@@ -28,10 +28,10 @@ use tokio::sync::Notify;
 
 use super::{
     calls,
-    gate::Gate,
     phases::Phases,
     plan::{Course, Deed, Moment, Round, Victim},
 };
+use crate::gate::Gate;
 
 /// Between two looks when nobody has stopped. ptrace has no descriptor that could be waited for together with a socket.
 const PAUSE: Duration = Duration::from_micros(20);

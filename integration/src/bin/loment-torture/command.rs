@@ -1,4 +1,4 @@
-//! `loment-torture`: kills, faults and load on a containerd of its own, and what is left after them.
+//! Its arguments, and what it does by them.
 
 use std::{
     io::{self, Write as _},
@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use loment_integration::{
-    Choice, Lab, Options, in_lab,
+    Choice, Lab, Options,
+    gate::TRACEE,
+    in_lab,
     torture::{
-        gate::TRACEE,
         load::{self, Amount},
         rounds::{self, Kind, Settings},
     },
@@ -55,7 +56,7 @@ struct Rounds {
     first: u64,
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let Arguments { choice, verb } = Arguments::parse();
     let options = tracee().map(|tracee| Options { choice, tracee: Some(tracee), ..Options::default() });
     match options {
