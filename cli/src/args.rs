@@ -1,9 +1,8 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::apply::{Apply, Replace, Set};
@@ -11,6 +10,8 @@ use crate::commands::attach::Attach;
 use crate::commands::bench::Bench;
 use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
+use crate::commands::create::Create;
+use crate::commands::delete::Delete;
 use crate::commands::describe::Describe;
 use crate::commands::doctor::Doctor;
 use crate::commands::events::Events;
@@ -25,8 +26,11 @@ use crate::commands::man::Man;
 use crate::commands::ns::Ns;
 use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
+use crate::commands::resume::Resume;
 use crate::commands::run::Run;
+use crate::commands::stats::Stats;
 use crate::commands::timeline::Timeline;
+use crate::commands::top::Top;
 use crate::commands::trace::Trace;
 use crate::commands::wait::Wait;
 use crate::commands::why::Why;
@@ -68,7 +72,7 @@ pub(crate) enum Verb {
     /// Show pods
     Get(Get),
     /// Make pods anew that have lost their sandbox, by a reboot for example
-    Resume(crate::commands::resume::Resume),
+    Resume(Resume),
     /// Print what a container has written
     Logs(Logs),
     /// Stop and remove pods
@@ -138,69 +142,6 @@ pub(crate) enum Verb {
     BenchLimit,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # All pods of the namespace, refreshed until it is interrupted
-  loment top
-
-  # Two pods, once, the one that uses most memory first
-  loment top web db --once --sort-by memory
-
-  # For a program
-  loment top -A -o json")]
-pub(crate) struct Top {
-    /// Pods, as in "web" or "pod/web" [default: all of the namespace]
-    #[arg(value_name = "POD")]
-    pub(crate) pods: Vec<String>,
-    /// Pods of all namespaces
-    #[arg(short = 'A', long)]
-    pub(crate) all_namespaces: bool,
-    /// Print it once and end, as is done without a terminal
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// Seconds between two readings, from which rates are made [default: 2 on a terminal, else 1]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
-    pub(crate) interval: Option<u32>,
-    /// What comes first: the largest, or the first name
-    #[arg(long, value_enum, default_value_t = SortBy::Name)]
-    pub(crate) sort_by: SortBy,
-    /// How to print it; implies --once
-    #[arg(short, long)]
-    pub(crate) output: Option<TopOutput>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SortBy {
-    Name,
-    Cpu,
-    Memory,
-    Pids,
-    Io,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TopOutput {
-    Json,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # Print it once
-  loment stats --prometheus
-
-  # Serve it to a Prometheus on this machine
-  loment stats --prometheus --listen 127.0.0.1:9101")]
-pub(crate) struct Stats {
-    /// In the text format of Prometheus, under the names that cAdvisor has given them
-    #[arg(long, required = true)]
-    pub(crate) prometheus: bool,
-    /// Serve it at http://ADDRESS:PORT/metrics until interrupted; only on a loopback address: anybody may read it
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<std::net::SocketAddr>,
-}
-
 /// The manifests that a verb makes or changes pods of.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Filenames {
@@ -213,76 +154,6 @@ pub(crate) struct Filenames {
     /// Kernel parameters beyond the safe ones that the pods may set, as in "net.core.somaxconn" or "kernel.msg*"
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # The pods of a file, with the ConfigMaps and Secrets in it
-  loment create -f pod.yaml
-
-  # From standard input; ConfigMaps from another file
-  loment create -f - --configmap settings.yaml < pod.yaml
-
-  # Try pulls that fail again for ten minutes
-  loment create -f pod.yaml --pull-retry 10m")]
-pub(crate) struct Create {
-    #[command(flatten)]
-    pub(crate) filenames: Filenames,
-    /// How to print what was made
-    #[arg(short, long)]
-    pub(crate) output: Option<CreateOutput>,
-    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
-    /// [default: not at all]
-    #[arg(long, value_parser = duration, value_name = "DURATION")]
-    pub(crate) pull_retry: Option<Duration>,
-}
-
-/// A duration as Go writes it.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CreateOutput {
-    Name,
-    Yaml,
-    Json,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # A pod; with a shorter grace; at once
-  loment delete pod web
-  loment delete pod web --grace-period=5
-  loment delete pod web --force --grace-period=0
-
-  # The pods of a file; all of the namespace
-  loment delete -f pod.yaml
-  loment delete pod --all")]
-pub(crate) struct Delete {
-    /// "pod NAME ..." or "pod/NAME ..."
-    #[arg(value_name = "RESOURCE")]
-    pub(crate) what: Vec<String>,
-    /// The pods of a manifest
-    #[arg(short, long = "filename", value_name = "FILE")]
-    pub(crate) files: Vec<String>,
-    /// All pods of the namespace
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Seconds that the containers have to end; negative is what the pod says
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
-    pub(crate) grace_period: i64,
-    /// The shortest grace: as --grace-period=1
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// With --grace-period=0: kill at once
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Do not complain about pods that do not exist
-    #[arg(long)]
-    pub(crate) ignore_not_found: bool,
 }
 
 #[cfg(test)]

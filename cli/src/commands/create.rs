@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{note, print};
-use crate::args::{Create, CreateOutput, Filenames, Global};
+use crate::args::{Filenames, Global};
 use crate::error::Said;
 use crate::images;
 use crate::kept::{record, remains};
@@ -22,6 +23,43 @@ use crate::manifest::{Objects, files, validate::Rules};
 use crate::print::show;
 use crate::session::Session;
 use crate::{disk, host};
+
+const EXAMPLES: &str = "\
+Examples:
+  # The pods of a file, with the ConfigMaps and Secrets in it
+  loment create -f pod.yaml
+
+  # From standard input; ConfigMaps from another file
+  loment create -f - --configmap settings.yaml < pod.yaml
+
+  # Try pulls that fail again for ten minutes
+  loment create -f pod.yaml --pull-retry 10m";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) filenames: Filenames,
+    /// How to print what was made
+    #[arg(short, long)]
+    pub(crate) output: Option<CreateOutput>,
+    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
+    /// [default: not at all]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) pull_retry: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CreateOutput {
+    Name,
+    Yaml,
+    Json,
+}
+
+/// A duration as Go writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
+}
 
 /// A pod that is about to be made, and the file that it comes from.
 struct Planned {

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
 use loment_cri::v1;
 
 use super::{note, print, read_manifest};
-use crate::args::{Delete, Global};
+use crate::args::Global;
 use crate::error::{ExitWith, Said, lines_of};
 use crate::images::volumes as image_volumes;
 use crate::kept::{history, remains};
@@ -15,6 +16,43 @@ use crate::lower::{self, layout::Layout};
 use crate::manifest::amounts::is_sidecar;
 use crate::session::{Found, Session};
 use crate::{cgroup, disk, make, pod, resource};
+
+const EXAMPLES: &str = "\
+Examples:
+  # A pod; with a shorter grace; at once
+  loment delete pod web
+  loment delete pod web --grace-period=5
+  loment delete pod web --force --grace-period=0
+
+  # The pods of a file; all of the namespace
+  loment delete -f pod.yaml
+  loment delete pod --all";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Delete {
+    /// "pod NAME ..." or "pod/NAME ..."
+    #[arg(value_name = "RESOURCE")]
+    pub(crate) what: Vec<String>,
+    /// The pods of a manifest
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+    /// All pods of the namespace
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Seconds that the containers have to end; negative is what the pod says
+    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
+    pub(crate) grace_period: i64,
+    /// The shortest grace: as --grace-period=1
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// With --grace-period=0: kill at once
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not complain about pods that do not exist
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+}
 
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);

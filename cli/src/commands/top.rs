@@ -6,6 +6,7 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use loment_cgroups::stats::device_name;
 use loment_shim::pod::api::{Pressure, Usage};
@@ -13,12 +14,60 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::print;
-use crate::args::{Global, SortBy, Top, TopOutput};
+use crate::args::Global;
 use crate::error::Said;
 use crate::print::{show, table};
 use crate::resource;
 use crate::session::Session;
 use crate::usage::{self, ContainerUse, PodUse, Rates, Which};
+
+const EXAMPLES: &str = "\
+Examples:
+  # All pods of the namespace, refreshed until it is interrupted
+  loment top
+
+  # Two pods, once, the one that uses most memory first
+  loment top web db --once --sort-by memory
+
+  # For a program
+  loment top -A -o json";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Top {
+    /// Pods, as in "web" or "pod/web" [default: all of the namespace]
+    #[arg(value_name = "POD")]
+    pub(crate) pods: Vec<String>,
+    /// Pods of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Print it once and end, as is done without a terminal
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two readings, from which rates are made [default: 2 on a terminal, else 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
+    pub(crate) interval: Option<u32>,
+    /// What comes first: the largest, or the first name
+    #[arg(long, value_enum, default_value_t = SortBy::Name)]
+    pub(crate) sort_by: SortBy,
+    /// How to print it; implies --once
+    #[arg(short, long)]
+    pub(crate) output: Option<TopOutput>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    Name,
+    Cpu,
+    Memory,
+    Pids,
+    Io,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopOutput {
+    Json,
+}
 
 pub(crate) async fn run(global: &Global, args: &Top) -> anyhow::Result<()> {
     let names = resource::names_or_all(&args.pods)?;
