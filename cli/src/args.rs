@@ -32,12 +32,31 @@ use crate::commands::stats::Stats;
 use crate::commands::timeline::Timeline;
 use crate::commands::top::Top;
 use crate::commands::trace::Trace;
+use crate::commands::version::Version;
 use crate::commands::wait::Wait;
 use crate::commands::why::Why;
 
+const EXAMPLES: &str = "\
+Examples:
+  # Whether pods can run on this machine, and what to do if not
+  loment doctor
+
+  # A pod from a manifest, what it writes, and its end
+  loment create -f pod.yaml
+  loment get pods
+  loment logs -f web
+  loment delete pod web
+
+  # Why it does not go on; what happened to it when
+  loment why web
+  loment timeline web
+
+  # What a verb can do
+  loment help create";
+
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
-#[command(name = "loment", version, disable_help_subcommand = true)]
+#[command(name = "loment", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -93,6 +112,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Tell the one cause that keeps a pod from going on
     Why(Why),
+    /// Print the versions of this program and of containerd
+    Version(Version),
     /// Make pods, or change those that are there, to what a manifest says
     Apply(Apply),
     /// Change pods to what a manifest says

@@ -33,7 +33,15 @@ pub(crate) struct Describe {
     #[command(flatten)]
     which: Which,
     /// Whether to show events
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
     show_events: bool,
 }
 

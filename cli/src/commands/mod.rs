@@ -27,6 +27,7 @@ pub(crate) mod stats;
 pub(crate) mod timeline;
 pub(crate) mod top;
 pub(crate) mod trace;
+pub(crate) mod version;
 pub(crate) mod wait;
 pub(crate) mod why;
 
