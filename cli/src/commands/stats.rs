@@ -51,7 +51,7 @@ pub(crate) async fn run(global: &Global, args: &Stats) -> anyhow::Result<()> {
 
 /// All pods of all namespaces, or of the one that was named.
 async fn page(session: &Session) -> anyhow::Result<String> {
-    let which = Which { namespace: session.global.namespace.as_deref(), names: &[] };
+    let which = Which { namespace: session.global.namespace.as_deref(), names: &[], labels: None };
     Ok(prometheus::page(&usage::read(session, which).await?))
 }
 
