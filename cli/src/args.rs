@@ -166,8 +166,8 @@ pub(crate) enum Verb {
 /// The manifests that a verb makes or changes pods of.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Filenames {
-    /// Manifest in YAML or JSON, or a directory with such files; "-" reads from standard input
-    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    /// Manifests in YAML or JSON, or directories with such files; "-" reads from standard input
+    #[arg(short, long = "filename", required = true, value_delimiter = ',', value_name = "FILE,...")]
     pub(crate) files: Vec<String>,
     /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
     #[arg(long = "configmap", value_name = "FILE")]

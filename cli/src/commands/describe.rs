@@ -46,7 +46,7 @@ pub(crate) struct Describe {
 }
 
 pub(crate) async fn run(global: &Global, args: &Describe) -> anyhow::Result<()> {
-    let wanted = args.which.wanted(&args.what)?;
+    let wanted = args.which.wanted(global, &args.what, "describe")?;
     let session = Session::open(global).await?;
     let picked = wanted.pick(&session).await?;
     let mut pods = picked.pods;
