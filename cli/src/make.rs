@@ -14,7 +14,7 @@ use loment_cri::v1;
 use crate::commands::note;
 use crate::error::Said;
 use crate::features;
-use crate::images::volumes as image_volumes;
+use crate::images::{self, volumes as image_volumes};
 use crate::kept::{keeper, record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
@@ -44,6 +44,11 @@ impl Plan {
     /// containerd cannot pass on. Says what is left out.
     pub(crate) async fn check(&self, session: &Session, host: &Host) -> anyhow::Result<()> {
         features::check(session, &self.pod).await?;
+        self.check_references(host)
+    }
+
+    /// The part of it that containerd is not asked for.
+    pub(crate) fn check_references(&self, host: &Host) -> anyhow::Result<()> {
         let missing = lower::missing(self.scope(&Addresses::default(), host), &self.layout);
         if !missing.is_empty() {
             let name = lower::name(&self.pod);
@@ -95,7 +100,11 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
     disk::pin(&volumes::pins(plan.scope(&addresses, host), &plan.layout)?)?;
     // One after the other containerd would do nothing most of the time.
-    let containers = plan.lower(&addresses, host)?.into_iter().map(|container| {
+    let mut configs = plan.lower(&addresses, host)?;
+    for config in &mut configs {
+        images::complete_user(&session.client, config).await?;
+    }
+    let containers = configs.into_iter().map(|container| {
         let (client, id, config) = (session.client.clone(), id.clone(), config.clone());
         async move { client.create_container(&id, container, config).await }
     });

@@ -188,6 +188,7 @@ async fn one(
     let lowered = Lowered::of(session, found, wanted, view)?;
     let mut config =
         container::config(lowered.scope(wanted), container, &lowered.layout).context("CreateContainerConfigError")?;
+    images::complete_user(&session.client, &mut config).await?;
     if let Some(metadata) = &mut config.metadata {
         metadata.attempt = attempt;
     }

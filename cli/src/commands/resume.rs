@@ -35,7 +35,8 @@ pub(crate) struct Resume {
     #[arg(long, conflicts_with = "pods")]
     all: bool,
     /// With --all: of all namespaces
-    #[arg(short = 'A', long, requires = "all")]
+    // clap asks for nothing that what is given excludes, so the pods are excluded here too.
+    #[arg(short = 'A', long, requires = "all", conflicts_with = "pods")]
     all_namespaces: bool,
 }
 
@@ -124,4 +125,20 @@ async fn is_alive(session: &Session, found: &Found) -> anyhow::Result<bool> {
 fn has_ended(found: &Found) -> bool {
     let status = view::last_known(found).unwrap_or_default();
     matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::Arguments;
+
+    #[test]
+    fn all_namespaces_are_meant_with_all_pods_only() {
+        let is_taken = |line: &str| Arguments::try_parse_from(line.split(' ')).is_ok();
+        assert!(is_taken("loment resume --all") && is_taken("loment resume --all -A") && is_taken("loment resume web"));
+        for line in ["loment resume -A web", "loment resume -A", "loment resume --all web", "loment resume"] {
+            assert!(!is_taken(line), "{line}");
+        }
+    }
 }

@@ -41,7 +41,12 @@ pub(crate) fn explain(path: &str, recursive: bool) -> Result<String, Said> {
         "pod" | "pods" | "po" => "Pod",
         "configmap" | "configmaps" | "cm" => "ConfigMap",
         "secret" | "secrets" => "Secret",
-        _ => return Err(Said::one(format!("error: the server doesn't have a resource type {kind:?}"))),
+        _ => {
+            return Err(Said::one(format!(
+                "error: loment doesn't have a resource type {kind:?}: type \"pods\", \"configmaps\", \"secrets\", or a field as in \
+             \"pod.spec\""
+            )));
+        }
     };
     let types = types();
     let find = |name: &str| types.iter().find(|known| known.name == name);
