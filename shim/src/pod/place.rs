@@ -132,8 +132,8 @@ pub(super) fn read(directory: &Path, name: &str) -> Option<String> {
 
 /// Makes a file in a directory that was looked at before, or empties it.
 pub(super) fn touch(directory: &Path, name: &str) -> io::Result<()> {
-    let path = path_of(&open(directory)?).join(name);
-    carefully().write(true).create(true).truncate(true).open(path).map(drop)
+    let directory = open(directory)?;
+    carefully().write(true).create(true).truncate(true).open(path_of(&directory).join(name)).map(drop)
 }
 
 fn open_file(directory: &File, name: &str) -> io::Result<File> {
