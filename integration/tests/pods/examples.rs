@@ -40,7 +40,7 @@ pub(crate) async fn a_timeline_has_the_attempts_of_the_one_that_is_retried(node:
     loment.ok(&["create", "-f", &example("init-retry.yaml")]).await?;
     let status = loment.phase("init-retry", "Succeeded").await?;
     let timeline = loment.ok(&["timeline", "init-retry"]).await?;
-    for word in ["third-time-lucky", "app", "200ms"] {
+    for word in ["third-time-lucky (init)", "app", "✗·", "✓"] {
         ensure!(timeline.contains(word), "{word:?} is not in\n{timeline}");
     }
     ensure!(container_status(&status, "third-time-lucky")?["restartCount"] == 2, "the status is {status}");
