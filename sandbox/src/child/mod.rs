@@ -111,11 +111,11 @@ pub(crate) fn init(
         Some(place) => Some(Stub { place, own: proc.own_namespace("mnt").at("open", "the host's mount namespace")? }),
         None => None,
     };
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
+    let (root, open) = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
     drop(room);
     birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;
-    view::seal(&root, &plan.view)?;
+    view::seal(&root, &plan.view, open)?;
     birth.reached(Phase::RootSealed);
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();

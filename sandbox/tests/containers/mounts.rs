@@ -8,7 +8,7 @@ use std::{
 use loment_sandbox::container::RootfsMount;
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::{support::*, users};
 
 pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_volume_is_shared_and_may_be_readonly,
@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_link_in_the_image_cannot_lead_a_mount_outside,
     what_a_dangling_link_leads_to_is_made_inside,
     links_that_lead_nowhere_are_refused,
+    a_tmpfs_is_read_only_when_everything_is_in_it,
     proc_must_be_a_real_directory,
     nothing_but_procfs_covers_proc,
     a_file_of_procfs_that_is_known_may_be_covered,
@@ -190,6 +191,24 @@ fn links_that_lead_nowhere_are_refused() {
             assert!(error.contains(reason), "{links:?}: {error}");
             bundle.spec["mounts"].as_array_mut().unwrap().pop();
         }
+    }
+}
+
+fn a_tmpfs_is_read_only_when_everything_is_in_it() {
+    let script = "cat /work/a /t/below/file /t/one; stat -c %t:%T /dev/null; ls -d /dev/pts /dev/mqueue; \
+                  for d in /dev /work /t; do touch $d/x; done 2>&1; touch /dev/mqueue/x";
+    for mut bundle in [Bundle::new(script), users::bundle(script)] {
+        let volume = volume(&bundle);
+        fs::write(bundle.rootfs().join("work/a"), "a\n").unwrap();
+        let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
+        bundle.spec["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+        bundle.mount(tmpfs("/work", &["ro", "tmpcopyup"]));
+        bundle.mount(tmpfs("/t", &["rro"]));
+        bundle.mount(bind("/t/below", &volume, &["bind"]));
+        bundle.mount(bind("/t/one", &format!("{volume}/file"), &["bind"]));
+        let refused: String =
+            ["/dev", "/work", "/t"].map(|d| format!("touch: {d}/x: Read-only file system\n")).concat();
+        assert_eq!(bundle.output(), format!("a\nhost\nhost\n1:3\n/dev/mqueue\n/dev/pts\n{refused}"));
     }
 }
 
