@@ -37,10 +37,12 @@ pub(super) fn start(
     birth: &Birth,
     process: &ProcessPlan,
     setting: &Setting<'_>,
+    own: program::Own,
     late: bool,
 ) -> Result<()> {
     hooks.run_start(birth.attendant().as_fd(), |hook| {
-        program::refuse_ourselves(&hook.path, &setting.proc)?;
+        own.refuse(&hook.path)?;
+        identity::set_umask(process);
         if let Some(filter) = setting.filter {
             filter.load().at("load", "the seccomp filter")?;
         }

@@ -68,6 +68,8 @@ pub(super) fn become_program(
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
     enter_working_directory(&setting.root, &process.cwd)?;
     let env = program::environment(process, &setting.root);
+    let own = program::Own::of(&setting.proc)?;
+    identity::set_umask(process);
     if process.no_new_privileges {
         prctl::set_no_new_privs().at("forbid", "new privileges")?;
     }
@@ -79,8 +81,9 @@ pub(super) fn become_program(
     // A program of the image is missing now or never, which is worth knowing before the gate; an init container may yet
     // put one into a volume.
     let mut volumes = setting.mounts.iter().filter(|mount| mount.is_bind()).map(|mount| mount.target.as_path());
-    let found =
-        if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
+    let find = || if late { program::find_all(process, own) } else { program::find(process, own).map(|one| vec![one]) };
+    let may_come = program::is_in_one_of(process, &mut volumes);
+    let found = if may_come { None } else { Some(find()?) };
     let terminal = setting.console.as_ref().map(|console| console.master.as_fd());
     match setting.gate {
         true if birth.wait_at_gate(terminal)? => {}
@@ -88,26 +91,28 @@ pub(super) fn become_program(
         false => birth.tell_ready(terminal)?,
     }
     if let Some(container) = setting.hooks {
-        hooks::start(container, birth, process, setting, late)?;
+        hooks::start(container, birth, process, setting, own, late)?;
     }
-    // Before the filter, which may forbid what looking takes.
-    let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
+    let programs = found.map_or_else(find, Ok)?;
     fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
     identity::limit_descriptors(process)?;
     // The last: a look at the clock may be a system call, which the filter may forbid.
     birth.reached(Phase::Prepared);
-    if let Some(filter) = setting.filter {
-        let listener = filter.load().at("load", "the seccomp filter")?;
-        if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
-            place.offer(listener);
-        }
-    }
+    load_filter(birth, setting.filter)?;
+    // A profile that lets runc's containers run allows what this takes, and need not allow anything else.
     if late {
         identity::assume(process)?;
-        // As this user sees it.
-        program = program::find(process, &setting.proc)?;
     }
-    program::execute(&program, process, &env)
+    program::execute(&programs, process, &env)
+}
+
+fn load_filter(birth: &Birth, filter: Option<&Filter>) -> Result<()> {
+    let Some(filter) = filter else { return Ok(()) };
+    let listener = filter.load().at("load", "the seccomp filter")?;
+    if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
+        place.offer(listener);
+    }
+    Ok(())
 }
 
 /// Enters the working directory as a descriptor that was found below the root: a path like /proc/self/fd/7 could lead

@@ -200,6 +200,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
+    identity::set_umask(&process);
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
     // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.

@@ -11,6 +11,7 @@ mod create;
 mod exec;
 mod failures;
 mod fields;
+mod filtered;
 mod hooks;
 mod mounts;
 mod mutations;
@@ -36,6 +37,7 @@ fn main() {
         exec::TESTS,
         failures::TESTS,
         fields::TESTS,
+        filtered::TESTS,
         hooks::TESTS,
         mounts::TESTS,
         mutations::TESTS,
