@@ -30,7 +30,7 @@ pub(super) fn create(birth: &Birth, plan: &Plan, root: Option<BorrowedFd<'_>>, i
 }
 
 /// After the gate: the container's own programs, which get what its program gets and no more: its user, capabilities and
-/// seccomp filter. With the runtime's privileges an image could do with the host as it likes. A filter that asks a
+/// seccomp filter; `assume` is what is left to be done for that. With the runtime's privileges an image could do with the host as it likes. A filter that asks a
 /// listener gets no answer for them.
 pub(super) fn start(
     hooks: &ContainerHooks,
@@ -38,7 +38,7 @@ pub(super) fn start(
     process: &ProcessPlan,
     setting: &Setting<'_>,
     own: program::Own,
-    late: bool,
+    assume: Option<&dyn Fn() -> Result<()>>,
 ) -> Result<()> {
     hooks.run_start(birth.attendant().as_fd(), |hook| {
         own.refuse(&hook.path)?;
@@ -46,6 +46,6 @@ pub(super) fn start(
         if let Some(filter) = setting.filter {
             filter.load().at("load", "the seccomp filter")?;
         }
-        if late { identity::assume(process) } else { Ok(()) }
+        assume.map_or(Ok(()), |assume| assume())
     })
 }

@@ -23,6 +23,7 @@ use nix::{
 use super::{
     devices,
     gather::{Part, Parts},
+    last::is_forbidden,
     root::{Links, Root},
 };
 use crate::{
@@ -80,8 +81,13 @@ pub(crate) fn enter(
     hooks(root.as_fd())?;
     cover(&root, view, parts.null)?;
     // The specification leaves a missing working directory open; engines expect it to be made.
-    root.make_directory(cwd, Links::Follow)
-        .map_err(|error| error.hint("process.cwd must lead to a directory inside the container"))?;
+    match root.make_directory(cwd, Links::Follow) {
+        // Its user may reach it: see `last`.
+        Err(error) if !is_forbidden(&error) => {
+            return Err(error.hint("process.cwd must lead to a directory inside the container"));
+        }
+        _ => {}
+    }
     match is_stub {
         true => stand_on(&root)?,
         false => pivot(&root, &host)?,

@@ -8,11 +8,7 @@ use std::{
 
 use loment_cgroups::{Cgroup, Entry, Layout};
 use loment_sys::pidfd;
-use nix::{
-    errno::Errno,
-    poll::PollTimeout,
-    sched::CloneFlags,
-};
+use nix::{errno::Errno, poll::PollTimeout, sched::CloneFlags};
 
 use super::{Extras, Io};
 use crate::{

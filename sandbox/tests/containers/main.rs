@@ -8,6 +8,7 @@ mod ambient;
 mod attacks;
 mod capabilities;
 mod create;
+mod directory;
 mod exec;
 mod failures;
 mod fields;
@@ -34,6 +35,7 @@ fn main() {
         attacks::TESTS,
         capabilities::TESTS,
         create::TESTS,
+        directory::TESTS,
         exec::TESTS,
         failures::TESTS,
         fields::TESTS,
