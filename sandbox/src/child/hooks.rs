@@ -30,8 +30,8 @@ pub(super) fn create(birth: &Birth, plan: &Plan, root: Option<BorrowedFd<'_>>, i
 }
 
 /// After the gate: the container's own programs, which get what its program gets and no more: its user, capabilities and
-/// seccomp filter; `assume` is what is left to be done for that. With the runtime's privileges an image could do with the host as it likes. A filter that asks a
-/// listener gets no answer for them.
+/// seccomp filter; `assume` is what is left to be done for that under the filter. With the runtime's privileges an image
+/// could do with the host as it likes. A filter that asks a listener gets no answer for them.
 pub(super) fn start(
     hooks: &ContainerHooks,
     birth: &Birth,
