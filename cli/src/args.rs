@@ -1,9 +1,8 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::annotate::{Annotate, Label};
 use crate::commands::apply::{Apply, Replace, Set};
@@ -11,6 +10,8 @@ use crate::commands::attach::Attach;
 use crate::commands::bench::Bench;
 use crate::commands::completion::Completion;
 use crate::commands::cp::Cp;
+use crate::commands::create::Create;
+use crate::commands::delete::Delete;
 use crate::commands::describe::Describe;
 use crate::commands::doctor::Doctor;
 use crate::commands::events::Events;
@@ -25,15 +26,37 @@ use crate::commands::man::Man;
 use crate::commands::ns::Ns;
 use crate::commands::patch::Patch;
 use crate::commands::port_forward::PortForward;
+use crate::commands::resume::Resume;
 use crate::commands::run::Run;
+use crate::commands::stats::Stats;
 use crate::commands::timeline::Timeline;
+use crate::commands::top::Top;
 use crate::commands::trace::Trace;
+use crate::commands::version::Version;
 use crate::commands::wait::Wait;
 use crate::commands::why::Why;
 
+const EXAMPLES: &str = "\
+Examples:
+  # Whether pods can run on this machine, and what to do if not
+  loment doctor
+
+  # A pod from a manifest, what it writes, and its end
+  loment create -f pod.yaml
+  loment get pods
+  loment logs -f web
+  loment delete pod web
+
+  # Why it does not go on; what happened to it when
+  loment why web
+  loment timeline web
+
+  # What a verb can do
+  loment help create";
+
 /// Runs pods on one machine, through containerd.
 #[derive(Debug, Parser)]
-#[command(name = "loment", version, disable_help_subcommand = true)]
+#[command(name = "loment", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -54,11 +77,19 @@ pub(crate) struct Global {
     #[arg(long, global = true, default_value = "loment", value_name = "HANDLER")]
     pub(crate) runtime_handler: String,
     /// Where volumes and other files of pods are kept
-    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment")]
+    #[arg(value_name = "DIR", value_parser = absolute())]
     pub(crate) state_dir: PathBuf,
     /// Where containers' logs are kept
-    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods")]
+    #[arg(value_name = "DIR", value_parser = absolute())]
     pub(crate) log_dir: PathBuf,
+}
+
+/// A path as it is from everywhere: the shim, which has another working directory, is told it.
+fn absolute() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PathBufValueParser::new().try_map(std::path::absolute)
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,7 +99,7 @@ pub(crate) enum Verb {
     /// Show pods
     Get(Get),
     /// Make pods anew that have lost their sandbox, by a reboot for example
-    Resume(crate::commands::resume::Resume),
+    Resume(Resume),
     /// Print what a container has written
     Logs(Logs),
     /// Stop and remove pods
@@ -89,6 +120,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Tell the one cause that keeps a pod from going on
     Why(Why),
+    /// Print the versions of this program and of containerd
+    Version(Version),
     /// Make pods, or change those that are there, to what a manifest says
     Apply(Apply),
     /// Change pods to what a manifest says
@@ -138,74 +171,11 @@ pub(crate) enum Verb {
     BenchLimit,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # All pods of the namespace, refreshed until it is interrupted
-  loment top
-
-  # Two pods, once, the one that uses most memory first
-  loment top web db --once --sort-by memory
-
-  # For a program
-  loment top -A -o json")]
-pub(crate) struct Top {
-    /// Pods, as in "web" or "pod/web" [default: all of the namespace]
-    #[arg(value_name = "POD")]
-    pub(crate) pods: Vec<String>,
-    /// Pods of all namespaces
-    #[arg(short = 'A', long)]
-    pub(crate) all_namespaces: bool,
-    /// Print it once and end, as is done without a terminal
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// Seconds between two readings, from which rates are made [default: 2 on a terminal, else 1]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
-    pub(crate) interval: Option<u32>,
-    /// What comes first: the largest, or the first name
-    #[arg(long, value_enum, default_value_t = SortBy::Name)]
-    pub(crate) sort_by: SortBy,
-    /// How to print it; implies --once
-    #[arg(short, long)]
-    pub(crate) output: Option<TopOutput>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SortBy {
-    Name,
-    Cpu,
-    Memory,
-    Pids,
-    Io,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TopOutput {
-    Json,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # Print it once
-  loment stats --prometheus
-
-  # Serve it to a Prometheus on this machine
-  loment stats --prometheus --listen 127.0.0.1:9101")]
-pub(crate) struct Stats {
-    /// In the text format of Prometheus, under the names that cAdvisor has given them
-    #[arg(long, required = true)]
-    pub(crate) prometheus: bool,
-    /// Serve it at http://ADDRESS:PORT/metrics until interrupted; only on a loopback address: anybody may read it
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<std::net::SocketAddr>,
-}
-
 /// The manifests that a verb makes or changes pods of.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Filenames {
-    /// Manifest in YAML or JSON, or a directory with such files; "-" reads from standard input
-    #[arg(short, long = "filename", required = true, value_name = "FILE")]
+    /// Manifests in YAML or JSON, or directories with such files; "-" reads from standard input
+    #[arg(short, long = "filename", required = true, value_delimiter = ',', value_name = "FILE,...")]
     pub(crate) files: Vec<String>,
     /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
     #[arg(long = "configmap", value_name = "FILE")]
@@ -213,76 +183,6 @@ pub(crate) struct Filenames {
     /// Kernel parameters beyond the safe ones that the pods may set, as in "net.core.somaxconn" or "kernel.msg*"
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # The pods of a file, with the ConfigMaps and Secrets in it
-  loment create -f pod.yaml
-
-  # From standard input; ConfigMaps from another file
-  loment create -f - --configmap settings.yaml < pod.yaml
-
-  # Try pulls that fail again for ten minutes
-  loment create -f pod.yaml --pull-retry 10m")]
-pub(crate) struct Create {
-    #[command(flatten)]
-    pub(crate) filenames: Filenames,
-    /// How to print what was made
-    #[arg(short, long)]
-    pub(crate) output: Option<CreateOutput>,
-    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
-    /// [default: not at all]
-    #[arg(long, value_parser = duration, value_name = "DURATION")]
-    pub(crate) pull_retry: Option<Duration>,
-}
-
-/// A duration as Go writes it.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CreateOutput {
-    Name,
-    Yaml,
-    Json,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # A pod; with a shorter grace; at once
-  loment delete pod web
-  loment delete pod web --grace-period=5
-  loment delete pod web --force --grace-period=0
-
-  # The pods of a file; all of the namespace
-  loment delete -f pod.yaml
-  loment delete pod --all")]
-pub(crate) struct Delete {
-    /// "pod NAME ..." or "pod/NAME ..."
-    #[arg(value_name = "RESOURCE")]
-    pub(crate) what: Vec<String>,
-    /// The pods of a manifest
-    #[arg(short, long = "filename", value_name = "FILE")]
-    pub(crate) files: Vec<String>,
-    /// All pods of the namespace
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Seconds that the containers have to end; negative is what the pod says
-    #[arg(long, default_value_t = -1, allow_hyphen_values = true)]
-    pub(crate) grace_period: i64,
-    /// The shortest grace: as --grace-period=1
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// With --grace-period=0: kill at once
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Do not complain about pods that do not exist
-    #[arg(long)]
-    pub(crate) ignore_not_found: bool,
 }
 
 #[cfg(test)]

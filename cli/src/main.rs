@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `args` | the command line |
+//! | `args`, `command_line` | the command line: what it may be, and how it is read |
 //! | `commands/` | one file for each verb |
 //! | `manifest/` | a manifest file: read strictly, completed, validated |
 //! | `lower/` | a pod lowered to CRI, without touching anything |
@@ -30,6 +30,7 @@ mod args;
 mod cgroup;
 mod change;
 mod chart;
+mod command_line;
 mod commands;
 mod copy;
 mod describe;
@@ -70,34 +71,21 @@ mod why;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use args::{Arguments, Verb};
-use error::ExitWith;
+use command_line::Answer;
+use error::{ExitWith, Said};
 
 fn main() -> ExitCode {
     commands::completion::answer();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are no errors. A wrong command line ends with 1, as all that goes wrong does.
-            match error.kind() {
-                ErrorKind::DisplayHelp
-                | ErrorKind::DisplayVersion
-                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                    let _ = error.print();
-                }
-                _ => {
-                    let words: Vec<String> =
-                        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-                    commands::note(&misuse::line(&error.render().to_string(), &words));
-                }
-            }
-            return ExitCode::from(u8::from(error.use_stderr()));
-        }
+    let words: Vec<_> = std::env::args_os().collect();
+    let done = match command_line::read(&words) {
+        Ok(arguments) => run(&arguments),
+        // Help and version are no errors. A wrong command line ends with 1, as all that goes wrong does.
+        Err(Answer::Asked(text)) => commands::print(&text),
+        Err(Answer::Wrong(line)) => Err(Said::one(line).into()),
     };
-    match run(&arguments) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.is::<ExitWith>() {
@@ -136,6 +124,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             Verb::Describe(args) => commands::describe::run(global, args).await,
             Verb::Run(args) => commands::run::run(global, args).await,
             Verb::Why(args) => commands::why::run(global, args).await,
+            Verb::Version(args) => commands::version::run(global, args).await,
             Verb::Apply(args) => commands::apply::apply(global, args).await,
             Verb::Replace(args) => commands::apply::replace(global, args).await,
             Verb::Patch(args) => commands::patch::run(global, args).await,

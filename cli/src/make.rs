@@ -14,8 +14,8 @@ use loment_cri::v1;
 use crate::commands::note;
 use crate::error::Said;
 use crate::features;
-use crate::images::volumes as image_volumes;
-use crate::kept::{record, sources};
+use crate::images::{self, volumes as image_volumes};
+use crate::kept::{keeper, record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
@@ -44,6 +44,11 @@ impl Plan {
     /// containerd cannot pass on. Says what is left out.
     pub(crate) async fn check(&self, session: &Session, host: &Host) -> anyhow::Result<()> {
         features::check(session, &self.pod).await?;
+        self.check_references(host)
+    }
+
+    /// The part of it that containerd is not asked for.
+    pub(crate) fn check_references(&self, host: &Host) -> anyhow::Result<()> {
         let missing = lower::missing(self.scope(&Addresses::default(), host), &self.layout);
         if !missing.is_empty() {
             let name = lower::name(&self.pod);
@@ -71,7 +76,10 @@ impl Plan {
 pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::begin(&plan.layout, &plan.pod, |directory| record::create(directory, &plan.pod))?;
+    disk::begin(&plan.layout, &plan.pod, |directory| {
+        keeper::note(directory, &session.address)?;
+        record::create(directory, &plan.pod)
+    })?;
     disk::make(&plan.layout, &names)?;
     sources::keep(&plan.layout.directory, &plan.sources)?;
     disk::make_volumes(&volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?)?;
@@ -92,7 +100,11 @@ pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow:
     disk::write_hosts(&plan.layout, &hosts::file(&plan.pod, &addresses.pod, &host.hosts))?;
     disk::pin(&volumes::pins(plan.scope(&addresses, host), &plan.layout)?)?;
     // One after the other containerd would do nothing most of the time.
-    let containers = plan.lower(&addresses, host)?.into_iter().map(|container| {
+    let mut configs = plan.lower(&addresses, host)?;
+    for config in &mut configs {
+        images::complete_user(&session.client, config).await?;
+    }
+    let containers = configs.into_iter().map(|container| {
         let (client, id, config) = (session.client.clone(), id.clone(), config.clone());
         async move { client.create_container(&id, container, config).await }
     });
@@ -196,7 +208,7 @@ async fn remove_listed(session: &Session, pod: &Pod) -> anyhow::Result<()> {
 pub(crate) async fn unmake(session: &Session, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
     remove_sandboxes(session, pod).await?;
     image_volumes::release(&session.client, &layout.directory).await?;
-    disk::remove(&layout.directory, &layout.logs)
+    disk::remove(&session.global.state_dir.join("pods"), &layout.directory, &layout.logs)
 }
 
 /// A containerd that does not know the runtime is the first thing that a new user meets: say which lines it lacks.

@@ -14,7 +14,9 @@ pub(crate) fn names(words: &[String]) -> anyhow::Result<Vec<String>> {
     if words.iter().any(|word| word.contains('/')) {
         return words.iter().map(|word| slashed(word)).collect();
     }
-    check_kind(first)?;
+    if !is_pod(first) {
+        return Err(other_kind(first, words).into());
+    }
     Ok(rest.to_vec())
 }
 
@@ -26,7 +28,7 @@ pub(crate) fn name(word: &str) -> anyhow::Result<String> {
 /// The names in `NAME ...` or in any form of [`names`]; none means all pods.
 pub(crate) fn names_or_all(words: &[String]) -> anyhow::Result<Vec<String>> {
     match words.first() {
-        Some(first) if WORDS.contains(&first.to_lowercase().as_str()) => names(words),
+        Some(first) if is_pod(first) => names(words),
         _ => words.iter().map(|word| name(word)).collect(),
     }
 }
@@ -34,7 +36,9 @@ pub(crate) fn names_or_all(words: &[String]) -> anyhow::Result<Vec<String>> {
 fn slashed(word: &str) -> anyhow::Result<String> {
     match word.split_once('/') {
         Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
-            check_kind(kind)?;
+            if !is_pod(kind) {
+                return Err(other_kind(kind, &[format!("pod/{name}")]).into());
+            }
             Ok(name.to_owned())
         }
         Some(_) => bail!("arguments in resource/name form may not have more than one slash"),
@@ -46,11 +50,70 @@ fn slashed(word: &str) -> anyhow::Result<String> {
     }
 }
 
-fn check_kind(kind: &str) -> anyhow::Result<()> {
-    if WORDS.contains(&kind.to_lowercase().as_str()) {
-        return Ok(());
-    }
-    Err(Said::one(format!("error: the server doesn't have a resource type {kind:?}")).into())
+fn is_pod(kind: &str) -> bool {
+    WORDS.contains(&kind.to_lowercase().as_str())
+}
+
+/// What is said of a word that stands where the type of a resource does; `words` are all of them.
+fn other_kind(kind: &str, words: &[String]) -> Said {
+    let lower = kind.to_lowercase();
+    let instead = match lower.as_str() {
+        "cm" | "configmap" | "configmaps" | "secret" | "secrets" => {
+            "ConfigMaps and Secrets are read from files with each command, and not kept".to_owned()
+        }
+        _ if words.iter().any(|word| word.contains('/')) => format!("type \"{}\"", words.join(" ")),
+        "all" => "type \"pods\"".to_owned(),
+        _ if kind.contains(',') || is_of_kubernetes(&lower) => "type \"pods\", or \"pod NAME\"".to_owned(),
+        _ => format!("type \"pod {}\"", words.join(" ")),
+    };
+    Said::one(format!("error: loment doesn't have a resource type {kind:?}, it has pods only: {instead}"))
+}
+
+/// Whether it is no name of a pod, but what Kubernetes calls other things by.
+fn is_of_kubernetes(word: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "no",
+        "node",
+        "ns",
+        "namespace",
+        "svc",
+        "service",
+        "ep",
+        "endpoint",
+        "deploy",
+        "deployment",
+        "rs",
+        "replicaset",
+        "sts",
+        "statefulset",
+        "ds",
+        "daemonset",
+        "job",
+        "cj",
+        "cronjob",
+        "pv",
+        "persistentvolume",
+        "pvc",
+        "persistentvolumeclaim",
+        "sa",
+        "serviceaccount",
+        "ing",
+        "ingress",
+        "ev",
+        "event",
+        "sc",
+        "storageclass",
+        "quota",
+        "netpol",
+        "networkpolicy",
+        "networkpolicies",
+        "crd",
+        "hpa",
+        "pdb",
+        "lease",
+    ];
+    OTHERS.contains(&word)
+        || ["s", "es"].iter().any(|end| word.strip_suffix(end).is_some_and(|one| OTHERS.contains(&one)))
 }
 
 #[cfg(test)]
@@ -83,7 +146,20 @@ mod tests {
 
     #[test]
     fn other_resources_are_refused() {
-        assert_eq!(names_of(&["nodes"]).unwrap_err(), "error: the server doesn't have a resource type \"nodes\"");
+        for (words, instead) in [
+            (["nodes"].as_slice(), "type \"pods\", or \"pod NAME\""),
+            (&["services", "a"], "type \"pods\", or \"pod NAME\""),
+            (&["pod,cm"], "type \"pods\", or \"pod NAME\""),
+            (&["all"], "type \"pods\""),
+            (&["cm"], "ConfigMaps and Secrets are read from files with each command, and not kept"),
+            (&["web"], "type \"pod web\""),
+            (&["web", "db"], "type \"pod web db\""),
+            (&["deploy/web"], "type \"pod/web\""),
+        ] {
+            let kind = words[0].split('/').next().unwrap();
+            let expected = format!("error: loment doesn't have a resource type {kind:?}, it has pods only: {instead}");
+            assert_eq!(names_of(words).unwrap_err(), expected);
+        }
         assert!(names_of(&["node/a"]).is_err());
         assert!(names_of(&["pod", "pod/a"]).is_err());
         assert!(names_of(&["pod/a/b"]).is_err());

@@ -1,13 +1,14 @@
 //! What pods and their containers use: read from their shims, or from containerd where a pod has another shim.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use loment_cri::v1;
 use loment_shim::pod::api::{StatsResponse, Usage};
 
 use crate::pod;
-use crate::session::Session;
+use crate::select::selector::Labels;
+use crate::session::{Found, Session};
 
 /// A pod and what it uses at a moment.
 #[derive(Clone, Debug, Default)]
@@ -47,9 +48,33 @@ pub(crate) struct Which<'a> {
     pub(crate) namespace: Option<&'a str>,
     /// With these names; empty is all.
     pub(crate) names: &'a [String],
+    /// With labels like these; `None` is all.
+    pub(crate) labels: Option<&'a Labels>,
 }
 
+/// The labels of pods by their uids, as they are now: containerd knows those that a pod was made with.
+type Current = HashMap<String, BTreeMap<String, String>>;
+
 impl Which<'_> {
+    /// The labels that are needed to choose by them.
+    async fn current(&self, session: &Session) -> anyhow::Result<Current> {
+        if self.labels.is_none() {
+            return Ok(Current::new());
+        }
+        let labels = |found: &Found| (found.uid().to_owned(), found.pod.metadata.labels.clone().unwrap_or_default());
+        Ok(session.pods(self.namespace).await?.iter().map(labels).collect())
+    }
+
+    /// Whether a sandbox has the labels. Pods of other clients have those that containerd knows.
+    fn are_like(&self, sandbox: &v1::PodSandbox, current: &Current) -> bool {
+        let Some(labels) = self.labels else { return true };
+        let uid = sandbox.metadata.as_ref().map_or("", |metadata| metadata.uid.as_str());
+        match current.get(uid) {
+            Some(now) => labels.match_labels(Some(now)),
+            None => labels.match_labels(Some(&sandbox.labels.clone().into_iter().collect())),
+        }
+    }
+
     fn includes(&self, metadata: &v1::PodSandboxMetadata) -> bool {
         self.namespace.is_none_or(|namespace| namespace == metadata.namespace)
             && (self.names.is_empty() || self.names.contains(&metadata.name))
@@ -60,10 +85,11 @@ impl Which<'_> {
 pub(crate) async fn read(session: &Session, which: Which<'_>) -> anyhow::Result<Vec<PodUse>> {
     let sandboxes = session.client.list_pod_sandboxes(None).await?;
     let containers = session.client.list_containers(None).await?;
+    let current = which.current(session).await?;
     let mut pods = Vec::new();
     for sandbox in sandboxes {
         let Some(metadata) = sandbox.metadata.as_ref().filter(|metadata| which.includes(metadata)) else { continue };
-        if sandbox.state() != v1::PodSandboxState::SandboxReady {
+        if sandbox.state() != v1::PodSandboxState::SandboxReady || !which.are_like(&sandbox, &current) {
             continue;
         }
         let mine: HashMap<&str, &v1::Container> = containers
@@ -195,6 +221,22 @@ mod tests {
     use loment_shim::pod::api::Device;
 
     use super::*;
+
+    #[test]
+    fn pods_are_chosen_by_the_labels_that_they_have_now_and_those_of_other_clients_by_containerds() {
+        let labels = Labels::parse("app=web").unwrap();
+        let which = Which { namespace: None, names: &[], labels: Some(&labels) };
+        let sandbox = |uid: &str, app: &str| v1::PodSandbox {
+            metadata: Some(v1::PodSandboxMetadata { uid: uid.to_owned(), ..v1::PodSandboxMetadata::default() }),
+            labels: [("app".to_owned(), app.to_owned())].into(),
+            ..v1::PodSandbox::default()
+        };
+        let current = [("ours".to_owned(), BTreeMap::from([("app".to_owned(), "web".to_owned())]))].into();
+        assert!(which.are_like(&sandbox("ours", "db"), &current), "it was labeled anew");
+        assert!(which.are_like(&sandbox("theirs", "web"), &current));
+        assert!(!which.are_like(&sandbox("theirs", "db"), &current));
+        assert!(Which { labels: None, ..which }.are_like(&sandbox("theirs", "db"), &current));
+    }
 
     #[test]
     fn rates_are_per_second_and_never_below_nothing() {

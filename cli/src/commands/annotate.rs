@@ -11,10 +11,11 @@ use crate::args::Global;
 use crate::change::update;
 use crate::error::{ExitWith, Said, lines_of};
 use crate::kept::record;
+use crate::manifest::annotations::unknown;
+use crate::manifest::validate::names;
 use crate::print::output::Output;
 use crate::print::show;
 use crate::select::pick::{Which, nothing_found};
-use crate::select::selector;
 use crate::session::{Found, Session};
 
 const ANNOTATE_EXAMPLES: &str = "\
@@ -107,18 +108,20 @@ pub(crate) async fn label(global: &Global, args: &Label) -> anyhow::Result<()> {
 
 async fn run(global: &Global, args: &Change, kind: Kind) -> anyhow::Result<()> {
     let (resources, edits) = split(&args.words, kind)?;
-    let wanted = args.which.wanted(&resources)?;
+    let wanted = args.which.wanted(global, &resources, kind.verb())?;
     if args.all && wanted.is_named() {
         bail!("name cannot be provided when --all is given");
     }
-    let limited = args.which.selector.is_some() || args.which.field_selector.is_some();
-    if !(args.all || limited || args.list || wanted.is_named()) {
+    if !(args.all || args.which.selects() || args.list || wanted.is_named()) {
         bail!("resource(s) were provided, but no name was specified");
     }
     if edits == Edits::default() && !args.list {
         bail!("at least one {} update is required", kind.name());
     }
     let output = args.output.as_deref().map(|text| Output::parse(Some(text))).transpose()?;
+    if kind == Kind::Annotation {
+        unknown(edits.set.keys()).iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    }
     let session = Session::open(global).await?;
     let picked = wanted.pick(&session).await?;
     if picked.pods.is_empty() && picked.missing.is_empty() {
@@ -181,6 +184,13 @@ fn shown(pod: &Pod, said: &str, kind: Kind, list: bool, output: Option<&Output>,
 }
 
 impl Kind {
+    fn verb(self) -> &'static str {
+        match self {
+            Kind::Annotation => "annotate",
+            Kind::Label => "label",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Kind::Annotation => "annotation",
@@ -215,20 +225,16 @@ fn split(words: &[String], kind: Kind) -> anyhow::Result<(Vec<String>, Edits)> {
         bail!("can not both modify and remove the following {}(s) in the same command: {both}", kind.name());
     }
     for key in edits.set.keys().chain(&edits.remove) {
-        if !selector::is_key(key) {
-            bail!(
-                "invalid {} key {key:?}: a name part must consist of alphanumeric characters, '-', '_' or '.', must start \
-                 and end with an alphanumeric character and be no more than 63 characters, with an optional DNS subdomain \
-                 prefix and '/' (e.g. 'example.com/MyName')",
-                kind.name()
-            );
+        // Only those of labels are told apart by case.
+        let spelled = if kind == Kind::Annotation { key.to_lowercase() } else { key.clone() };
+        if let Some(problem) = names::qualified_name_problem(&spelled) {
+            bail!("invalid {} key {key:?}: {problem}", kind.name());
         }
     }
-    if let Some((_, value)) = edits.set.iter().find(|(_, value)| kind == Kind::Label && !selector::is_value(value)) {
-        bail!(
-            "invalid label value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, \
-             '-', '_' or '.', must start and end with an alphanumeric character and be no more than 63 characters"
-        );
+    for value in edits.set.values().filter(|_| kind == Kind::Label) {
+        if let Some(problem) = names::label_value_problem(value) {
+            bail!("invalid label value: {value:?}: {problem}");
+        }
     }
     Ok((resources.to_vec(), edits))
 }
@@ -317,6 +323,11 @@ mod tests {
         assert!(
             parts(&["pod", "a", "a b=v"], Kind::Annotation).unwrap_err().starts_with("invalid annotation key \"a b\"")
         );
+        for key in ["Example.org/a", "example.org_x/a", "-a", "a/"] {
+            let said = parts(&["pod", "a", &format!("{key}=1")], Kind::Label).unwrap_err();
+            assert!(said.starts_with(&format!("invalid label key {key:?}: ")), "{said}");
+        }
+        assert!(parts(&["pod", "a", "Example.org/a=1"], Kind::Annotation).is_ok(), "as in a manifest");
         assert!(parts(&["pod", "a", "a=b c"], Kind::Label).unwrap_err().starts_with("invalid label value: \"b c\""));
     }
 

@@ -10,7 +10,7 @@ use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use k8s_openapi::api::core::v1::Container;
 use loment_cri::v1::AttachRequest;
@@ -25,7 +25,7 @@ use crate::session::Session;
 use crate::streams::channels::{Arrived, Channels};
 use crate::streams::signals::Signals;
 use crate::streams::target::{self, Demand, Target};
-use crate::{lower, resource};
+use crate::{lower, pod, resource};
 
 /// How much of the input is sent at once.
 const CHUNK: usize = 16 << 10;
@@ -51,7 +51,7 @@ pub(crate) struct Attach {
     /// Print nothing but what the container writes
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// How long to wait for a pod that does not run yet
+    /// How long to wait for a container that has not begun, in a pod that does not run yet
     #[arg(long, default_value = "1m", value_parser = duration::parse, value_name = "DURATION")]
     pub(crate) pod_running_timeout: Duration,
 }
@@ -92,7 +92,10 @@ pub(crate) async fn run(global: &Global, args: &Attach) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     {
         let _raw = raw.then(terminal::Raw::enter).transpose()?;
-        streams.follow(&mut signals, raw, &container).await?;
+        tokio::select! {
+            ended = streams.follow(&mut signals, raw, &container) => ended?,
+            late = too_late(&session, &target, args.pod_running_timeout) => return Err(late),
+        }
     }
     let restarts = target.found.pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
     if raw && !args.quiet && restarts.is_none_or(|policy| policy == "Always") {
@@ -102,6 +105,20 @@ pub(crate) async fn run(global: &Global, args: &Attach) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Waits until it is too late for the container to begin, if it is one that has not begun. The streams are open meanwhile,
+/// so that nothing is missed of one that does.
+async fn too_late(session: &Session, target: &Target, limit: Duration) -> anyhow::Error {
+    if let Ok(phase) = target::until_running(session, &target.found, limit).await
+        && phase == "Pending"
+        && let Ok(status) = pod::status(session, &target.found).await
+        && !target::has_begun(&status, &target.container)
+    {
+        return anyhow!("unable to attach because pod is not running. Current status={phase}");
+    }
+    // What becomes of it now is told by its streams.
+    std::future::pending().await
 }
 
 /// The streams of a container: what it writes, and what it reads if that is wanted.

@@ -13,6 +13,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::print;
 use crate::args::{Arguments, Global};
+use crate::command_line::everywhere;
 use crate::lower;
 use crate::session::{Found, Session};
 
@@ -70,16 +71,7 @@ pub(crate) fn answer() {
 
 /// The command line with what is offered for each of its words.
 fn command() -> Command {
-    offered_in(Arguments::command())
-}
-
-/// In a command, and in those below it.
-fn offered_in(mut command: Command) -> Command {
-    let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
-    for verb in verbs {
-        command = command.mut_subcommand(verb, offered_in);
-    }
-    command.mut_args(offering)
+    everywhere(Arguments::command(), offering)
 }
 
 fn offering(argument: clap::Arg) -> clap::Arg {
@@ -155,7 +147,7 @@ fn found() -> Vec<Found> {
 
 /// What is said before the word that is asked for, as far as it says where to look.
 fn global(words: &[String]) -> Global {
-    let said = |names: [&str; 2]| {
+    let said = |words: &[String], names: [&str; 2]| {
         words.iter().enumerate().find_map(|(index, word)| {
             if names.contains(&word.as_str()) {
                 return words.get(index + 1).cloned();
@@ -163,10 +155,15 @@ fn global(words: &[String]) -> Global {
             names.iter().find_map(|name| word.strip_prefix(&format!("{name}="))).map(str::to_owned)
         })
     };
+    // After this verb it is where to listen.
+    let forwards = words.iter().position(|word| word == "port-forward").unwrap_or(words.len());
+    let socket = said(&words[..forwards], ["-a", "--address"]);
     let variable = |name: &str, usual: &str| std::env::var_os(name).map_or_else(|| usual.into(), Into::into);
     Global {
-        address: said(["-a", "--address"]).or_else(|| std::env::var("CONTAINERD_ADDRESS").ok()),
-        namespace: said(["-n", "--namespace"]),
+        address: socket
+            .or_else(|| said(&words[forwards..], ["-a", "--containerd-address"]))
+            .or_else(|| std::env::var("CONTAINERD_ADDRESS").ok()),
+        namespace: said(words, ["-n", "--namespace"]),
         runtime_handler: "loment".to_owned(),
         state_dir: variable("LOMENT_STATE", "/var/lib/loment"),
         log_dir: variable("LOMENT_LOGS", "/var/log/pods"),
@@ -184,6 +181,9 @@ mod tests {
         let said = global(&words("loment exec --namespace=shop --address /sock we"));
         assert_eq!((said.namespace.as_deref(), said.address.as_deref()), (Some("shop"), Some("/sock")));
         assert_eq!(global(&words("loment exec we")).namespace, None);
+        let address = |line: &str| global(&words(line)).address;
+        assert_eq!(address("loment -a /s port-forward --address 127.0.0.1 we").as_deref(), Some("/s"));
+        assert_eq!(address("loment port-forward --address 127.0.0.1 -a /t we").as_deref(), Some("/t"));
     }
 
     #[test]

@@ -33,12 +33,20 @@ pub(crate) struct Describe {
     #[command(flatten)]
     which: Which,
     /// Whether to show events
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
     show_events: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: &Describe) -> anyhow::Result<()> {
-    let wanted = args.which.wanted(&args.what)?;
+    let wanted = args.which.wanted(global, &args.what, "describe")?;
     let session = Session::open(global).await?;
     let picked = wanted.pick(&session).await?;
     let mut pods = picked.pods;

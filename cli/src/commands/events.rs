@@ -16,6 +16,7 @@ use crate::pod::{self, Happening};
 use crate::print::output::Output;
 use crate::print::table;
 use crate::select::changes::Changes;
+use crate::select::selector::Labels;
 use crate::session::{Found, Session};
 use crate::{lower, resource};
 
@@ -56,6 +57,9 @@ pub(crate) struct Events {
     /// Only events of these types
     #[arg(long, value_delimiter = ',', value_name = "Normal,Warning")]
     types: Vec<String>,
+    /// Of pods whose labels are like this, as in "app=web"
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with_all = ["pod", "for_pod", "timeline"])]
+    selector: Option<String>,
     /// Of pods of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -94,8 +98,12 @@ async fn list(session: &Session, args: &Events, named: Option<&str>, output: &Ou
     let mut printed: HashMap<(String, Timestamp, String, String), u32> = HashMap::new();
     let mut widths = Vec::new();
     let mut headers = !args.no_headers;
+    let mut is_first = true;
+    let labels = Labels::parse(args.selector.as_deref().unwrap_or_default());
+    let labels = labels.map_err(|error| Said::one(format!("error: {error}")))?;
     loop {
-        let pods = pods(session, args, named).await?;
+        let mut pods = pods(session, args, named).await?;
+        pods.retain(|found| labels.match_labels(found.pod.metadata.labels.as_ref()));
         let mut news: Vec<Event> = Vec::new();
         for event in events(session, &pods, args).await {
             let (found, one) = &event;
@@ -105,23 +113,47 @@ async fn list(session: &Session, args: &Events, named: Option<&str>, output: &Ou
             }
         }
         let table = matches!(output, Output::Table | Output::Wide);
-        if news.is_empty() && printed.is_empty() && table {
-            note(&match args.all_namespaces {
+        match said(table, news.is_empty(), is_first) {
+            Saying::Table => {
+                print(&rows(&news, args.all_namespaces, headers, &mut widths))?;
+                headers = false;
+            }
+            Saying::Objects => {
+                let objects = news.iter().map(|(found, one)| one.object(&found.pod)).collect();
+                print(&output.print(objects, false, headers)?)?;
+            }
+            Saying::NothingFound => note(&match args.all_namespaces {
                 true => "No events found.".to_owned(),
                 false => format!("No events found in {} namespace.", session.namespace),
-            });
+            }),
+            Saying::Nothing => {}
         }
-        if table && !news.is_empty() {
-            print(&rows(&news, args.all_namespaces, headers, &mut widths))?;
-            headers = false;
-        } else if !table {
-            let objects = news.iter().map(|(found, one)| one.object(&found.pod)).collect();
-            print(&output.print(objects, false, headers)?)?;
-        }
+        is_first = false;
         if !(args.watch || args.follow) {
             return Ok(());
         }
         changes.next(&pods, None).await;
+    }
+}
+
+/// What is printed in a round of looking.
+#[derive(Debug, PartialEq, Eq)]
+enum Saying {
+    Table,
+    Objects,
+    /// That there is nothing yet: to people, and once.
+    NothingFound,
+    Nothing,
+}
+
+fn said(is_table: bool, is_empty: bool, is_first: bool) -> Saying {
+    match (is_table, is_empty) {
+        (true, false) => Saying::Table,
+        (false, false) => Saying::Objects,
+        (_, true) if !is_first => Saying::Nothing,
+        (true, true) => Saying::NothingFound,
+        // Who reads it by a program gets an empty list.
+        (false, true) => Saying::Objects,
     }
 }
 
@@ -244,6 +276,14 @@ mod tests {
         assert_eq!(line(&happening, "web", 7), "10:00:01.250    +1.250s  init     exited with code 1 (attempt 3)\n");
         let of_pod = Happening { container: None, attempt: 0, message: "the pod is Failed".into(), ..happening };
         assert_eq!(line(&of_pod, "web", 7), "10:00:01.250    +1.250s  pod/web  the pod is Failed\n");
+    }
+
+    #[test]
+    fn a_round_without_news_says_so_once() {
+        let rounds = |is_table: bool| [true, false, false].map(|is_first| said(is_table, true, is_first));
+        assert_eq!(rounds(true), [Saying::NothingFound, Saying::Nothing, Saying::Nothing]);
+        assert_eq!(rounds(false), [Saying::Objects, Saying::Nothing, Saying::Nothing]);
+        assert_eq!([true, false].map(|is_table| said(is_table, false, false)), [Saying::Table, Saying::Objects]);
     }
 
     #[test]

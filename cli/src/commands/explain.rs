@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{note, print};
 use crate::args::{Filenames, Global};
-use crate::error::Said;
+use crate::error::{ExitWith, Said};
 use crate::explain::{fields, manifest};
 use crate::host;
 use crate::lower::env::{Addresses, Scope};
@@ -35,8 +35,8 @@ pub(crate) struct Explain {
     /// Only the names, with all fields below
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// A manifest whose pods are explained; "-" reads from standard input
-    #[arg(short, long = "filename", value_name = "FILE")]
+    /// Manifests whose pods are explained; "-" reads from standard input
+    #[arg(short, long = "filename", value_delimiter = ',', value_name = "FILE,...")]
     files: Vec<String>,
     /// More ConfigMaps and Secrets that the pods may refer to; may be repeated
     #[arg(long = "configmap", value_name = "FILE", requires = "files")]
@@ -61,12 +61,20 @@ pub(crate) fn run(global: &Global, args: &Explain) -> anyhow::Result<()> {
     if let Some(field) = &args.field {
         return print(&fields::explain(field, args.recursive)?);
     }
+    let (text, could_be_made) = explained(global, args)?;
+    print(&text)?;
+    // It has been said: a program that asks first is to know it, too.
+    if could_be_made { Ok(()) } else { Err(ExitWith(1).into()) }
+}
+
+/// What becomes of the manifests, and whether all of their pods could be made.
+fn explained(global: &Global, args: &Explain) -> anyhow::Result<(String, bool)> {
     let filenames = Filenames {
         files: args.files.clone(),
         configmaps: args.configmaps.clone(),
         allowed_unsafe_sysctls: args.allowed_unsafe_sysctls.clone(),
     };
-    let mut objects = files::read_all(&filenames)?;
+    let mut objects = files::read_all(&filenames, "explain")?;
     let written = objects.pods.clone();
     let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &filenames.allowed_unsafe_sysctls };
     let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
@@ -83,16 +91,43 @@ pub(crate) fn run(global: &Global, args: &Explain) -> anyhow::Result<()> {
         let scope = Scope { pod, sources: &sources, addresses: &addresses, host: &host };
         views.push((written, view::view(scope, &layout)));
     }
-    match args.output {
-        None => print(
-            &views.iter().map(|(written, view)| manifest::explain(written, view)).collect::<Vec<_>>().join("\n\n"),
-        ),
+    let text = match args.output {
+        None => views.iter().map(|(written, view)| manifest::explain(written, view)).collect::<Vec<_>>().join("\n\n"),
         Some(ExplainOutput::Json) => {
             let mut all = Vec::new();
             for (_, view) in &views {
                 all.push(serde_json::to_value(view).context("write what is explained as JSON")?);
             }
-            print(&show::json(&if all.len() == 1 { all.remove(0) } else { Value::Array(all) })?)
+            show::json(&if all.len() == 1 { all.remove(0) } else { Value::Array(all) })?
         }
+    };
+    Ok((text, views.iter().all(|(_, view)| view.missing.is_empty())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Arguments, Verb};
+    use crate::disk::tests::Scratch;
+
+    #[test]
+    fn it_is_known_whether_a_pod_could_be_made() {
+        let scratch = Scratch::new("explained");
+        let file = scratch.0.join("pod.yaml");
+        let could_be_made = |more: &str| {
+            let containers = format!("containers: [{{name: c, image: i{more}}}]");
+            let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec: {{{containers}}}\n");
+            std::fs::write(&file, text).unwrap();
+            let words = ["loment", "explain", "-f", file.to_str().unwrap()];
+            let arguments = Arguments::try_parse_from(words).unwrap();
+            let Verb::Explain(args) = &arguments.verb else { panic!() };
+            let (text, could_be_made) = explained(&arguments.global, args).unwrap();
+            assert_ne!(text.contains("Missing: the pod could not be made"), could_be_made, "{text}");
+            could_be_made
+        };
+        assert!(could_be_made(""));
+        assert!(!could_be_made(", envFrom: [{configMapRef: {name: settings}}]"));
     }
 }

@@ -61,6 +61,9 @@ enum GcOutput {
 }
 
 pub(crate) async fn run(global: &Global, args: &Gc) -> anyhow::Result<()> {
+    if let Some(namespace) = &global.namespace {
+        return Err(whole_machine(namespace).into());
+    }
     if !args.dry_run && !args.force && !std::io::stdin().is_terminal() {
         let line = "error: standard input is no terminal to ask on: use --force to remove what is left, or --dry-run to list it";
         return Err(Said::one(line).into());
@@ -97,6 +100,14 @@ pub(crate) async fn run(global: &Global, args: &Gc) -> anyhow::Result<()> {
         return if leftovers.is_empty() { Ok(()) } else { Err(ExitWith(LEFT).into()) };
     }
     summary(&leftovers, &results, is_json)
+}
+
+/// What is left is often of nobody's namespace any more: one that is named would be taken for a limit that is none.
+fn whole_machine(namespace: &str) -> Said {
+    Said::one(format!(
+        "error: gc looks at the whole machine, and not at one namespace: leave --namespace={namespace} out (loment gc --dry-run \
+         lists what it would remove, with the namespace of each)"
+    ))
 }
 
 /// The leftovers, what is told beside them, and all that was seen.
@@ -230,6 +241,16 @@ mod tests {
     fn found(pid: i32, verdict: Verdict) -> Finding {
         let why = "containerd knows none of its containers".to_owned();
         Finding { thing: Thing::Shim { pid, start_time: 1 }, owner: Owner::default(), why, verdict }
+    }
+
+    #[test]
+    fn a_namespace_is_no_limit_and_is_refused() {
+        use clap::Parser as _;
+        let arguments = crate::args::Arguments::try_parse_from(["loment", "gc", "-n", "shop", "--force"]).unwrap();
+        let crate::args::Verb::Gc(args) = &arguments.verb else { panic!() };
+        let runtime = crate::runtime::new().unwrap();
+        let refused = runtime.block_on(run(&arguments.global, args)).unwrap_err();
+        assert!(refused.to_string().starts_with("error: gc looks at the whole machine"), "{refused}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(crate) struct Get {
 }
 
 pub(crate) async fn run(global: &Global, args: &Get) -> anyhow::Result<()> {
-    let wanted = args.which.wanted(&args.what)?;
+    let wanted = args.which.wanted(global, &args.what, "get")?;
     let output = Output::parse(args.output.as_deref())?;
     let sort_by = args.sort_by.as_deref().map(Template::parse_relaxed).transpose();
     let sort_by = sort_by.map_err(|error| Said::one(format!("error: {error}")))?;

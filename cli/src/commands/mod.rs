@@ -10,6 +10,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod doctor;
+pub(crate) mod dry_run;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod explain;
@@ -27,6 +28,7 @@ pub(crate) mod stats;
 pub(crate) mod timeline;
 pub(crate) mod top;
 pub(crate) mod trace;
+pub(crate) mod version;
 pub(crate) mod wait;
 pub(crate) mod why;
 
@@ -37,7 +39,6 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::error::Said;
 use crate::lower;
-use crate::manifest::{self, Objects};
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
@@ -56,11 +57,6 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// Tells the user something beside the result. That nobody can be told is no reason to stop.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
-}
-
-/// Reads a manifest file, every manifest of a directory, or standard input for `-`.
-pub(crate) fn read_manifest(file: &str) -> anyhow::Result<Objects> {
-    Ok(manifest::files::read(file)?)
 }
 
 /// The container that is meant: the one that is named, the one that the pod's annotation names, or the first app. Where

@@ -40,10 +40,14 @@ pub(crate) struct PortForward {
     /// Ports: "8080", "LOCAL:8080", ":8080" (any local port that is free), a name of the pod's, "53/udp"
     #[arg(required = true, value_name = "[LOCAL:]REMOTE")]
     pub(crate) ports: Vec<String>,
-    /// Where to listen: addresses, or "localhost" for both of its own [default: localhost]. (containerd's socket is given
-    /// before the verb, or in CONTAINERD_ADDRESS)
-    #[arg(long, value_delimiter = ',', value_name = "ADDRESS,...")]
-    pub(crate) address: Vec<String>,
+    /// Where to listen: addresses, or "localhost" for both of its own
+    #[arg(long = "address", value_delimiter = ',', default_value = "localhost", value_name = "ADDRESS,...")]
+    pub(crate) listen: Vec<String>,
+    /// containerd's GRPC socket; before the verb it is --address, as everywhere
+    // The argument of all verbs, by its id: clap leaves it out where a verb has one of that id, which frees its long
+    // name. What is given here becomes the global one's value.
+    #[arg(id = "address", short = 'a', long = "containerd-address", env = "CONTAINERD_ADDRESS", value_name = "SOCKET")]
+    _address: Option<String>,
     /// How long to wait for a pod that does not run yet
     #[arg(long, default_value = "1m", value_parser = duration::parse, value_name = "DURATION")]
     pub(crate) pod_running_timeout: Duration,
@@ -54,7 +58,7 @@ pub(crate) async fn run(global: &Global, args: &PortForward) -> anyhow::Result<(
     let session = Session::open(global).await?;
     let found = session.pod(&name).await?;
     let ports = args.ports.iter().map(|word| ports::parse(word, &found.pod)).collect::<anyhow::Result<Vec<_>>>()?;
-    let addresses = listen::addresses(&where_to_listen(args))?;
+    let addresses = listen::addresses(&args.listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
     let all = async {
         let phase = target::until_running(&session, &found, args.pod_running_timeout).await?;
@@ -72,13 +76,6 @@ pub(crate) async fn run(global: &Global, args: &PortForward) -> anyhow::Result<(
         ended = all => ended,
         _ = interrupt.recv() => Ok(()),
     }
-}
-
-/// What was given after the verb. The flag of the same name that all verbs have is containerd's socket: its value arrives
-/// here when this one was not given, and is a path, which no address is.
-fn where_to_listen(args: &PortForward) -> Vec<String> {
-    let given: Vec<String> = args.address.iter().filter(|word| !word.contains('/')).cloned().collect();
-    if given.is_empty() { vec!["localhost".to_owned()] } else { given }
 }
 
 /// Listens for all ports.
@@ -152,5 +149,47 @@ async fn is_over(session: &Session, found: &Found) -> bool {
     match pod::status(session, found).await {
         Ok(status) => target::completed(&status).is_some(),
         Err(_) => session.find(found.namespace(), found.name()).await.is_ok_and(|found| found.is_none()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    use crate::args::{Arguments, Verb};
+
+    /// Where is listened, and containerd's socket. `variable` stands for what the environment has.
+    fn read(line: &str, variable: Option<&'static str>) -> (Vec<String>, Option<String>) {
+        // A variable goes before a default, and after what is typed, as a default does.
+        let given = |argument: clap::Arg| match variable {
+            Some(socket) => argument.env(None).default_value(socket),
+            None => argument.env(None),
+        };
+        let command = Arguments::command()
+            .mut_arg("address", given)
+            .mut_subcommand("port-forward", |verb| verb.mut_arg("address", given));
+        let matches = command.try_get_matches_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let arguments = Arguments::from_arg_matches(&matches).unwrap();
+        let Verb::PortForward(args) = arguments.verb else { panic!("{line}") };
+        (args.listen, arguments.global.address)
+    }
+
+    #[test]
+    fn the_address_after_the_verb_is_where_to_listen_and_the_one_before_it_is_containerds() {
+        for (line, listen, socket) in [
+            ("loment port-forward web 80", "localhost", None),
+            ("loment port-forward --address 0.0.0.0 web 80", "0.0.0.0", None),
+            ("loment port-forward web 80 --address=::1,127.0.0.1", "::1,127.0.0.1", None),
+            ("loment --address /s port-forward web 80", "localhost", Some("/s")),
+            ("loment -a /s port-forward --address 127.0.0.2 web 80", "127.0.0.2", Some("/s")),
+            ("loment port-forward -a /s --address 127.0.0.2 web 80", "127.0.0.2", Some("/s")),
+            ("loment port-forward --containerd-address /s web 80", "localhost", Some("/s")),
+        ] {
+            for variable in [None, Some("/of/the/environment")] {
+                let (heard, address) = read(line, variable);
+                assert_eq!(heard.join(","), listen, "{line}");
+                assert_eq!(address.as_deref(), socket.or(variable), "{line}");
+            }
+        }
     }
 }

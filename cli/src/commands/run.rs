@@ -21,6 +21,7 @@ use crate::args::{Filenames, Global};
 use crate::error::ExitWith;
 use crate::logs::crilog::Reader;
 use crate::lower;
+use crate::manifest::files;
 use crate::pod::{self, Happening};
 use crate::print::terminal;
 use crate::print::view::View;
@@ -77,7 +78,7 @@ enum End {
 pub(crate) async fn run(global: &Global, args: &Run) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let made = create::create(global, &args.filenames, None).await?;
+    let made = create::create(global, files::read_all(&args.filenames, "run")?, &args.filenames, None).await?;
     let session = Session::open(global).await?;
     let mut pods = Vec::new();
     for pod in &made {

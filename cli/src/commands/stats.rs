@@ -5,14 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{note, print};
-use crate::args::{Global, Stats};
+use crate::args::Global;
 use crate::print::prometheus;
 use crate::session::Session;
 use crate::usage::{self, Which};
+
+const EXAMPLES: &str = "\
+Examples:
+  # Print it once
+  loment stats --prometheus
+
+  # Serve it to a Prometheus on this machine
+  loment stats --prometheus --listen 127.0.0.1:9101";
 
 /// How long a client may take to say what it wants, and to take the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,6 +29,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST: usize = 8192;
 /// Until accepting is tried again after it has failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Stats {
+    /// In the text format of Prometheus, under the names that cAdvisor has given them
+    #[arg(long, required = true)]
+    pub(crate) prometheus: bool,
+    /// Serve it at http://ADDRESS:PORT/metrics until interrupted; only on a loopback address: anybody may read it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+}
 
 pub(crate) async fn run(global: &Global, args: &Stats) -> anyhow::Result<()> {
     let session = Session::open(global).await?;
@@ -31,7 +51,7 @@ pub(crate) async fn run(global: &Global, args: &Stats) -> anyhow::Result<()> {
 
 /// All pods of all namespaces, or of the one that was named.
 async fn page(session: &Session) -> anyhow::Result<String> {
-    let which = Which { namespace: session.global.namespace.as_deref(), names: &[] };
+    let which = Which { namespace: session.global.namespace.as_deref(), names: &[], labels: None };
     Ok(prometheus::page(&usage::read(session, which).await?))
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Timeline {
     #[arg(long)]
     list: bool,
     /// Write a picture into this file ("-" is standard output)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, conflicts_with = "list", value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Columns of the chart [default: those of the terminal, at most 120]
     #[arg(long, value_parser = clap::value_parser!(u16).range(40..=1000))]
@@ -64,7 +64,7 @@ enum TimelineOutput {
 
 pub(crate) async fn run(global: &Global, args: &Timeline) -> anyhow::Result<()> {
     if args.list {
-        return list(global);
+        return list(global, args.output);
     }
     let name = resource::name(args.pod.as_deref().unwrap_or_default())?;
     let (pod, steps, is_there) = read(global, &name).await?;
@@ -113,11 +113,15 @@ async fn read(global: &Global, name: &str) -> anyhow::Result<(Pod, Vec<Happening
     }
 }
 
-fn list(global: &Global) -> anyhow::Result<()> {
+fn list(global: &Global, output: Option<TimelineOutput>) -> anyhow::Result<()> {
+    let mut all = history::list(&global.state_dir);
+    all.retain(|gone| global.namespace.as_ref().is_none_or(|wanted| *wanted == gone.namespace));
+    if output == Some(TimelineOutput::Json) {
+        return print(&show::json(&all.iter().map(of_gone).collect())?);
+    }
     let mut rows = vec![["NAMESPACE", "NAME", "PHASE", "DELETED"].map(str::to_owned).to_vec()];
     let now = Timestamp::now().as_second();
-    let all = history::list(&global.state_dir);
-    for gone in all.iter().filter(|gone| global.namespace.as_ref().is_none_or(|wanted| *wanted == gone.namespace)) {
+    for gone in &all {
         let ago = format!("{} ago", table::age((now - gone.deleted.as_second()).max(0)));
         rows.push(vec![gone.namespace.clone(), gone.name.clone(), gone.phase(), ago]);
     }
@@ -126,6 +130,15 @@ fn list(global: &Global) -> anyhow::Result<()> {
         _ => print(&table::render(&rows))?,
     }
     Ok(())
+}
+
+fn of_gone(gone: &history::Gone) -> serde_json::Value {
+    serde_json::json!({
+        "namespace": gone.namespace,
+        "name": gone.name,
+        "phase": gone.phase(),
+        "deleted": gone.deleted.to_string(),
+    })
 }
 
 fn json(step: &Happening) -> serde_json::Value {

@@ -64,8 +64,8 @@ enum Until {
 pub(crate) async fn run(global: &Global, args: &Wait) -> anyhow::Result<()> {
     let until = until(&args.state)?;
     let timeout = timeout(&args.timeout)?;
-    let wanted = args.which.wanted(&args.what)?;
-    let limited = args.all || args.which.selector.is_some() || args.which.field_selector.is_some();
+    let wanted = args.which.wanted(global, &args.what, "wait")?;
+    let limited = args.all || args.which.selects();
     if !wanted.is_named() && !limited {
         return Err(Said::one("error: resource(s) were provided, but no name was specified").into());
     }

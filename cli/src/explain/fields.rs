@@ -41,7 +41,12 @@ pub(crate) fn explain(path: &str, recursive: bool) -> Result<String, Said> {
         "pod" | "pods" | "po" => "Pod",
         "configmap" | "configmaps" | "cm" => "ConfigMap",
         "secret" | "secrets" => "Secret",
-        _ => return Err(Said::one(format!("error: the server doesn't have a resource type {kind:?}"))),
+        _ => {
+            return Err(Said::one(format!(
+                "error: loment doesn't have a resource type {kind:?}: type \"pods\", \"configmaps\", \"secrets\", or a field as in \
+             \"pod.spec\""
+            )));
+        }
     };
     let types = types();
     let find = |name: &str| types.iter().find(|known| known.name == name);
@@ -151,6 +156,36 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn what_is_refused_is_explained_as_refused() {
+        use crate::manifest::{defaults, load, validate};
+        let types = types();
+        let fields = |name: &str| types.iter().find(|known| known.name == name).unwrap().fields.iter();
+        let refused = |spec: &Value| {
+            let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a" }, "spec": spec });
+            let mut pod = load("f", &pod.to_string()).unwrap().pods.remove(0);
+            defaults::complete(&mut pod, "default");
+            validate::validate(&pod, "loment").is_err_and(|said| said.to_string().contains("not supported by loment"))
+        };
+        let mut found = Vec::new();
+        for field in fields("PodSpec").filter(|field| field.kind == "boolean") {
+            for value in [true, false] {
+                let spec = json!({ "containers": [{ "name": "a", "image": "i" }], field.name: value });
+                if refused(&spec) {
+                    found.push(field.name);
+                    assert!(field.description.contains(&format!("refuses {value}")), "{}", field.title());
+                }
+            }
+        }
+        for source in fields("Volume").filter(|field| field.name != "name") {
+            let volume = json!({ "name": "v", source.name: {} });
+            let spec = json!({ "containers": [{ "name": "a", "image": "i" }], "volumes": [volume] });
+            assert!(!refused(&spec), "{} is explained, and refused", source.title());
+        }
+        assert_eq!(found, ["hostUsers"]);
+        assert!(explain("pod.spec.containers.securityContext.procMount", false).unwrap().contains("refuses"));
     }
 
     #[test]

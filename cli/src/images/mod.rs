@@ -8,7 +8,10 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use loment_cri::{Client, v1};
 
-use crate::lower::{self, security::must_not_be_root};
+use crate::lower::{
+    self,
+    security::{self, must_not_be_root},
+};
 use crate::print::progress::Progress;
 
 /// How long a pull of an image that is present already may take before the present one is used.
@@ -139,6 +142,16 @@ fn is_unreachable(message: &str) -> bool {
         "TLS handshake timeout",
     ];
     SIGNS.iter().any(|sign| message.contains(sign))
+}
+
+/// Completes a container that is given a group and no user with the user of its image, which is present.
+pub(crate) async fn complete_user(client: &Client, config: &mut v1::ContainerConfig) -> anyhow::Result<()> {
+    let Some(context) = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()) else { return Ok(()) };
+    if security::lacks_user(context) {
+        let image = config.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
+        security::run_as_user_of(context, &client.image_status(image).await?.unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Refuses a container that must not run as root and would.

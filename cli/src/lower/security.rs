@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, SELinuxOptions, SeccompProf
 use loment_cri::{
     masks,
     v1::{
-        Capability, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
+        Capability, Image, Int64Value, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, NamespaceMode,
         NamespaceOption, SeLinuxOption, SecurityProfile, SupplementalGroupsPolicy, security_profile::ProfileType,
     },
 };
@@ -38,7 +38,8 @@ pub(super) fn of_sandbox(spec: &PodSpec) -> LinuxSandboxSecurityContext {
     LinuxSandboxSecurityContext {
         namespace_options: Some(namespaces(spec)),
         run_as_user: context.run_as_user.map(|value| Int64Value { value }),
-        run_as_group: context.run_as_group.map(|value| Int64Value { value }),
+        // containerd refuses a group without a user, and the sandbox runs nothing of the pod's.
+        run_as_group: context.run_as_group.filter(|_| context.run_as_user.is_some()).map(|value| Int64Value { value }),
         supplemental_groups: groups(spec),
         supplemental_groups_policy: groups_policy(spec).into(),
         selinux_options: context.se_linux_options.map(labels),
@@ -81,6 +82,20 @@ pub(super) fn of_container(spec: &PodSpec, container: &Container, profiles: &Pat
         masked_paths: masks::MASKED.map(str::to_owned).into(),
         readonly_paths: masks::READONLY.map(str::to_owned).into(),
         ..LinuxContainerSecurityContext::default()
+    }
+}
+
+/// Whether a container is given a group and no user: containerd refuses that, so that the image's user has to be looked up.
+pub(crate) fn lacks_user(context: &LinuxContainerSecurityContext) -> bool {
+    context.run_as_group.is_some() && context.run_as_user.is_none() && context.run_as_username.is_empty()
+}
+
+/// Gives a container the user of its image, by number or by name, as a kubelet does; an image that names none means root.
+pub(crate) fn run_as_user_of(context: &mut LinuxContainerSecurityContext, image: &Image) {
+    match &image.uid {
+        Some(uid) => context.run_as_user = Some(*uid),
+        None if !image.username.is_empty() => context.run_as_username = image.username.clone(),
+        None => context.run_as_user = Some(Int64Value { value: 0 }),
     }
 }
 
@@ -137,4 +152,33 @@ fn seccomp(chosen: Option<&SeccompProfile>, profiles: &Path) -> SecurityProfile 
     let Some(chosen) = chosen else { return profile(ProfileType::Unconfined) };
     let localhost_ref = chosen.localhost_profile.as_deref().map(|file| text(&profiles.join(file))).unwrap_or_default();
     SecurityProfile { profile_type: profile_type(&chosen.type_).into(), localhost_ref }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_group_without_a_user_is_given_the_user_of_the_image_and_not_to_the_sandbox() {
+        let spec: PodSpec = serde_json::from_value(json!({
+            "securityContext": { "runAsGroup": 5 },
+            "containers": [{ "name": "a" }, { "name": "b", "securityContext": { "runAsUser": 7 } }],
+        }))
+        .unwrap();
+        let context = |index: usize| of_container(&spec, &spec.containers[index], Path::new("/profiles"));
+        assert_eq!(of_sandbox(&spec).run_as_group, None);
+        assert!(!lacks_user(&context(1)));
+        let number = |value| Int64Value { value };
+        for (uid, username) in [(Some(number(3)), ""), (None, "www"), (None, "")] {
+            let mut context = context(0);
+            assert!(lacks_user(&context));
+            let image = Image { uid, username: username.to_owned(), ..Image::default() };
+            run_as_user_of(&mut context, &image);
+            assert_eq!(context.run_as_group, Some(number(5)));
+            let root = (uid.is_none() && username.is_empty()).then(|| number(0));
+            assert_eq!((context.run_as_user, context.run_as_username.as_str()), (uid.or(root), username));
+        }
+    }
 }

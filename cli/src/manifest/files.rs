@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::validate::{Rules, validate_at};
-use super::{Objects, defaults, load};
+use super::{Objects, defaults, load_to};
 use crate::args::Filenames;
 use crate::error::Said;
 
@@ -25,14 +25,15 @@ impl Objects {
     }
 }
 
-/// Reads everything that a command was given. ConfigMaps and Secrets may stand in any of the files, in any order.
-pub(crate) fn read_all(given: &Filenames) -> Result<Objects, Said> {
+/// Reads everything that a command was given. ConfigMaps and Secrets may stand in any of the files, in any order. `verb` is
+/// the command's, as in "create".
+pub(crate) fn read_all(given: &Filenames, verb: &str) -> Result<Objects, Said> {
     let mut all = Objects::default();
     let mut refused = Vec::new();
     for (name, is_pods) in
         given.files.iter().map(|name| (name, true)).chain(given.configmaps.iter().map(|name| (name, false)))
     {
-        match read(name) {
+        match read(name, verb) {
             Ok(objects) if !is_pods && !objects.pods.is_empty() => {
                 refused.push(format!("error: {name} holds a Pod: give it with --filename"));
             }
@@ -44,17 +45,22 @@ pub(crate) fn read_all(given: &Filenames) -> Result<Objects, Said> {
 }
 
 /// Reads a manifest file, every manifest of a directory, or standard input for `-`.
-pub(crate) fn read(name: &str) -> Result<Objects, Said> {
+pub(crate) fn read(name: &str, verb: &str) -> Result<Objects, Said> {
     if name == "-" {
-        return load("standard input", &text("standard input", std::io::stdin().lock())?);
+        return load_to(verb, "standard input", &text("standard input", std::io::stdin().lock())?);
+    }
+    if name.starts_with("http://") || name.starts_with("https://") {
+        return Err(Said::one(format!(
+            "error: {name} is not fetched: a manifest is a file, a directory or \"-\" (curl -fsSL {name} | loment {verb} -f -)"
+        )));
     }
     if !Path::new(name).is_dir() {
-        return read_file(Path::new(name));
+        return read_file(Path::new(name), verb);
     }
     let mut all = Objects::default();
     let mut refused = Vec::new();
     for path in manifests(name)? {
-        match read_file(&path) {
+        match read_file(&path, verb) {
             Ok(objects) => all.append(objects),
             Err(Said(lines)) => refused.extend(lines),
         }
@@ -82,13 +88,13 @@ fn manifests(directory: &str) -> Result<Vec<PathBuf>, Said> {
     Ok(found)
 }
 
-fn read_file(path: &Path) -> Result<Objects, Said> {
+fn read_file(path: &Path, verb: &str) -> Result<Objects, Said> {
     let name = path.display().to_string();
     let file = fs::File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Said::one(format!("error: the path {name:?} does not exist")),
         _ => Said::one(format!("error: read {name}: {error}")),
     })?;
-    load(&name, &text(&name, file)?)
+    load_to(verb, &name, &text(&name, file)?)
 }
 
 /// All of what may be a file, a pipe, or something that never ends.
@@ -106,6 +112,35 @@ fn text(name: &str, from: impl Read) -> Result<String, Said> {
     Ok(text)
 }
 
+/// The pods of files by their namespaces, where those are said, and names: for verbs that look for what is there.
+/// `namespace` is the one that the user has named.
+pub(crate) fn named(
+    files: &[String],
+    namespace: Option<&str>,
+    verb: &str,
+) -> Result<Vec<(Option<String>, String)>, Said> {
+    let (mut named, mut refused) = (Vec::new(), Vec::new());
+    for file in files {
+        match read(file, verb) {
+            Ok(objects) => named
+                .extend(objects.pods.into_iter().filter_map(|pod| Some((pod.metadata.namespace, pod.metadata.name?)))),
+            Err(Said(lines)) => refused.extend(lines),
+        }
+    }
+    let owns = named.iter().filter_map(|(own, _)| own.as_deref());
+    refused.extend(owns.filter_map(|own| contradiction(own, namespace)));
+    if refused.is_empty() { Ok(named) } else { Err(Said(refused)) }
+}
+
+/// What is said when a manifest has another namespace than the user has named.
+fn contradiction(own: &str, named: Option<&str>) -> Option<String> {
+    let flag = named.filter(|flag| *flag != own)?;
+    Some(format!(
+        "error: the namespace from the provided object {own:?} does not match the namespace {flag:?}. You must pass \
+         '--namespace={own}' to perform this operation."
+    ))
+}
+
 /// Completes the pods with the API's defaults and checks them: the warnings, or everything that is wrong with any of them.
 /// `namespace` is the one that the user has named.
 pub(crate) fn complete_and_check(
@@ -121,12 +156,7 @@ pub(crate) fn complete_and_check(
             Err(Said(lines)) => refused.extend(lines),
         }
         let own = pod.metadata.namespace.as_deref().unwrap_or_default();
-        if let Some(flag) = namespace.filter(|flag| *flag != own) {
-            refused.push(format!(
-                "error: the namespace from the provided object {own:?} does not match the namespace {flag:?}. You must pass \
-                 '--namespace={own}' to perform this operation."
-            ));
-        }
+        refused.extend(contradiction(own, namespace));
     }
     if refused.is_empty() { Ok(warnings) } else { Err(Said(refused)) }
 }
@@ -135,6 +165,7 @@ pub(crate) fn complete_and_check(
 mod tests {
     use super::*;
     use crate::disk::tests::Scratch;
+    use crate::manifest::load;
 
     fn given(files: &[&Path], configmaps: &[&Path]) -> Filenames {
         let names = |paths: &[&Path]| paths.iter().map(|path| path.display().to_string()).collect();
@@ -161,11 +192,11 @@ mod tests {
             fs::write(scratch.0.join(name), text).unwrap();
         }
         let names: Vec<_> =
-            read_all(&given(&[&scratch.0], &[])).unwrap().pods.into_iter().map(|p| p.metadata.name).collect();
+            read_all(&given(&[&scratch.0], &[]), "create").unwrap().pods.into_iter().map(|p| p.metadata.name).collect();
         assert_eq!(names, [Some("a".into()), Some("b".into()), Some("c".into())]);
         let empty = scratch.0.join("empty");
         fs::create_dir(&empty).unwrap();
-        let said = read_all(&given(&[&empty], &[])).unwrap_err().to_string();
+        let said = read_all(&given(&[&empty], &[]), "create").unwrap_err().to_string();
         assert!(said.ends_with("recognized file extensions are [.json .yaml .yml]"), "{said}");
     }
 
@@ -176,11 +207,11 @@ mod tests {
         fs::write(&long, pod("a") + &"#".repeat(10 << 20)).unwrap();
         // NULs are characters.
         for file in [long.as_path(), Path::new("/dev/zero")] {
-            let said = read_all(&given(&[file], &[])).unwrap_err().to_string();
+            let said = read_all(&given(&[file], &[]), "create").unwrap_err().to_string();
             assert!(said.ends_with("has more than the 8 MiB that are read (divide it into several)"), "{said}");
         }
         fs::write(&long, pod("a") + &"#".repeat(7 << 20)).unwrap();
-        assert_eq!(read_all(&given(&[&long], &[])).unwrap().pods.len(), 1);
+        assert_eq!(read_all(&given(&[&long], &[]), "create").unwrap().pods.len(), 1);
     }
 
     #[test]
@@ -189,10 +220,34 @@ mod tests {
         let (pods, configs) = (scratch.0.join("pod.yaml"), scratch.0.join("config.yaml"));
         fs::write(&pods, pod("a")).unwrap();
         fs::write(&configs, CONFIG).unwrap();
-        let objects = read_all(&given(&[&pods], &[&configs])).unwrap();
+        let objects = read_all(&given(&[&pods], &[&configs]), "create").unwrap();
         assert_eq!((objects.pods.len(), objects.config_maps.len()), (1, 1));
-        let said = read_all(&given(&[&configs], &[&pods])).unwrap_err().to_string();
+        let said = read_all(&given(&[&configs], &[&pods]), "create").unwrap_err().to_string();
         assert!(said.ends_with("holds a Pod: give it with --filename"), "{said}");
+    }
+
+    #[test]
+    fn a_file_whose_namespace_is_not_the_one_that_is_named_is_refused_by_every_verb() {
+        let scratch = Scratch::new("contradictions");
+        let (own, none) = (scratch.0.join("own.yaml"), scratch.0.join("none.yaml"));
+        fs::write(&own, pod("a, namespace: shop")).unwrap();
+        fs::write(&none, pod("b")).unwrap();
+        let files = [&own, &none].map(|path| path.display().to_string());
+        let expected = [(Some("shop".to_owned()), "a".to_owned()), (None, "b".to_owned())];
+        assert_eq!(named(&files, None, "delete").unwrap(), expected);
+        assert_eq!(named(&files, Some("shop"), "delete").unwrap(), expected);
+        let said = named(&files, Some("other"), "delete").unwrap_err();
+        assert_eq!(said.0.len(), 1, "{said}");
+        assert!(said.0[0].contains("\"shop\" does not match the namespace \"other\""), "{said}");
+        let mut objects = read(&files[0], "create").unwrap();
+        let refused = complete_and_check(&mut objects, Some("other"), Rules::default()).unwrap_err();
+        assert!(refused.0.contains(&said.0[0]), "{refused}");
+    }
+
+    #[test]
+    fn what_is_on_the_net_is_not_fetched_and_it_is_said_how_to() {
+        let said = read("https://example.org/pod.yaml", "apply").unwrap_err().to_string();
+        assert!(said.ends_with("(curl -fsSL https://example.org/pod.yaml | loment apply -f -)"), "{said}");
     }
 
     #[test]
@@ -201,7 +256,7 @@ mod tests {
         let (one, two) = (scratch.0.join("one.yaml"), scratch.0.join("two.yaml"));
         fs::write(&one, pod("a").replace("spec", "spce")).unwrap();
         fs::write(&two, pod("b").replace("image", "imgae")).unwrap();
-        let said = read_all(&given(&[&one, &two], &[])).unwrap_err();
+        let said = read_all(&given(&[&one, &two], &[]), "create").unwrap_err();
         assert_eq!(said.0.len(), 2, "{said}");
         assert!(said.0[1].contains(&format!("{}:4:31: ", two.display())), "{said}");
     }
@@ -215,7 +270,7 @@ mod tests {
             assert!(files.iter().any(|file| file.ends_with(format!("{name}.yaml"))), "{name} is not in {files:?}");
         }
         for file in files {
-            let mut objects = read_file(&file).unwrap_or_else(|said| panic!("{said}"));
+            let mut objects = read_file(&file, "create").unwrap_or_else(|said| panic!("{said}"));
             let taken = complete_and_check(&mut objects, None, rules);
             if file.ends_with("user-namespaces.yaml") {
                 let Said(refused) = taken.unwrap_err();

@@ -3,10 +3,12 @@
 //! Everything that is wrong with a file is reported at once, and nothing is made of a file in which anything is wrong.
 
 pub(crate) mod amounts;
+pub(crate) mod annotations;
 pub(crate) mod defaults;
 pub(crate) mod files;
 pub(crate) mod ignored;
 pub(crate) mod image;
+mod keys;
 mod parse;
 pub(crate) mod places;
 pub(crate) mod quantity;
@@ -17,6 +19,7 @@ pub(crate) mod validate;
 mod workloads;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 use crate::error::Said;
@@ -34,26 +37,32 @@ pub(crate) struct Objects {
     pub(crate) secrets: Vec<Secret>,
 }
 
-/// Reads the text of a manifest file; `file` is the name that the mistakes carry.
+/// Reads the text of a manifest file that pods are made of; `file` is the name that the mistakes carry.
 pub(crate) fn load(file: &str, text: &str) -> Result<Objects, Said> {
+    load_to("create", file, text)
+}
+
+/// The same for any verb, as in "delete", which the mistakes carry too.
+pub(crate) fn load_to(verb: &str, file: &str, text: &str) -> Result<Objects, Said> {
     let documents = parse::parse(text).map_err(|error| {
         let at = error.place.map_or_else(String::new, |place| format!("{place}: "));
         Said::one(format!("error: error parsing {file}: {at}{}", error.message))
     })?;
-    let mut reading = Reading { file, objects: Objects::default(), refused: Vec::new() };
+    let mut reading = Reading { verb, file, objects: Objects::default(), refused: Vec::new() };
     documents.iter().for_each(|document| reading.add(document));
     if !reading.refused.is_empty() {
         return Err(Said(reading.refused));
     }
     let objects = reading.objects;
     if objects.pods.is_empty() && objects.config_maps.is_empty() && objects.secrets.is_empty() {
-        return Err(Said::one(format!("error: no objects passed to create: {file} holds none")));
+        return Err(Said::one(format!("error: no objects passed to {verb}: {file} holds none")));
     }
     Ok(objects)
 }
 
 /// A file that is being read.
 struct Reading<'f> {
+    verb: &'f str,
     file: &'f str,
     objects: Objects,
     /// Lines about what is wrong.
@@ -71,12 +80,14 @@ impl Reading<'_> {
                 }
             }
             ("v1", "ConfigMap") => {
-                let object = self.take("ConfigMap", document);
-                self.objects.config_maps.extend(object);
+                let Some(object) = self.take::<ConfigMap>("ConfigMap", document) else { return };
+                self.refuse_keys("ConfigMap", &object.metadata, keys::of_config_map(&object, document));
+                self.objects.config_maps.push(object);
             }
             ("v1", "Secret") => {
-                let object = self.take("Secret", document);
-                self.objects.secrets.extend(object);
+                let Some(object) = self.take::<Secret>("Secret", document) else { return };
+                self.refuse_keys("Secret", &object.metadata, keys::of_secret(&object, document));
+                self.objects.secrets.push(object);
             }
             ("v1", "List") => match document.get("items").map(|items| &items.value) {
                 Some(parse::Value::List(items)) => items.iter().for_each(|item| self.add(item)),
@@ -90,15 +101,21 @@ impl Reading<'_> {
         self.refused.push(format!("error: {}:{}: {}", self.file, mistake.place, mistake.message));
     }
 
+    fn refuse_keys(&mut self, kind: &str, metadata: &ObjectMeta, wrong: Vec<keys::Wrong>) {
+        let (file, name) = (self.file, metadata.name.as_deref().unwrap_or_default());
+        let line = |one: keys::Wrong| format!("The {kind} {name:?} is invalid: {file}:{}: {}", one.place, one.message);
+        self.refused.extend(wrong.into_iter().map(line));
+    }
+
     /// Reads a document strictly. What is wrong is said in the server's words: one mistake on the same line, several below.
     fn take<T: DeserializeOwned>(&mut self, kind: &str, document: &Node) -> Option<T> {
         let found = match strict::read(document) {
             Ok(object) => return Some(object),
             Err(found) => found,
         };
-        let file = self.file;
+        let (file, doing) = (self.file, doing(self.verb));
         let header = format!(
-            "Error from server (BadRequest): error when creating {file:?}: {kind} in version \"v1\" cannot be handled as a \
+            "Error from server (BadRequest): error when {doing} {file:?}: {kind} in version \"v1\" cannot be handled as a \
              {kind}: strict decoding error: "
         );
         let lines = found.into_iter().map(|found| format!("{file}:{}: {}", found.place, found.message));
@@ -110,6 +127,16 @@ impl Reading<'_> {
             self.refused.extend(lines.iter().map(|line| format!("* {line}")));
         }
         None
+    }
+}
+
+/// `deleting` for "delete".
+pub(crate) fn doing(verb: &str) -> String {
+    match verb {
+        "get" => "getting".to_owned(),
+        "wait" => "waiting for".to_owned(),
+        "run" => "running".to_owned(),
+        _ => format!("{}ing", verb.strip_suffix('e').unwrap_or(verb)),
     }
 }
 
@@ -189,6 +216,24 @@ mod tests {
     fn validation_32_a_file_that_is_not_yaml_or_holds_nothing_is_refused() {
         assert!(refusal("a: [1\nb: 2").first().unwrap().starts_with("error: error parsing pod.yaml: "));
         assert_eq!(refusal("# nothing\n"), ["error: no objects passed to create: pod.yaml holds none"]);
+    }
+
+    #[test]
+    fn a_mistake_names_the_verb_that_has_met_it() {
+        for (verb, doing) in
+            [("create", "creating"), ("get", "getting"), ("explain", "explaining"), ("apply", "applying")]
+        {
+            let said = load_to(verb, "f", "apiVersion: v1\nkind: Pod\nspce: 1\n").unwrap_err().to_string();
+            assert!(said.starts_with(&format!("Error from server (BadRequest): error when {doing} \"f\": ")), "{said}");
+        }
+        let none = load_to("delete", "f", "").unwrap_err().to_string();
+        assert_eq!(none, "error: no objects passed to delete: f holds none");
+    }
+
+    #[test]
+    fn the_place_of_what_is_no_yaml_is_told_once() {
+        let said = refusal("a: b: c\n").join("\n");
+        assert!(said.starts_with("error: error parsing pod.yaml: 1:") && !said.contains("at line"), "{said}");
     }
 
     #[test]

@@ -98,7 +98,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, NotYaml> {
     };
     let documents: Vec<Spanned<Tree>> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let place = error.location().map(|at| Place { line: at.line(), column: at.column() });
-        NotYaml { place, message: first_line(&error.without_snippet().to_string()) }
+        let mut message = first_line(&error.without_snippet().to_string());
+        // The place is told apart.
+        if let Some(Place { line, column }) = place {
+            message = message.replace(&format!(" at line {line}, column {column}"), "");
+        }
+        NotYaml { place, message }
     })?;
     Ok(documents.into_iter().map(Node::from).filter(|node| node.value != Value::Null).collect())
 }

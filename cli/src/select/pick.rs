@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use crate::commands::read_manifest;
+use crate::args::Global;
 use crate::error::Said;
+use crate::manifest::files;
 use crate::print::view::View;
 use crate::resource;
 use crate::select::selector::{Fields, Labels};
@@ -18,8 +19,8 @@ pub(crate) struct Which {
     /// Pods whose fields are like this, as in "status.phase=Running"
     #[arg(long, value_name = "FIELDS")]
     pub(crate) field_selector: Option<String>,
-    /// The pods of a manifest
-    #[arg(short, long = "filename", value_name = "FILE")]
+    /// The pods of manifests
+    #[arg(short, long = "filename", value_delimiter = ',', value_name = "FILE,...")]
     pub(crate) files: Vec<String>,
     /// Pods of all namespaces
     #[arg(short = 'A', long)]
@@ -45,8 +46,13 @@ pub(crate) struct Picked {
 }
 
 impl Which {
-    /// Reads words like `pods`, `pod NAME ...`, `pod/NAME ...` together with the flags.
-    pub(crate) fn wanted(&self, words: &[String]) -> anyhow::Result<Wanted> {
+    /// Whether pods are chosen by what they are like.
+    pub(crate) fn selects(&self) -> bool {
+        self.selector.is_some() || self.field_selector.is_some()
+    }
+
+    /// Reads words like `pods`, `pod NAME ...`, `pod/NAME ...` together with the flags. `verb` is the command's, as in "get".
+    pub(crate) fn wanted(&self, global: &Global, words: &[String], verb: &str) -> anyhow::Result<Wanted> {
         let mut named: Vec<(Option<String>, String)> = Vec::new();
         if self.files.is_empty() {
             named.extend(resource::names(words)?.into_iter().map(|name| (None, name)));
@@ -55,12 +61,12 @@ impl Which {
                 Said::one("error: when files are provided as input, you may not provide resources by name").into()
             );
         }
-        for file in &self.files {
-            let pods = read_manifest(file)?.pods;
-            named.extend(pods.into_iter().filter_map(|pod| Some((pod.metadata.namespace, pod.metadata.name?))));
+        named.extend(files::named(&self.files, global.namespace.as_deref(), verb)?);
+        // Which is not to say that all pods are meant.
+        if !self.files.is_empty() && named.is_empty() {
+            return Err(Said::one(format!("error: {} holds no pod with a name", self.files.join(", "))).into());
         }
-        let selects = self.selector.is_some() || self.field_selector.is_some();
-        if selects && !named.is_empty() {
+        if self.selects() && !named.is_empty() {
             return Err(Said::one("error: name cannot be provided when a selector is specified").into());
         }
         if self.all_namespaces && !named.is_empty() {

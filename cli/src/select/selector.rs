@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::manifest::validate::names::qualified_name_problem;
+
 /// What the labels of a pod must be like: all requirements at once. The empty one is met by all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Labels(Vec<Requirement>);
@@ -62,9 +64,9 @@ fn top_level(text: &str) -> Vec<&str> {
 }
 
 fn requirement(text: &str) -> Result<Requirement, String> {
-    let checked = |key: &str, wanted: Wanted| match is_key(key.trim()) {
-        true => Ok(Requirement { key: key.trim().to_owned(), wanted }),
-        false => Err(format!("unable to parse requirement: {text:?}: {:?} is no name of a label", key.trim())),
+    let checked = |key: &str, wanted: Wanted| match qualified_name_problem(key.trim()) {
+        None => Ok(Requirement { key: key.trim().to_owned(), wanted }),
+        Some(problem) => Err(format!("unable to parse requirement: {text:?}: {:?}: {problem}", key.trim())),
     };
     let one = |value: &str| vec![value.trim().to_owned()];
     if let Some((key, value)) = text.split_once("!=") {
@@ -88,29 +90,6 @@ fn requirement(text: &str) -> Result<Requirement, String> {
             Err(format!("unable to parse requirement: {text:?}: expected KEY in (VALUE,...) or KEY notin (VALUE,...)"))
         }
     }
-}
-
-/// Whether this can be the key of a label or of an annotation: a name of at most 63 characters, and maybe a domain
-/// before it.
-pub(crate) fn is_key(key: &str) -> bool {
-    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
-    is_name(name) && domain.is_none_or(|domain| !domain.is_empty() && domain.len() <= 253 && is_name_of(domain))
-}
-
-/// Whether this can be the value of a label.
-pub(crate) fn is_value(value: &str) -> bool {
-    value.is_empty() || is_name(value)
-}
-
-fn is_name(name: &str) -> bool {
-    name.len() <= 63 && is_name_of(name)
-}
-
-fn is_name_of(name: &str) -> bool {
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    edge(name.chars().next())
-        && edge(name.chars().next_back())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// What fields of a pod must be like.

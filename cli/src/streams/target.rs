@@ -117,6 +117,12 @@ fn not_running(status: &Value, container: &str) -> Option<NotRunning> {
     terminated.is_object().then_some(NotRunning { text, ended: true })
 }
 
+/// Whether a container has run, or runs.
+pub(crate) fn has_begun(status: &Value, container: &str) -> bool {
+    let state = state_of(status, container);
+    state.is_some_and(|one| !one["state"]["waiting"].is_object() || one["lastState"]["terminated"].is_object())
+}
+
 /// The part of a pod's status that tells of a container.
 pub(crate) fn state_of<'a>(status: &'a Value, container: &str) -> Option<&'a Value> {
     let lists = ["initContainerStatuses", "containerStatuses"].map(|kind| status[kind].as_array());
@@ -144,6 +150,8 @@ mod tests {
         assert_eq!(instead("b"), Some(("waiting (CrashLoopBackOff)".to_owned(), false)));
         assert_eq!(instead("i"), Some(("terminated (Completed)".to_owned(), true)));
         assert_eq!(instead("unknown"), None);
+        let begun = ["i", "a", "b", "unknown"].map(|name| has_begun(&status, name));
+        assert_eq!(begun, [true, true, false, false]);
         assert_eq!(completed(&status), None);
         assert_eq!(completed(&json!({ "phase": "Failed" })), Some("Failed"));
     }

@@ -40,6 +40,9 @@ pub(crate) async fn who_attaches_before_a_container_runs_sees_all_of_its_attempt
         let found = eventually(text, async || Ok((now().contains(text)).then_some(()))).await;
         found.with_context(|| format!("it says {:?}", now()))
     };
+    let late = ["attach", "watched", "-c", "app", "-q", "--pod-running-timeout", "100ms"];
+    let late = loment.refused(&late, "").await?;
+    ensure!(late == "error: unable to attach because pod is not running. Current status=Pending\n", "{late:?}");
     pod.touch("go")?;
     says("attempt 1\n").await?;
     pod.touch("end-1")?;

@@ -19,7 +19,7 @@ use nix::{
 };
 use serde_json::json;
 
-use super::manifest::{Manifest, RUNS, container};
+use super::manifest::{Manifest, RUNS, container, example};
 
 /// A session, and what it has said.
 struct Session {
@@ -100,7 +100,7 @@ fn local(port: u16) -> SocketAddr {
 
 pub(crate) async fn the_web_server_of_the_manifest_is_reached_at_8080(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
-    let manifest = format!("{}/../examples/http-go-pod.yaml", env!("CARGO_MANIFEST_DIR"));
+    let manifest = example("http-go-pod.yaml");
     loment.ok(&["create", "-f", &manifest]).await?;
     let session = Session::start(&loment, &["http-go", "8080:8080", "8888:8080", ":8080"])?;
     session.says("Forwarding from 127.0.0.1:8080 -> 8080\nForwarding from [::1]:8080 -> 8080\n").await?;
@@ -258,4 +258,27 @@ pub(crate) async fn a_pod_that_does_not_run_yet_is_waited_for(node: &Node<'_>) -
     session.port_to("80").await?;
     session.interrupted().await?;
     loment.ok(&["delete", "pod", "late", "--now"]).await.map(drop)
+}
+
+/// The lab's containerd is named by the environment: what is typed after the verb is another thing.
+pub(crate) async fn the_address_after_the_verb_is_where_to_listen(node: &Node<'_>) -> Result<()> {
+    let pod = Manifest::new(node, "heard")?.app("app", "exec nc -ll -p 7000 -e echo heard");
+    let loment = pod.create(node).await?;
+    let elsewhere = Ipv4Addr::new(127, 0, 0, 2);
+    let session = Session::start(&loment, &["--address", &elsewhere.to_string(), "heard", ":7000"])?;
+    let port = session.port_to("7000").await?;
+    let answer = || -> Result<String> {
+        let mut text = String::new();
+        TcpStream::connect((elsewhere, port))?.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    eventually("the answer", async || Ok(answer().ok().filter(|text| text == "heard\n"))).await?;
+    let refused = TcpStream::connect(local(port)).map_err(|error| error.kind());
+    ensure!(refused.is_err_and(|kind| kind == ErrorKind::ConnectionRefused), "it listens at 127.0.0.1, too");
+    session.interrupted().await?;
+    for socket in ["-a", "--containerd-address"] {
+        let nobody = loment.refused(&["port-forward", socket, "/nowhere.sock", "heard", ":7000"], "").await?;
+        ensure!(nobody.contains("/nowhere.sock"), "{socket}: {nobody:?}");
+    }
+    loment.ok(&["delete", "pod", "heard", "--now"]).await.map(drop)
 }

@@ -101,6 +101,13 @@ pub(crate) async fn c5_a_container_has_its_own_security_context_over_the_pods(no
     loment.delete("secure").await
 }
 
+pub(crate) async fn c5_a_group_without_a_user_is_that_of_the_images_user(node: &Node<'_>) -> Result<()> {
+    let fields = "securityContext: {runAsGroup: 3000}";
+    let output = output_of(node, "grouped", &pod("grouped", fields, &[container("app", "id -u; id -g", "")])).await?;
+    ensure!(output == "0\n3000\n", "it says {output:?}");
+    Ok(())
+}
+
 pub(crate) async fn c5_a_container_is_kept_from_what_a_kubelet_keeps_it_from(node: &Node<'_>) -> Result<()> {
     let look = "[ -c /proc/timer_list ] && echo masked; ls /sys/firmware | wc -l; \
                 (echo 1 > /proc/sys/kernel/ns_last_pid) 2>/dev/null || echo read-only";

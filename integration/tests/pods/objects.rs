@@ -139,6 +139,30 @@ pub(crate) async fn s12_pods_are_sorted_by_a_field(node: &Node<'_>) -> Result<()
     loment.ok(&["delete", "pods", "--all"]).await.map(drop)
 }
 
+pub(crate) async fn s12_pods_are_deleted_by_their_labels_and_a_dry_run_deletes_none(node: &Node<'_>) -> Result<()> {
+    let loment = Loment::new(node.lab);
+    for (name, app) in [("chosen", "web"), ("beside", "db")] {
+        let pod = Manifest::new(node, name)?.app("app", RUNS);
+        let mut value: Value = serde_json::from_str(&pod.text())?;
+        value["metadata"]["labels"] = json!({ "app": app });
+        loment.create(&value.to_string()).await?;
+        loment.phase(name, "Running").await?;
+    }
+    let top = loment.ok(&["top", "-l", "app=web", "--no-headers", "--containers=true"]).await?;
+    ensure!(top.starts_with("chosen ") && !top.contains("beside"), "top prints {top:?}");
+    let events = loment.ok(&["events", "-l", "app=db"]).await?;
+    ensure!(events.contains("Pod/beside") && !events.contains("Pod/chosen"), "events prints {events:?}");
+    let dry = loment.ok(&["delete", "pods", "-l", "app=web", "--dry-run"]).await?;
+    ensure!(dry == "pod \"chosen\" deleted from default namespace (dry run)\n", "it says {dry:?}");
+    let said = loment.ok(&["delete", "pods", "-l", "app=web", "--now"]).await?;
+    ensure!(said == "pod \"chosen\" deleted from default namespace\n", "it says {said:?}");
+    let left = loment.ok(&["get", "pods", "-o", "name"]).await?;
+    ensure!(left == "pod/beside\n", "there are {left:?}");
+    let said = loment.ok(&["delete", "pods", "-A", "--field-selector", "metadata.name=beside", "--now=true"]).await?;
+    ensure!(said == "pod \"beside\" deleted from default namespace\n", "it says {said:?}");
+    Ok(())
+}
+
 pub(crate) async fn s12_a_watch_shows_each_change_until_the_pod_is_gone(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
     let mut watch = Printing::begin(node, &["get", "pods", "--watch", "--output-watch-events"])?;
@@ -330,6 +354,12 @@ pub(crate) async fn s9_apply_makes_a_pod_and_changes_it_as_far_as_it_may_change(
         fs::write(&file, value.to_string())?;
         loment.run(&["apply", "-f", &path], "").await
     };
+    let dry = async |how: &str| {
+        fs::write(&file, value.to_string())?;
+        loment.ok(&["apply", "-f", &path, how]).await
+    };
+    let said = dry("--dry-run=server").await?;
+    ensure!(said == "pod/applied created (server dry run)\n", "it says {said:?}");
     let said = apply(&value).await?;
     ensure!(said.stdout == "pod/applied created\n", "it says {said:?}");
     loment.phase("applied", "Running").await?;
@@ -338,6 +368,13 @@ pub(crate) async fn s9_apply_makes_a_pod_and_changes_it_as_far_as_it_may_change(
     ensure!(said.stdout == "pod/applied unchanged\n" && said.stderr.is_empty(), "it says {said:?}");
     value["metadata"]["labels"] = json!({ "a": "3" });
     value["spec"]["activeDeadlineSeconds"] = json!(3600);
+    fs::write(&file, value.to_string())?;
+    for (verb, done) in [("apply", "configured"), ("replace", "replaced")] {
+        let said = loment.ok(&[verb, "-f", &path, "--dry-run"]).await?;
+        ensure!(said == format!("pod/applied {done} (dry run)\n"), "it says {said:?}");
+    }
+    let taken = loment.refused(&["create", "-f", &path, "--dry-run=server"], "").await?;
+    ensure!(taken.contains("(AlreadyExists)"), "it says {taken:?}");
     let said = apply(&value).await?;
     ensure!(said.stdout == "pod/applied configured\n", "it says {said:?}");
     let now = loment.get("applied").await?;
@@ -521,6 +558,9 @@ pub(crate) async fn s13_a_manifest_is_explained_and_nothing_is_made(node: &Node<
     }
     let gone = loment.refused(&["get", "pod", "explained"], "").await?;
     ensure!(gone.contains("(NotFound)"), "it says {gone:?}");
+    value["spec"]["containers"][0]["envFrom"] = json!([{ "configMapRef": { "name": "none" } }]);
+    let output = loment.run(&["explain", "-f", "-"], &value.to_string()).await?;
+    ensure!(output.code == 1 && output.stdout.contains("Missing: the pod could not be made"), "it says {output:?}");
     let pods = loment.ok(&["explain", "pods"]).await?;
     ensure!(pods.starts_with("KIND:       Pod\nVERSION:    v1\n\nDESCRIPTION:\n"), "{pods}");
     Ok(())

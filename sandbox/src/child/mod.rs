@@ -14,6 +14,7 @@ mod devices;
 pub(crate) mod elf;
 mod exec;
 pub(crate) mod gather;
+mod hierarchy;
 mod holder;
 mod hooks;
 mod identity;

@@ -23,6 +23,7 @@ use nix::{
 use super::{
     devices,
     gather::{Part, Parts},
+    hierarchy,
     last::is_forbidden,
     root::{Links, Root},
 };
@@ -208,7 +209,7 @@ fn attach(root: &Root, plan: &MountPlan, part: Part, open: &mut Open) -> Result<
     }
     mount::attach(part.mount.as_fd(), place.as_fd()).at("mount on", place_name(plan))?;
     for (name, mount) in &part.below {
-        attach_below(&part.mount, name, mount)
+        hierarchy::attach(&part.mount, name, mount)
             .at("mount on", format_args!("{}/{}", place_name(plan), name.display()))?;
     }
     open.0.extend(part.closes.then_some(part.mount));
@@ -253,13 +254,6 @@ fn check_place(plan: &MountPlan, place: &OwnedFd, part: &Part) -> Result<()> {
     let covers = is_procfs(place).at("examine", place_name(plan))?;
     let is_known = || COVERABLE.iter().any(|known| plan.target == Path::new(known));
     if covers && !is_known() { refuse() } else { Ok(()) }
-}
-
-/// Makes a directory in a fresh tmpfs and mounts on it: the cgroup v1 hierarchies.
-fn attach_below(tmpfs: &OwnedFd, name: &Path, part: &OwnedFd) -> nix::Result<()> {
-    nix::sys::stat::mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))?;
-    let place = nix::fcntl::openat(tmpfs, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    mount::attach(part.as_fd(), place.as_fd())
 }
 
 /// Covers what the container must not read, and makes read-only what it must not write. A path that does not exist

@@ -63,7 +63,7 @@ pub(super) async fn run(session: &Session, image: Option<&str>, host_network: bo
     let objects = manifest::load("the pod of loment install", &text)?;
     let mut global = session.global.clone();
     global.namespace = None;
-    let made = create::create_objects(&global, objects, &Filenames::default(), None).await.with_context(|| {
+    let made = create::create(&global, objects, &Filenames::default(), None).await.with_context(|| {
         format!("start a pod of {image} (another image is named with --image, --no-pod starts none)")
     })?;
     let Some(name) = made.first().and_then(|pod| pod.metadata.name.clone()) else { bail!("no pod was made") };

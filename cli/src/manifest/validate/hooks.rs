@@ -1,7 +1,7 @@
 //! Rules for what is done when a container has started and before it is stopped.
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, PodSpec};
-use nix::sys::signal::Signal;
+use loment_sandbox::lifecycle::manifest::signal as number_of;
 
 use super::errors::{Errors, quoted};
 use super::probes::{Handlers, check_handlers};
@@ -33,7 +33,7 @@ fn check_signal(errors: &mut Errors, path: &str, signal: &str, has_os: bool) {
     if !has_os {
         errors.forbidden(path, "may not be set for containers with empty `spec.os.name`");
     }
-    if signal.parse::<Signal>().is_err() {
-        errors.invalid(path, quoted(signal), "must be the name of a signal, as in SIGTERM");
+    if number_of(signal).is_none() {
+        errors.invalid(path, quoted(signal), "must be the name of a signal, as in SIGTERM or SIGRTMIN+3");
     }
 }

@@ -9,7 +9,7 @@ mod errors;
 mod hooks;
 mod metadata;
 mod mounts;
-mod names;
+pub(crate) mod names;
 mod network;
 mod pod;
 mod ports;

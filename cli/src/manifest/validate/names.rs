@@ -79,7 +79,7 @@ pub(super) fn check_port_name(errors: &mut Errors, path: &str, name: &str) {
 }
 
 /// A label's or annotation's key: `[prefix/]name`.
-pub(super) fn qualified_name_problem(key: &str) -> Option<&'static str> {
+pub(crate) fn qualified_name_problem(key: &str) -> Option<&'static str> {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     if prefix.is_some_and(|prefix| !subdomain_problem(prefix).is_empty()) {
         return Some("prefix part must be a lowercase RFC 1123 subdomain");
@@ -98,7 +98,7 @@ pub(super) fn qualified_name_problem(key: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with the value of a label.
-pub(super) fn label_value_problem(value: &str) -> Option<&'static str> {
+pub(crate) fn label_value_problem(value: &str) -> Option<&'static str> {
     if value.len() > 63 {
         return Some("must be no more than 63 characters");
     }

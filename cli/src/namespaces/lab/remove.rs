@@ -15,7 +15,6 @@ use super::super::look::{is_first_of_its, set};
 use super::{Lab, pinned, unmount};
 use crate::error::Said;
 use crate::leaks::processes::pids;
-use crate::namespaces::target::no_sandbox;
 
 /// How long what was killed may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +33,10 @@ struct Member {
 pub(crate) fn remove(lab: &Lab, name: &str, force: bool) -> anyhow::Result<()> {
     let directory = lab.directory(name);
     if fs::symlink_metadata(&directory).is_err() {
-        return Err(no_sandbox(name).into());
+        let root = directory.parent().unwrap_or(&directory).display();
+        return Err(
+            Said::one(format!("error: there is no sandbox {name:?}: ls {root} has those that there are")).into()
+        );
     }
     let _turn = lab.lock()?;
     let ids = pinned(&directory);

@@ -101,8 +101,8 @@ fn rule(path: &str, rule: Rule) -> Result<RestartRule> {
     Ok(RestartRule { action, negated, codes: codes.values.unwrap_or_default() })
 }
 
-/// A signal by name; real-time signals count from either end, as glibc and musl number them for programs.
-fn signal(name: &str) -> Option<i32> {
+/// A signal by name, as in `SIGTERM` or `SIGRTMIN+3`; real-time signals count from either end, as glibc and musl number them for programs.
+pub fn signal(name: &str) -> Option<i32> {
     let number = |base: i32, sign: i32, tail: &str| match tail {
         "" => Some(base),
         _ => {

@@ -19,6 +19,7 @@ mod resources;
 mod written;
 
 pub use annotations::{BACKOFF_INITIAL, BACKOFF_MAX, BACKOFF_RESET, MAX_RESTARTS, RESTART_SIDECARS, check_annotations};
+pub use container::signal;
 
 /// `terminationGracePeriodSeconds` when there is none.
 const GRACE: i64 = 30;

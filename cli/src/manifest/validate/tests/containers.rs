@@ -263,9 +263,15 @@ fn validation_30_a_sleep_ends_within_the_grace_and_a_signal_needs_the_system() {
         container_problem("lifecycle: {stopSignal: SIGINT}"),
         "lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`"
     );
+    for signal in ["SIGINT", "SIGRTMIN", "SIGRTMIN+3", "SIGRTMAX-1"] {
+        let spec = format!(
+            "{{os: {{name: linux}}, containers: [{{name: a, image: b, lifecycle: {{stopSignal: {signal}}}}}]}}"
+        );
+        assert_eq!(problems(&spec), Vec::<String>::new(), "{signal}");
+    }
     assert_eq!(
         problem("{os: {name: linux}, containers: [{name: a, image: b, lifecycle: {stopSignal: SIGNAL}}]}"),
-        "spec.containers[0].lifecycle.stopSignal: Invalid value: \"SIGNAL\": must be the name of a signal, as in SIGTERM"
+        "spec.containers[0].lifecycle.stopSignal: Invalid value: \"SIGNAL\": must be the name of a signal, as in SIGTERM or SIGRTMIN+3"
     );
 }
 

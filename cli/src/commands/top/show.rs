@@ -1,57 +1,25 @@
-//! `loment top`: what pods and their containers use, once or again and again.
+//! Readings compared, sorted, and shown as a table or as JSON.
 
 use std::cmp::Reverse;
-use std::io::IsTerminal as _;
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use jiff::Timestamp;
 use loment_cgroups::stats::device_name;
 use loment_shim::pod::api::{Pressure, Usage};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::print;
-use crate::args::{Global, SortBy, Top, TopOutput};
-use crate::error::Said;
-use crate::print::{show, table};
-use crate::resource;
-use crate::session::Session;
-use crate::usage::{self, ContainerUse, PodUse, Rates, Which};
-
-pub(crate) async fn run(global: &Global, args: &Top) -> anyhow::Result<()> {
-    let names = resource::names_or_all(&args.pods)?;
-    let session = Session::open(global).await?;
-    let namespace = (!args.all_namespaces).then_some(session.namespace.as_str());
-    let which = Which { namespace, names: &names };
-    let before = usage::read(&session, which).await?;
-    if let Some(missing) = names.iter().find(|name| !before.iter().any(|pod| pod.name == **name)) {
-        return Err(Said::pod_not_found(missing).into());
-    }
-    let once = args.once || args.output.is_some() || !std::io::stdout().is_terminal();
-    let pause = Duration::from_secs(args.interval.map_or(if once { 1 } else { 2 }, u64::from));
-    if !once {
-        return watch(&session, which, args, pause, before).await;
-    }
-    tokio::time::sleep(pause).await;
-    let mut now = compared(&before, usage::read(&session, which).await?);
-    sort(&mut now, args.sort_by);
-    match args.output {
-        Some(TopOutput::Json) => print(&show::json(&document(&now))?),
-        None => print(&table::render(&rows(&now, args.all_namespaces))),
-    }
-}
+use super::SortBy;
+use crate::usage::{self, ContainerUse, PodUse, Rates};
 
 /// A reading, with what has happened since the one before.
-struct Shown {
-    pod: PodUse,
+pub(super) struct Shown {
+    pub(super) pod: PodUse,
     rates: Rates,
-    containers: Vec<(ContainerUse, Rates)>,
+    pub(super) containers: Vec<(ContainerUse, Rates)>,
 }
 
 /// Pairs two readings. What was not there before has no rate yet.
-fn compared(before: &[PodUse], now: Vec<PodUse>) -> Vec<Shown> {
+pub(super) fn compared(before: &[PodUse], now: Vec<PodUse>) -> Vec<Shown> {
     let pair = |mut pod: PodUse| {
         let old = before.iter().find(|old| old.sandbox == pod.sandbox);
         let apart = old.map_or(Duration::ZERO, |old| pod.at.saturating_sub(old.at));
@@ -67,7 +35,7 @@ fn compared(before: &[PodUse], now: Vec<PodUse>) -> Vec<Shown> {
 }
 
 /// The largest first, and by name among equals; by name alone they are already.
-fn sort(all: &mut [Shown], by: SortBy) {
+pub(super) fn sort(all: &mut [Shown], by: SortBy) {
     let key = |usage: &Usage, rates: &Rates| match by {
         SortBy::Name => 0,
         SortBy::Cpu => rates.millicores as u64,
@@ -81,68 +49,16 @@ fn sort(all: &mut [Shown], by: SortBy) {
     }
 }
 
-/// The alternate screen of a terminal, until it is dropped.
-struct Screen;
-
-impl Screen {
-    fn enter() -> anyhow::Result<Self> {
-        print("\x1b[?1049h\x1b[?25l")?;
-        Ok(Self)
-    }
-
-    /// Shows as much of the lines as there is room for.
-    fn show(&self, lines: &str) -> anyhow::Result<()> {
-        // A terminal that does not know its size is one of the usual size.
-        let (width, height) = loment_sys::terminal::size(std::io::stdout().as_fd())
-            .ok()
-            .filter(|(width, height)| *width > 0 && *height > 0)
-            .unwrap_or((80, 24));
-        let cut = |line: &str| line.chars().take(usize::from(width)).collect::<String>();
-        let lines: Vec<String> = lines.lines().take(usize::from(height)).map(cut).collect();
-        // Over the old lines, so that nothing flickers.
-        print(&format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n")))
-    }
+/// What there is beside the figures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    /// A column with the namespace.
+    pub(super) namespaces: bool,
+    /// A line with the names of the columns.
+    pub(super) names: bool,
 }
 
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // A terminal that has gone away needs nothing.
-        let _ = print("\x1b[?25h\x1b[?1049l");
-    }
-}
-
-async fn watch(
-    session: &Session,
-    which: Which<'_>,
-    args: &Top,
-    pause: Duration,
-    mut before: Vec<PodUse>,
-) -> anyhow::Result<()> {
-    let listen = |kind| signal(kind).context("wait for signals");
-    let (mut interrupt, mut end) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let screen = Screen::enter()?;
-    loop {
-        let now = usage::read(session, which).await?;
-        let mut shown = compared(&before, now.clone());
-        sort(&mut shown, args.sort_by);
-        let containers: usize = shown.iter().map(|shown| shown.containers.len()).sum();
-        let clock = Timestamp::now().strftime("%H:%M:%S");
-        let head = format!(
-            "{clock} UTC   pods {}   containers {containers}   every {} s   Ctrl-C ends\n\n",
-            shown.len(),
-            pause.as_secs()
-        );
-        screen.show(&(head + &table::render(&rows(&shown, args.all_namespaces))))?;
-        before = now;
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = interrupt.recv() => return Ok(()),
-            _ = end.recv() => return Ok(()),
-        }
-    }
-}
-
-fn rows(all: &[Shown], namespaces: bool) -> Vec<Vec<String>> {
+pub(super) fn rows(all: &[Shown], columns: Columns) -> Vec<Vec<String>> {
     let header =
         ["NAME", "CPU(m)", "THROTTLED", "MEMORY", "LIMIT", "PIDS", "READ/S", "WRITE/S", "PRESSURE(cpu,mem,io)", "OOM"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
@@ -150,13 +66,16 @@ fn rows(all: &[Shown], namespaces: bool) -> Vec<Vec<String>> {
         rows.push(row(&shown.pod.name, &shown.pod.total, &shown.rates));
         rows.extend(shown.containers.iter().map(|(c, rates)| row(&format!("  {}", c.name), &c.usage, rates)));
     }
-    if namespaces {
+    if columns.namespaces {
         let mut column = vec!["NAMESPACE".to_owned()];
         for shown in all {
             column.push(shown.pod.namespace.clone());
             column.extend(shown.containers.iter().map(|_| String::new()));
         }
         rows.iter_mut().zip(column).for_each(|(row, cell)| row.insert(0, cell));
+    }
+    if !columns.names {
+        rows.remove(0);
     }
     rows
 }
@@ -197,7 +116,7 @@ pub(crate) fn bytes(value: f64) -> String {
     format!("{scaled:.digits$}{unit}")
 }
 
-fn document(all: &[Shown]) -> Value {
+pub(super) fn document(all: &[Shown]) -> Value {
     let container = |(container, rates): &(ContainerUse, Rates)| {
         json!({
             "name": container.name, "id": container.id, "image": container.image, "cgroup": container.cgroup,
@@ -305,12 +224,14 @@ mod tests {
         let mut shown =
             compared(&before, vec![pod("small", 1_000_000_000, 1 << 20), pod("large", 2_000_000_000, 4 << 20)]);
         sort(&mut shown, SortBy::Memory);
-        let rows = rows(&shown, true);
+        let rows = rows(&shown, Columns { namespaces: true, names: true });
         let names: Vec<[&str; 2]> = rows.iter().map(|row| [row[0].as_str(), row[1].as_str()]).collect();
         assert_eq!(
             names,
             [["NAMESPACE", "NAME"], ["default", "large"], ["", "  app"], ["default", "small"], ["", "  app"]]
         );
+        let bare = super::rows(&shown, Columns { namespaces: true, names: false });
+        assert_eq!(bare, rows[1..]);
         assert_eq!((rows[1][2].as_str(), rows[1][4].as_str(), rows[2][4].as_str()), ("1000", "4Mi", "4Mi"));
     }
 

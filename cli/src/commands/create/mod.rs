@@ -1,20 +1,19 @@
 //! `loment create`: all pods of the files, or nothing.
 
-use std::io::Read as _;
+mod interruption;
+mod stamp;
+
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use jiff::Timestamp;
+use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
+use super::dry_run::DryRun;
 use super::{note, print};
-use crate::args::{Create, CreateOutput, Filenames, Global};
+use crate::args::{Filenames, Global};
 use crate::error::Said;
 use crate::images;
-use crate::kept::{record, remains};
+use crate::kept::remains;
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources};
 use crate::make::{self, Plan};
@@ -22,6 +21,50 @@ use crate::manifest::{Objects, files, validate::Rules};
 use crate::print::show;
 use crate::session::Session;
 use crate::{disk, host};
+use interruption::Interruption;
+use stamp::stamp;
+
+const EXAMPLES: &str = "\
+Examples:
+  # The pods of a file, with the ConfigMaps and Secrets in it
+  loment create -f pod.yaml
+
+  # From standard input; ConfigMaps from another file
+  loment create -f - --configmap settings.yaml < pod.yaml
+
+  # Only check it: nothing is made
+  loment create -f pod.yaml --dry-run
+
+  # Try pulls that fail again for ten minutes
+  loment create -f pod.yaml --pull-retry 10m";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) filenames: Filenames,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+    /// How to print what was made
+    #[arg(short, long)]
+    pub(crate) output: Option<CreateOutput>,
+    /// For how long a pull that fails is tried again, after 10 s, 20 s and so on up to 300 s, as in "30s" or "10m"
+    /// [default: not at all]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) pull_retry: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CreateOutput {
+    Name,
+    Yaml,
+    Json,
+}
+
+/// A duration as Go writes it.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    loment_sandbox::lifecycle::duration::parse(text).ok_or_else(|| "write it like 90s or 1m30s".to_owned())
+}
 
 /// A pod that is about to be made, and the file that it comes from.
 struct Planned {
@@ -30,21 +73,39 @@ struct Planned {
 }
 
 pub(crate) async fn run(global: &Global, args: &Create) -> anyhow::Result<()> {
-    let made = create(global, &args.filenames, args.pull_retry).await?;
-    made.iter().try_for_each(|pod| print(&shown(pod, args.output)?))
+    let objects = files::read_all(&args.filenames, "create")?;
+    let made = match args.dry_run.is_wanted() {
+        true => check(global, objects, &args.filenames, args.dry_run).await?,
+        false => create(global, objects, &args.filenames, args.pull_retry).await?,
+    };
+    made.iter().try_for_each(|pod| print(&shown(pod, args.output, args.dry_run)?))
 }
 
-/// Makes the pods of these files and starts them: all, or none. Answers with them as they were made.
-pub(crate) async fn create(
+/// All of [`create`] that comes before something is made. Answers with the pods as they would be made.
+pub(super) async fn check(
     global: &Global,
+    objects: Objects,
     filenames: &Filenames,
-    pull_retry: Option<Duration>,
+    how: DryRun,
 ) -> anyhow::Result<Vec<Pod>> {
-    create_objects(global, files::read_all(filenames)?, filenames, pull_retry).await
+    let host = host::read();
+    let planned = plan(global, objects, filenames, &host)?;
+    let session = if how.asks_containerd() { Some(Session::open(global).await?) } else { None };
+    for Planned { plan, file } in &planned {
+        let Some(session) = &session else {
+            plan.check_references(&host)?;
+            continue;
+        };
+        if session.find(lower::namespace(&plan.pod), lower::name(&plan.pod)).await?.is_some() {
+            return Err(Said::one(already_exists(file, &plan.pod)).into());
+        }
+        plan.check(session, &host).await?;
+    }
+    Ok(planned.into_iter().map(|planned| planned.plan.pod).collect())
 }
 
-/// The same of objects that have been read.
-pub(super) async fn create_objects(
+/// Makes the pods of these objects and starts them: all, or none. Answers with them as they were made.
+pub(super) async fn create(
     global: &Global,
     objects: Objects,
     filenames: &Filenames,
@@ -103,51 +164,9 @@ async fn make_all(
     Ok(())
 }
 
-/// SIGINT and SIGTERM, heard between two steps: one that is given up half way could be finished by containerd after it
-/// has been taken back. The second signal ends the command where it is.
-struct Interruption {
-    signal: watch::Receiver<Option<&'static str>>,
-}
-
-impl Interruption {
-    fn listen() -> anyhow::Result<Self> {
-        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-        let (news, signal) = watch::channel(None);
-        tokio::spawn(async move {
-            for first in [true, false] {
-                let name = tokio::select! {
-                    _ = interrupt.recv() => "interrupted",
-                    _ = terminate.recv() => "terminated",
-                };
-                if !first {
-                    note("error: stopped at once; `loment delete` removes what is left");
-                    std::process::exit(1);
-                }
-                let _heard = news.send(Some(name));
-            }
-        });
-        Ok(Self { signal })
-    }
-
-    async fn came(&self) {
-        let mut signal = self.signal.clone();
-        if signal.wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        match *self.signal.borrow() {
-            None => Ok(()),
-            Some(name) => Err(anyhow!("{name}; what had been made is removed")),
-        }
-    }
-}
-
-fn shown(pod: &Pod, output: Option<CreateOutput>) -> anyhow::Result<String> {
+fn shown(pod: &Pod, output: Option<CreateOutput>, how: DryRun) -> anyhow::Result<String> {
     Ok(match output {
-        None => format!("pod/{} created\n", lower::name(pod)),
+        None => format!("pod/{} created{how}\n", lower::name(pod)),
         Some(CreateOutput::Name) => format!("pod/{}\n", lower::name(pod)),
         Some(CreateOutput::Yaml) => show::yaml(&show::object(pod, None)?)?,
         Some(CreateOutput::Json) => show::json(&show::object(pod, None)?)?,
@@ -185,47 +204,6 @@ fn already_exists(file: &str, pod: &Pod) -> String {
     format!("Error from server (AlreadyExists): error when creating {file:?}: pods {name:?} already exists")
 }
 
-/// Gives a pod what a server gives it: a uid, the time, its node, and a name if it only has the beginning of one.
-fn stamp(pod: &mut Pod, node: &str) -> anyhow::Result<()> {
-    if pod.metadata.name.as_deref().unwrap_or_default().is_empty()
-        && let Some(prefix) = pod.metadata.generate_name.as_deref().filter(|prefix| !prefix.is_empty())
-    {
-        // The server's alphabet: no vowels, so that no words appear.
-        const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-        let random = random_bytes::<5>()?;
-        let letter =
-            |byte: u8| LETTERS.get(usize::from(byte) % LETTERS.len()).map_or('x', |letter| char::from(*letter));
-        pod.metadata.name = Some(format!("{prefix}{}", random.map(letter).iter().collect::<String>()));
-    }
-    if let Some(spec) = &mut pod.spec {
-        spec.node_name.get_or_insert_with(|| node.to_owned());
-    }
-    pod.metadata.uid = Some(new_uid(random_bytes()?));
-    pod.metadata.creation_timestamp = Some(Time(now()));
-    record::stamp(pod);
-    Ok(())
-}
-
-/// The time, in the whole seconds that the API knows.
-fn now() -> Timestamp {
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
-}
-
-fn random_bytes<const N: usize>() -> anyhow::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    let mut source = std::fs::File::open("/dev/urandom").context("open /dev/urandom")?;
-    source.read_exact(&mut bytes).context("read /dev/urandom")?;
-    Ok(bytes)
-}
-
-/// A version 4 UUID (RFC 9562, 5.4) of random bytes.
-fn new_uid(random: [u8; 16]) -> String {
-    let number = u128::from_be_bytes(random) & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
-    let hex = format!("{number:032x}");
-    let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)].map(|(from, to)| hex.get(from..to).unwrap_or_default());
-    parts.join("-")
-}
-
 /// Keeps everybody else from making pods of these names until they are made.
 fn take_names(global: &Global, planned: &[Planned]) -> anyhow::Result<Vec<disk::NameLock>> {
     let take = |Planned { plan: Plan { pod, .. }, file }: &Planned| {
@@ -237,21 +215,40 @@ fn take_names(global: &Global, planned: &[Planned]) -> anyhow::Result<Vec<disk::
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
-    #[test]
-    fn a_uid_is_a_random_uuid() {
-        assert_eq!(new_uid([0; 16]), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(new_uid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_ne!(random_bytes::<16>().unwrap(), random_bytes::<16>().unwrap());
+    use super::*;
+    use crate::disk::tests::Scratch;
+
+    /// What `loment create --dry-run` makes of a manifest.
+    fn checked(scratch: &Scratch, manifest: &str) -> anyhow::Result<Vec<Pod>> {
+        let file = scratch.0.join("pod.yaml");
+        std::fs::write(&file, manifest).unwrap();
+        let words = ["loment", "create", "--dry-run", "--state-dir", "/nowhere", "-f", file.to_str().unwrap()];
+        let arguments = <crate::args::Arguments as clap::Parser>::try_parse_from(words).unwrap();
+        let crate::args::Verb::Create(args) = &arguments.verb else { panic!() };
+        let objects = files::read_all(&args.filenames, "create")?;
+        let checked = check(&arguments.global, objects, &args.filenames, args.dry_run);
+        crate::runtime::new().unwrap().block_on(checked)
     }
 
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: c, image: i}]}\n";
+
     #[test]
-    fn a_generated_name_starts_as_the_manifest_says() {
-        let mut pod = Pod::default();
-        pod.metadata.generate_name = Some("web-".into());
-        stamp(&mut pod, "node").unwrap();
-        let name = pod.metadata.name.unwrap();
-        assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+    fn a_dry_run_checks_everything_without_containerd_and_makes_nothing() {
+        let scratch = Scratch::new("dry-run");
+        let pods = checked(&scratch, POD).unwrap();
+        let how = DryRun::default();
+        assert_eq!(shown(&pods[0], None, how).unwrap(), "pod/web created\n");
+        assert!(!Path::new("/nowhere").exists());
+        let refused = |manifest: &str| checked(&scratch, manifest).unwrap_err().to_string();
+        assert!(refused(&POD.replace("image: i", "image: ''")).contains("spec.containers[0].image: Required value"));
+        let missing = POD.replace("image: i", "image: i, envFrom: [{configMapRef: {name: settings}}]");
+        let said = refused(&missing);
+        assert!(
+            said.contains("CreateContainerConfigError: container \"c\": configmap \"settings\" not found"),
+            "{said}"
+        );
+        assert!(refused(&format!("{POD}---\n{POD}")).contains("(AlreadyExists)"));
     }
 }

@@ -1,0 +1,307 @@
+//! `loment apply`, `loment replace` and `loment set image`: pods that are there become what a manifest says, as far as a
+//! pod may change.
+
+mod replace;
+mod set;
+
+use anyhow::Context as _;
+use clap::Args;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::dry_run::DryRun;
+use super::{create, note, print};
+use crate::args::{Filenames, Global};
+use crate::change::merge::merge;
+use crate::change::update;
+use crate::error::Said;
+use crate::kept::record;
+use crate::lower;
+use crate::manifest::files;
+use crate::manifest::update::{inherit, validate_update};
+use crate::manifest::validate::{Rules, validate_at};
+use crate::manifest::{Objects, defaults};
+use crate::print::output::Output;
+use crate::print::show;
+use crate::session::{Found, Session};
+pub(crate) use replace::{Replace, replace};
+pub(crate) use set::{Set, set};
+
+const EXAMPLES: &str = "\
+Examples:
+  # Make the pods of a file; later, change them to what the file says then
+  loment apply -f pod.yaml
+
+  # From standard input
+  cat pod.yaml | loment apply -f -
+
+  # Which pods would be made or changed
+  loment apply -f pod.yaml --dry-run
+
+Of a pod that is there may change: the images of containers (each is restarted alone), labels and annotations,
+activeDeadlineSeconds (sooner), and tolerations (more).";
+
+/// Where `apply` keeps what it was given, as kubectl does.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    filenames: Filenames,
+    #[command(flatten)]
+    dry_run: DryRun,
+    /// Print the pods as they are then: yaml, json, name, jsonpath=TEMPLATE ...
+    #[arg(short, long)]
+    output: Option<String>,
+}
+
+/// How pods are told of when something was done with them.
+struct Report(Option<Output>);
+
+impl Report {
+    fn of(output: Option<&str>) -> anyhow::Result<Self> {
+        Ok(Report(output.map(|text| Output::parse(Some(text))).transpose()?))
+    }
+
+    fn say(&self, pod: &Pod, done: &str) -> anyhow::Result<()> {
+        match &self.0 {
+            None => print(&format!("pod/{} {done}\n", lower::name(pod))),
+            Some(output) => print(&output.one(&show::object(pod, None)?)?),
+        }
+    }
+}
+
+/// The pods of a command's files: as they are written, and complete and checked.
+struct Given {
+    written: Vec<Pod>,
+    objects: Objects,
+}
+
+impl Given {
+    fn read(global: &Global, filenames: &Filenames, verb: &str) -> anyhow::Result<Self> {
+        let mut objects = files::read_all(filenames, verb)?;
+        let written = objects.pods.clone();
+        let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules(global, filenames))?;
+        warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+        if objects.pods.is_empty() {
+            return Err(Said::one(format!("error: no objects passed to {verb}")).into());
+        }
+        Ok(Given { written, objects })
+    }
+
+    /// The pod of each manifest, if there is one.
+    async fn find(&self, session: &Session) -> anyhow::Result<Vec<Option<Found>>> {
+        let mut all = Vec::new();
+        for pod in &self.objects.pods {
+            all.push(session.find(lower::namespace(pod), lower::name(pod)).await?);
+        }
+        Ok(all)
+    }
+
+    /// The pods that are not there, with what they may refer to; and which of the manifests they are.
+    fn missing(&self, found: &[Option<Found>]) -> (Vec<usize>, Objects) {
+        let missing = |index: &usize| found.get(*index).is_some_and(Option::is_none);
+        let which: Vec<usize> = (0..self.written.len()).filter(missing).collect();
+        let pods = which.iter().filter_map(|index| self.objects.pods.get(*index).cloned()).collect();
+        let (config_maps, secrets) = (self.objects.config_maps.clone(), self.objects.secrets.clone());
+        (which, Objects { pods, config_maps, secrets, ..Objects::default() })
+    }
+}
+
+fn rules<'a>(global: &'a Global, filenames: &'a Filenames) -> Rules<'a> {
+    Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &filenames.allowed_unsafe_sysctls }
+}
+
+pub(crate) async fn apply(global: &Global, args: &Apply) -> anyhow::Result<()> {
+    let report = Report::of(args.output.as_deref())?;
+    let given = Given::read(global, &args.filenames, "apply")?;
+    let session = Session::open(global).await?;
+    let found = given.find(&session).await?;
+    let rules = rules(global, &args.filenames);
+    // Every change is checked before the first one is made.
+    for (found, written) in found.iter().zip(&given.written) {
+        if let Some(found) = found {
+            if !annotations(&found.pod).contains_key(LAST_APPLIED) {
+                let name = found.name();
+                note(&format!(
+                    "Warning: resource pods/{name} is missing the {LAST_APPLIED} annotation which is required by loment \
+                     apply. loment apply should only be used on resources created by loment apply. The missing \
+                     annotation will be patched automatically."
+                ));
+            }
+            applied(&found.pod, written, rules)?.1.iter().for_each(|hint| note(&format!("Warning: {hint}")));
+        }
+    }
+    if args.dry_run.is_wanted() {
+        return tell(global, args, &given, &found, &report).await;
+    }
+    make_missing(global, args, &session, &given, &found, &report).await?;
+    for (found, written) in found.iter().zip(&given.written) {
+        let Some(found) = found else { continue };
+        let (before, now) = update::change(&session, found, |live| Ok(applied(live, written, rules)?.0)).await?;
+        report.say(&now, done(&before, &now))?;
+    }
+    Ok(())
+}
+
+/// What has become of a pod.
+fn done(before: &Pod, now: &Pod) -> &'static str {
+    if without_versions(before) == without_versions(now) { "unchanged" } else { "configured" }
+}
+
+/// Checks the pods that would be made, and tells what would become of each.
+async fn tell(
+    global: &Global,
+    args: &Apply,
+    given: &Given,
+    found: &[Option<Found>],
+    report: &Report,
+) -> anyhow::Result<()> {
+    let how = args.dry_run;
+    let (which, missing) = given.missing(found);
+    if !which.is_empty() {
+        for pod in &create::check(global, missing, &args.filenames, how).await? {
+            report.say(pod, &format!("created{how}"))?;
+        }
+    }
+    for (found, written) in found.iter().zip(&given.written) {
+        let Some(found) = found else { continue };
+        let (now, _) = applied(&found.pod, written, rules(global, &args.filenames))?;
+        report.say(&now, &format!("{}{how}", done(&found.pod, &now)))?;
+    }
+    Ok(())
+}
+
+/// Makes the pods that are not there, all or none.
+async fn make_missing(
+    global: &Global,
+    args: &Apply,
+    session: &Session,
+    given: &Given,
+    found: &[Option<Found>],
+    report: &Report,
+) -> anyhow::Result<()> {
+    let (which, objects) = given.missing(found);
+    if which.is_empty() {
+        return Ok(());
+    }
+    let made = create::create(global, objects, &args.filenames, None).await?;
+    for (pod, index) in made.iter().zip(which) {
+        let (Some(found), Some(written)) =
+            (session.find(lower::namespace(pod), lower::name(pod)).await?, given.written.get(index))
+        else {
+            continue;
+        };
+        let text = configuration(written)?;
+        let pod = record::change(&found, |pod| {
+            pod.metadata.annotations.get_or_insert_default().insert(LAST_APPLIED.to_owned(), text);
+            Ok(())
+        })?;
+        report.say(&pod, "created")?;
+    }
+    Ok(())
+}
+
+fn annotations(pod: &Pod) -> std::collections::BTreeMap<String, String> {
+    pod.metadata.annotations.clone().unwrap_or_default()
+}
+
+/// What only tells that something has changed, left out.
+fn without_versions(pod: &Pod) -> Pod {
+    let mut pod = pod.clone();
+    pod.metadata.resource_version = None;
+    pod.metadata.generation = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    pod
+}
+
+/// A manifest as the annotation keeps it: without the annotation itself.
+fn configuration(written: &Pod) -> anyhow::Result<String> {
+    let mut value = serde_json::to_value(written).context("write the manifest as JSON")?;
+    if let Some(annotations) = value["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
+    if let Some(object) = value.as_object_mut() {
+        object.remove("status");
+    }
+    Ok(format!("{value}\n"))
+}
+
+/// What a pod becomes when a manifest is applied to it, with hints; or what of it may not change.
+fn applied(live: &Pod, written: &Pod, rules: Rules<'_>) -> anyhow::Result<(Pod, Vec<String>)> {
+    let text = configuration(written)?;
+    let mut manifest: Value = serde_json::from_str(&text).context("read the manifest")?;
+    let last = annotations(live).get(LAST_APPLIED).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let live_value = serde_json::to_value(live).context("write the pod as JSON")?;
+    manifest["metadata"]["annotations"][LAST_APPLIED] = json!(text);
+    let merged = merge(last.as_ref(), &manifest, &live_value);
+    let mut pod: Pod = serde_json::from_value(merged).context("read what the manifest makes of the pod")?;
+    let hints = complete(&mut pod, live, rules)?;
+    Ok((pod, hints))
+}
+
+/// Completes the new version of a pod, and refuses what may not change.
+fn complete(pod: &mut Pod, live: &Pod, rules: Rules<'_>) -> anyhow::Result<Vec<String>> {
+    defaults::complete(pod, lower::namespace(live));
+    validate_at(pod, rules, None)?;
+    inherit(live, pod);
+    Ok(validate_update(live, pod)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::load;
+
+    pub(super) const RULES: Rules<'_> = Rules { runtime_handler: "loment", unsafe_sysctls: &[] };
+
+    pub(super) fn written(more: &str, image: &str) -> Pod {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web{more}}}\nspec: {{containers: [{{name: a, image: {image}}}]}}\n"
+        );
+        load("f", &text).unwrap().pods.remove(0)
+    }
+
+    pub(super) fn live(written: &Pod) -> Pod {
+        let mut pod = written.clone();
+        defaults::complete(&mut pod, "default");
+        pod.metadata.uid = Some("u".into());
+        record::stamp(&mut pod);
+        let text = configuration(written).unwrap();
+        pod.metadata.annotations.get_or_insert_default().insert(LAST_APPLIED.into(), text);
+        pod
+    }
+
+    #[test]
+    fn s9_an_image_and_labels_may_be_applied_and_the_pod_keeps_who_it_is() {
+        let live = live(&written(", labels: {a: x, b: x}", "'i:1'"));
+        let (now, _) = applied(&live, &written(", labels: {a: z}", "'i:2'"), RULES).unwrap();
+        assert_eq!(now.metadata.uid.as_deref(), Some("u"));
+        assert_eq!(now.metadata.labels.clone().unwrap(), [("a".to_owned(), "z".to_owned())].into());
+        assert_eq!(now.spec.as_ref().unwrap().containers[0].image.as_deref(), Some("i:2"));
+        assert!(annotations(&now)[LAST_APPLIED].contains("\"i:2\""));
+    }
+
+    #[test]
+    fn s9_what_may_not_change_is_refused_by_apply_and_replace() {
+        let live = live(&written("", "'i:1'"));
+        let mut other = written("", "'i:1'");
+        other.spec.as_mut().unwrap().hostname = Some("h".into());
+        let refused = applied(&live, &other, RULES).unwrap_err().to_string();
+        assert!(refused.contains("spec: Forbidden: pod updates may not change fields other than"), "{refused}");
+        assert!(complete(&mut other.clone(), &live, RULES).is_err());
+    }
+
+    #[test]
+    fn the_same_manifest_again_changes_nothing() {
+        let first = written(", labels: {a: x}", "'i:1'");
+        let live = live(&first);
+        let (now, _) = applied(&live, &first, RULES).unwrap();
+        assert_eq!(done(&live, &now), "unchanged");
+        let (other, _) = applied(&live, &written(", labels: {a: y}", "'i:1'"), RULES).unwrap();
+        assert_eq!(done(&live, &other), "configured");
+    }
+}
