@@ -98,7 +98,8 @@ fn attach(view: View, place: &Path) -> Result<()> {
     let directory = open(place, flags, Mode::empty()).at("open", place.display())?;
     let nowhere = Cgroups { entry: &Entry::Tasks(Vec::new()), path: Path::new(""), has_namespace: false };
     let parts = gather::gather(&view, &nowhere, &UserNamespaces::of(None, &view)?)?;
-    let root = view::make_root(&view, parts.root, &directory)?;
+    let (root, open) = view::make_root(&view, parts.root, &directory)?;
+    open.close()?;
     // What the host mounts below it while the container is made comes into the container's copy, which is its slave.
     mount::set_attributes(root.as_fd(), false, 0, 0, Some(Propagation::Shared)).at("share", place.display())
 }

@@ -102,16 +102,18 @@ pub fn set_ambient(set: u64) -> Result<()> {
     Ok(())
 }
 
-/// Sets user ids (real, effective, saved) of the calling thread only, which is all of a process with one thread.
+/// Sets user ids (real, effective, saved) of the calling thread only, which is all of a process with one thread. By the
+/// call that runc makes: a seccomp profile may allow no other. Without CAP_SETUID the effective one alone is set, to one of
+/// the other two.
 pub fn set_uid(uid: u32) -> Result<()> {
     // SAFETY: takes numbers and touches no memory.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_setuid, uid) }).map(drop)
 }
 
-/// Sets group ids (real, effective, saved) of the calling thread only, which is all of a process with one thread.
+/// Sets group ids of the calling thread only, in the same way.
 pub fn set_gid(gid: u32) -> Result<()> {
     // SAFETY: takes numbers and touches no memory.
-    check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_setgid, gid) }).map(drop)
 }
 
 /// Sets the supplementary groups of the calling thread only. setgroups(2)

@@ -85,12 +85,12 @@ fn build_root(birth: &Birth, plan: &Plan, users: &UserNamespaces, init: i32) -> 
     let _room = Room::of(&plan.view)?;
     let parts = gather::gather(&plan.view, &birth.cgroups(plan), users)?;
     let hooks = |root: BorrowedFd<'_>| hooks::create(birth, plan, Some(root), init);
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, users.maps(), None, hooks)?;
+    let (root, open) = view::enter(&plan.view, parts, &plan.process.cwd, users.maps(), None, hooks)?;
     if matches!(birth.io, Io::Terminal) && plan.view.devices.is_some() {
         // Where init, who may not make it in a read-only root, shows the terminal.
         root.make_file(Path::new("dev/console"), Links::Refuse)?;
     }
-    view::seal(&root, &plan.view)?;
+    view::seal(&root, &plan.view, open)?;
     Ok(root)
 }
 

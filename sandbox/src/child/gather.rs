@@ -55,6 +55,8 @@ pub(crate) struct Part {
     pub(crate) is_directory: bool,
     /// Mounts that go below this one, by name (the cgroup v1 hierarchies).
     pub(crate) below: Vec<(PathBuf, OwnedFd)>,
+    /// Whether it is to be read-only when everything is in it: a tmpfs begins empty.
+    pub(crate) closes: bool,
 }
 
 /// Makes the parts of `view`.
@@ -130,16 +132,19 @@ impl Gathering<'_> {
         if matches!(plan.source, Source::Bind { .. }) && !plan.mount.is_none() {
             mount::set_attributes(fd, false, plan.mount.set, plan.mount.clear, None).at("set attributes of", &name)?;
         }
-        if !plan.tree.is_none() {
-            mount::set_attributes(fd, true, plan.tree.set, plan.tree.clear, None)
-                .at("set attributes of everything in", &name)?;
+        let has_tmpfs = matches!(self.cgroup.entry, Entry::Tasks(_) | Entry::Both(..));
+        let is_tmpfs = plan.is_tmpfs() || matches!(plan.source, Source::Cgroup) && has_tmpfs;
+        let tree = if is_tmpfs { plan.tree.without(attr::RDONLY) } else { plan.tree };
+        if !tree.is_none() {
+            mount::set_attributes(fd, true, tree.set, tree.clear, None).at("set attributes of everything in", &name)?;
         }
         for (propagation, recursion) in self.propagation(plan) {
             let recursive = recursion == Recursion::All;
             mount::set_attributes(fd, recursive, 0, 0, Some(propagation)).at("set propagation of", &name)?;
         }
         let kind = fstat(&mount).at("examine", &name)?.st_mode & SFlag::S_IFMT.bits();
-        Ok(Part { is_directory: kind == SFlag::S_IFDIR.bits(), mount, below })
+        let closes = is_tmpfs && plan.is_read_only();
+        Ok(Part { is_directory: kind == SFlag::S_IFDIR.bits(), mount, below, closes })
     }
 
     /// A copy of a shared mount is its peer. Only a root that is to be shared asks for that, as with every other runtime:
@@ -181,7 +186,7 @@ impl Gathering<'_> {
         let result = configure(&context, source, &data)
             .and_then(|()| read_only(&context, kind, attributes))
             .and_then(|()| context.create())
-            .and_then(|()| context.mount(attributes));
+            .and_then(|()| context.mount(if kind == c"tmpfs" { attributes & !attr::RDONLY } else { attributes }));
         result.map_err(|errno| explained(context, &format!("mount {name} from"), source, errno))
     }
 

@@ -30,20 +30,22 @@ pub(super) fn create(birth: &Birth, plan: &Plan, root: Option<BorrowedFd<'_>>, i
 }
 
 /// After the gate: the container's own programs, which get what its program gets and no more: its user, capabilities and
-/// seccomp filter. With the runtime's privileges an image could do with the host as it likes. A filter that asks a
-/// listener gets no answer for them.
+/// seccomp filter; `assume` is what is left to be done for that under the filter. With the runtime's privileges an image
+/// could do with the host as it likes. A filter that asks a listener gets no answer for them.
 pub(super) fn start(
     hooks: &ContainerHooks,
     birth: &Birth,
     process: &ProcessPlan,
     setting: &Setting<'_>,
-    late: bool,
+    own: program::Own,
+    assume: Option<&dyn Fn() -> Result<()>>,
 ) -> Result<()> {
     hooks.run_start(birth.attendant().as_fd(), |hook| {
-        program::refuse_ourselves(&hook.path, &setting.proc)?;
+        own.refuse(&hook.path)?;
+        identity::set_umask(process);
         if let Some(filter) = setting.filter {
             filter.load().at("load", "the seccomp filter")?;
         }
-        if late { identity::assume(process) } else { Ok(()) }
+        assume.map_or(Ok(()), |assume| assume())
     })
 }

@@ -138,7 +138,14 @@ pub(crate) fn own_streams(streams: &[BorrowedFd<'_>], uid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Gives up every privilege that the plan does not grant. Order matters: the bounding set needs CAP_SETPCAP, groups
+/// Sets what is left out of the modes of files that the process makes.
+pub(crate) fn set_umask(process: &ProcessPlan) {
+    umask(Mode::from_bits_truncate(process.umask));
+}
+
+/// Gives up every privilege that the plan does not grant. It may be done under a seccomp filter, so it makes no system
+/// calls but those that it is about: prctl(2), setgroups(2), setgid(2), setuid(2), capset(2).
+/// Order matters: the bounding set needs CAP_SETPCAP, groups
 /// need CAP_SETGID, and permitted capabilities survive the change of user only if the kernel is told so.
 pub(crate) fn assume(process: &ProcessPlan) -> Result<()> {
     let capabilities = &process.capabilities;
@@ -157,7 +164,6 @@ pub(crate) fn assume(process: &ProcessPlan) -> Result<()> {
         let object = format!("{:x}", capabilities.ambient);
         Error::os("set ambient capabilities", object, errno).hint("each must be permitted and inheritable too")
     })?;
-    umask(Mode::from_bits_truncate(process.umask));
     // A change of user makes a process dumpable again as the system's fs.suid_dumpable says; until execve(2) this one
     // is a copy of the runtime, which nobody may look into (CVE-2016-9962).
     prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")

@@ -4,6 +4,7 @@ use std::{convert::Infallible, os::fd::AsFd, path::Path};
 
 use loment_sys::fd;
 use nix::{
+    errno::Errno,
     fcntl::OFlag,
     sys::{personality::Persona, prctl},
     unistd::{fchdir, getcwd},
@@ -66,21 +67,36 @@ pub(super) fn become_program(
     setting.close_the_rest(birth)?;
     identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;
-    enter_working_directory(&setting.root, &process.cwd)?;
+    let waits_for_user = match enter_working_directory(&setting.root, &process.cwd) {
+        Ok(()) => false,
+        // On a network file system root may be nobody, and a namespace's root has no power over what belongs to nobody of
+        // it: the program's own user may have.
+        Err(error) if is_forbidden(&error) => true,
+        Err(error) => return Err(error),
+    };
     let env = program::environment(process, &setting.root);
+    let own = program::Own::of(&setting.proc)?;
+    identity::set_umask(process);
     if process.no_new_privileges {
         prctl::set_no_new_privs().at("forbid", "new privileges")?;
     }
     // Without no_new_privs only CAP_SYS_ADMIN may load a filter, so that privileges are given up after that.
     let late = setting.filter.is_some() && !process.no_new_privileges;
-    if !late {
+    let assume = || {
         identity::assume(process)?;
+        if waits_for_user { enter_working_directory(&setting.root, &process.cwd) } else { Ok(()) }
+    };
+    if !late {
+        assume()?;
     }
     // A program of the image is missing now or never, which is worth knowing before the gate; an init container may yet
     // put one into a volume.
     let mut volumes = setting.mounts.iter().filter(|mount| mount.is_bind()).map(|mount| mount.target.as_path());
-    let found =
-        if program::is_in_one_of(process, &mut volumes) { None } else { Some(program::find(process, &setting.proc)?) };
+    let find = || if late { program::find_all(process, own) } else { program::find(process, own).map(|one| vec![one]) };
+    // Where it is may depend on where one stands.
+    let comes_last = late && waits_for_user;
+    let may_come = comes_last || program::is_in_one_of(process, &mut volumes);
+    let found = if may_come { None } else { Some(find()?) };
     let terminal = setting.console.as_ref().map(|console| console.master.as_fd());
     match setting.gate {
         true if birth.wait_at_gate(terminal)? => {}
@@ -88,26 +104,38 @@ pub(super) fn become_program(
         false => birth.tell_ready(terminal)?,
     }
     if let Some(container) = setting.hooks {
-        hooks::start(container, birth, process, setting, late)?;
+        hooks::start(container, birth, process, setting, own, late.then_some(&assume))?;
     }
-    // Before the filter, which may forbid what looking takes.
-    let mut program = found.map_or_else(|| program::find(process, &setting.proc), Ok)?;
+    let mut programs = match found {
+        None if comes_last => Vec::new(),
+        found => found.map_or_else(find, Ok)?,
+    };
     fd::cloexec_from(birth.first_private()).at("mark for closing", "all descriptors")?;
     identity::limit_descriptors(process)?;
     // The last: a look at the clock may be a system call, which the filter may forbid.
     birth.reached(Phase::Prepared);
-    if let Some(filter) = setting.filter {
-        let listener = filter.load().at("load", "the seccomp filter")?;
-        if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
-            place.offer(listener);
-        }
-    }
+    load_filter(birth, setting.filter)?;
+    // A profile that lets runc's containers run allows what this takes, and need not allow anything else.
     if late {
-        identity::assume(process)?;
-        // As this user sees it.
-        program = program::find(process, &setting.proc)?;
+        assume()?;
     }
-    program::execute(&program, process, &env)
+    if comes_last {
+        programs = find()?;
+    }
+    program::execute(&programs, process, &env)
+}
+
+fn load_filter(birth: &Birth, filter: Option<&Filter>) -> Result<()> {
+    let Some(filter) = filter else { return Ok(()) };
+    let listener = filter.load().at("load", "the seccomp filter")?;
+    if let (Some(place), Some(listener)) = (birth.listener_place(), listener) {
+        place.offer(listener);
+    }
+    Ok(())
+}
+
+pub(super) fn is_forbidden(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM))
 }
 
 /// Enters the working directory as a descriptor that was found below the root: a path like /proc/self/fd/7 could lead

@@ -112,11 +112,11 @@ pub(crate) fn init(
         Some(place) => Some(Stub { place, own: proc.own_namespace("mnt").at("open", "the host's mount namespace")? }),
         None => None,
     };
-    let root = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
+    let (root, open) = view::enter(&plan.view, parts, &plan.process.cwd, None, stub, hooks)?;
     drop(room);
     birth.reached(Phase::RootEntered);
     let console = init_console(birth, plan, &root)?;
-    view::seal(&root, &plan.view)?;
+    view::seal(&root, &plan.view, open)?;
     birth.reached(Phase::RootSealed);
     let mounts = &plan.view.mounts;
     let hooks = plan.hooks.as_deref();
@@ -201,6 +201,7 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();
+    identity::set_umask(&process);
     identity::assume(&process)?;
     prctl::set_no_new_privs().at("forbid", "new privileges")?;
     // What it keeps of the runtime's memory is small, as long as the kernel does not make a huge page of it.

@@ -1,6 +1,7 @@
 //! Finding the program and becoming it.
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     ffi::{CStr, CString, OsStr, OsString},
     io::{BufRead, BufReader, Read},
@@ -32,17 +33,51 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 const DEEPEST_INTERPRETER: usize = 5;
 
 /// Finds the program of `process` in this process's root, as execvp(3) would; a name with a slash is a path.
-pub(crate) fn find(process: &ProcessPlan, proc: &ProcFs) -> Result<CString> {
+pub(crate) fn find(process: &ProcessPlan, own: Own) -> Result<CString> {
+    let name = name(process)?;
+    let mut failure = None;
+    for path in paths(name, &process.env) {
+        match check(&path) {
+            Ok(()) => return own.refuse(&path).map(|()| path),
+            Err(errno) if failure.is_none() || errno == Errno::EACCES => failure = Some(errno),
+            Err(_) => {}
+        }
+    }
+    let (shown, errno) = (name.to_string_lossy(), failure.unwrap_or(Errno::ENOENT));
+    Err(match (is_path(name), errno) {
+        (true, errno) => Error::exec(&shown, errno, reason(&shown, errno)),
+        (false, Errno::EACCES) => Error::exec(&shown, errno, "permission denied"),
+        (false, _) => Error::exec(&shown, Errno::ENOENT, "executable file not found in $PATH"),
+    })
+}
+
+/// The program and what would be found in its place by a user who may not execute it: for who cannot look again.
+pub(crate) fn find_all(process: &ProcessPlan, own: Own) -> Result<Vec<CString>> {
+    let first = find(process, own)?;
+    let others = paths(name(process)?, &process.env).skip_while(|path| *path != first).skip(1);
+    let others = others.filter(|path| check(path).is_ok() && own.refuse(path).is_ok());
+    Ok(std::iter::once(first.clone()).chain(others).collect())
+}
+
+fn name(process: &ProcessPlan) -> Result<&CStr> {
     let name = process.args.first().ok_or_else(|| Error::invalid("process.args", "", "names no program"))?;
-    let path = match name.to_bytes().contains(&b'/') {
-        true => check(name).map(|()| name.clone()).map_err(|errno| {
-            let shown = name.to_string_lossy();
-            Error::exec(&shown, errno, reason(&shown, errno))
-        })?,
-        false => search(name, variable(&process.env, b"PATH").unwrap_or(DEFAULT_PATH))?,
-    };
-    refuse_ourselves(&path, proc)?;
-    Ok(path)
+    Ok(name.as_c_str())
+}
+
+fn is_path(name: &CStr) -> bool {
+    name.to_bytes().contains(&b'/')
+}
+
+/// Where a program may be, in the order in which it is looked for.
+fn paths(name: &CStr, env: &[CString]) -> impl Iterator<Item = CString> {
+    let directories = if is_path(name) { None } else { Some(variable(env, b"PATH").unwrap_or(DEFAULT_PATH)) };
+    let itself = directories.is_none().then(|| name.to_owned());
+    let directories = directories.into_iter().flat_map(|path| path.split(|byte| *byte == b':'));
+    // An empty element would be the working directory, which an image should not be able to slip in.
+    let below = directories
+        .filter(|directory| !directory.is_empty())
+        .map(move |directory| [directory, b"/", name.to_bytes()].concat());
+    itself.into_iter().chain(below.filter_map(|path| CString::new(path).ok()))
 }
 
 /// Whether the program is, or may come to be, in a volume at one of these paths below the root. What is there now says
@@ -63,25 +98,9 @@ fn directories(name: &CStr, path: &[u8], cwd: &Path) -> Vec<PathBuf> {
     };
     let file = Path::new(OsStr::from_bytes(name.to_bytes()));
     match file.parent() {
-        Some(parent) if name.to_bytes().contains(&b'/') => vec![below_root(parent)],
+        Some(parent) if is_path(name) => vec![below_root(parent)],
         _ => path.split(|byte| *byte == b':').map(|one| below_root(Path::new(OsStr::from_bytes(one)))).collect(),
     }
-}
-
-fn search(name: &CStr, path: &[u8]) -> Result<CString> {
-    let shown = name.to_string_lossy();
-    let mut failure = Error::exec(&shown, Errno::ENOENT, "executable file not found in $PATH");
-    // An empty element would be the working directory, which an image should not be able to slip in.
-    for directory in path.split(|byte| *byte == b':').filter(|directory| !directory.is_empty()) {
-        let candidate = [directory, b"/", name.to_bytes()].concat();
-        let Ok(candidate) = CString::new(candidate) else { continue };
-        match check(&candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(Errno::EACCES) => failure = Error::exec(&shown, Errno::EACCES, "permission denied"),
-            Err(_) => {}
-        }
-    }
-    Err(failure)
 }
 
 /// Whether this file could be executed.
@@ -105,29 +124,33 @@ fn reason(path: &str, errno: Errno) -> String {
     }
 }
 
-/// An image whose program, or whose program's interpreter, is `/proc/self/exe` would run this runtime inside the
-/// container and could then write to it on the host (CVE-2019-5736).
-pub(super) fn refuse_ourselves(path: &CStr, proc: &ProcFs) -> Result<()> {
-    let own = proc_exe(proc).at("examine", "the runtime's own program")?;
-    let mut path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
-    for _ in 0..DEEPEST_INTERPRETER {
-        let Ok(program) = std::fs::metadata(&path) else { return Ok(()) };
-        if (program.dev(), program.ino()) == own {
-            return Err(Error::exec(path.display(), Errno::EPERM, "is the runtime's own program"));
-        }
-        match interpreter(&path) {
-            Some(interpreter) => path = interpreter,
-            None => return Ok(()),
-        }
-    }
-    Ok(())
-}
+/// The program that this process runs, by device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Own(u64, u64);
 
-/// Device and inode of the program that this process runs.
-fn proc_exe(proc: &ProcFs) -> nix::Result<(u64, u64)> {
-    let own = proc.file(Path::new("self"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    let exe = nix::sys::stat::fstatat(&own, "exe", nix::fcntl::AtFlags::empty())?;
-    Ok((exe.st_dev, exe.st_ino))
+impl Own {
+    pub(crate) fn of(proc: &ProcFs) -> Result<Self> {
+        let own = proc.file(Path::new("self"), OFlag::O_PATH | OFlag::O_DIRECTORY);
+        let exe = own.and_then(|own| nix::sys::stat::fstatat(&own, "exe", nix::fcntl::AtFlags::empty()));
+        exe.map(|exe| Self(exe.st_dev, exe.st_ino)).at("examine", "the runtime's own program")
+    }
+
+    /// An image whose program, or whose program's interpreter, is `/proc/self/exe` would run this runtime inside the
+    /// container and could then write to it on the host (CVE-2019-5736).
+    pub(super) fn refuse(self, path: &CStr) -> Result<()> {
+        let mut path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
+        for _ in 0..DEEPEST_INTERPRETER {
+            let Ok(program) = std::fs::metadata(&path) else { return Ok(()) };
+            if Self(program.dev(), program.ino()) == self {
+                return Err(Error::exec(path.display(), Errno::EPERM, "is the runtime's own program"));
+            }
+            match interpreter(&path) {
+                Some(interpreter) => path = interpreter,
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the kernel would run to interpret `path`: what the first line of a script names, or an ELF program's loader.
@@ -152,29 +175,52 @@ fn script_interpreter(line: &[u8]) -> Option<&[u8]> {
     line.split(u8::is_ascii_whitespace).next().filter(|name| !name.is_empty())
 }
 
-/// Becomes the program. Answers only if it cannot.
-pub(crate) fn execute(path: &CStr, process: &ProcessPlan, env: &[CString]) -> Result<Infallible> {
-    execve(path, &process.args, env).map_err(|errno| {
-        let shown = path.to_string_lossy();
-        let error = Error::exec(&shown, errno, reason(&shown, errno));
-        match errno {
-            // It was there a moment ago.
-            Errno::ENOENT => error.hint("is the interpreter or loader that it names missing in the image?"),
-            Errno::ENOEXEC => error.hint("is it for another architecture, or a script without #! line?"),
-            _ => error,
+/// Becomes the first of these programs that can be executed. Answers only if none can.
+pub(crate) fn execute(programs: &[CString], process: &ProcessPlan, env: &[CString]) -> Result<Infallible> {
+    let mut failure = None;
+    for path in programs {
+        let Err(errno) = execve(path, &process.args, env);
+        // As execvp(3) does: what may not be executed is what is told, if nothing else can be.
+        if failure.is_none_or(|(_, before)| before != Errno::EACCES) {
+            failure = Some((path, errno));
         }
+        if !matches!(errno, Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR) {
+            break;
+        }
+    }
+    let (path, errno) = failure.ok_or_else(|| Error::invalid("process.args", "", "names no program"))?;
+    let shown = path.to_string_lossy();
+    let error = Error::exec(&shown, errno, reason(&shown, errno));
+    Err(match errno {
+        // It was there a moment ago.
+        Errno::ENOENT => error.hint("is the interpreter or loader that it names missing in the image?"),
+        Errno::ENOEXEC => error.hint("is it for another architecture, or a script without #! line?"),
+        _ => error,
     })
 }
 
-/// The environment, with a HOME: as runc does, from the image's /etc/passwd.
+/// The environment, each variable once, with a HOME: as runc does, from the image's /etc/passwd.
 pub(crate) fn environment(process: &ProcessPlan, root: &Root) -> Vec<CString> {
-    let mut env = process.env.clone();
+    let mut env = the_last_of_each(&process.env);
     if variable(&env, b"HOME").is_none_or(<[u8]>::is_empty) {
         let home = home(root, process.uid).unwrap_or_else(|| b"/".to_vec());
         env.retain(|entry| !entry.to_bytes().starts_with(b"HOME="));
         env.extend(CString::new([b"HOME=", home.as_slice()].concat()));
     }
     env
+}
+
+/// The last of the entries for each variable is the one that counts; a program that takes the first sees no other.
+fn the_last_of_each(env: &[CString]) -> Vec<CString> {
+    let mut seen = HashSet::with_capacity(env.len());
+    let mut last: Vec<_> = env
+        .iter()
+        .rev()
+        .filter(|entry| seen.insert(entry.to_bytes().split(|byte| *byte == b'=').next()))
+        .cloned()
+        .collect();
+    last.reverse();
+    last
 }
 
 fn variable<'env>(env: &'env [CString], name: &[u8]) -> Option<&'env [u8]> {
@@ -226,5 +272,6 @@ mod tests {
         let env = [c"PATH=/a", c"PATHS=/b", c"PATH=/c"].map(CString::from);
         assert_eq!(variable(&env, b"PATH"), Some(&b"/c"[..]));
         assert_eq!(variable(&env, b"HOME"), None);
+        assert_eq!(the_last_of_each(&env), [c"PATHS=/b", c"PATH=/c"].map(CString::from));
     }
 }

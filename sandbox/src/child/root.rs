@@ -5,14 +5,18 @@
 //! as a descriptor: nothing can be swapped between finding and mounting (CVE-2021-30465, CVE-2024-45310).
 
 use std::{
+    ffi::OsString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
-    sys::stat::{Mode, SFlag, fstat, mkdirat},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat},
+    sys::{
+        stat::{Mode, SFlag, fstat, mkdirat},
+        statfs::{PROC_SUPER_MAGIC, fstatfs},
+    },
     unistd::{Gid, Uid, setfsgid, setfsuid},
 };
 
@@ -25,6 +29,26 @@ pub(crate) enum Links {
     Follow,
     /// No link at all.
     Refuse,
+}
+
+/// What is made where nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Directory,
+    File,
+}
+
+/// As many links as the kernel follows on one path. path_resolution(7)
+const MOST_LINKS: usize = 40;
+
+/// The names of a path, the last one first.
+fn steps(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    names.collect()
 }
 
 /// A container's root directory.
@@ -75,40 +99,85 @@ impl Root {
 
     /// The directory at `path`; what is missing of it is made.
     pub(crate) fn make_directory(&self, path: &Path, links: Links) -> Result<OwnedFd> {
-        if let Ok(found) = self.open(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY) {
-            return Ok(found);
+        match self.open(path, links, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            Err(Errno::ENOENT) => self.make(path, links, Missing::Directory),
+            answer => answer,
         }
-        let mut reached = PathBuf::new();
-        let mut parent = self.open(&reached, links, OFlag::O_PATH).at("open", "the root")?;
-        for name in path {
-            reached.push(name);
-            parent = match self.open(&reached, links, OFlag::O_PATH | OFlag::O_DIRECTORY) {
-                Err(Errno::ENOENT) => self.make_directory_at(&parent, Path::new(name)),
-                answer => answer,
-            }
-            .at("make directory in the root", reached.display())?;
-        }
-        Ok(parent)
+        .at("make directory in the root", path.display())
     }
 
     /// The file at `path` (anything but a directory); an empty one is made if there is none.
     pub(crate) fn make_file(&self, path: &Path, links: Links) -> Result<OwnedFd> {
-        let found = self.find(path, links).at("look in the root for", path.display())?;
-        if let Some(found) = found {
-            let kind = fstat(&found).at("examine", path.display())?.st_mode;
-            if kind & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() {
-                return Err(Errno::EISDIR).at("mount a file on", path.display());
-            }
-            return Ok(found);
-        }
-        let (directory, name) = self.parent(path, links)?;
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match self.as_owner(|| openat(&directory, name, flags, Mode::from_bits_truncate(0o644))) {
-            // Nothing was found and yet there is something: a link that leads nowhere.
-            Err(Errno::EEXIST) => Err(Errno::ELOOP),
+        let found = match self.open(path, links, OFlag::O_PATH) {
+            Err(Errno::ENOENT) => self.make(path, links, Missing::File),
             answer => answer,
         }
-        .at("make file in the root", path.display())
+        .at("make file in the root", path.display())?;
+        let kind = fstat(&found).at("examine", path.display())?.st_mode & SFlag::S_IFMT.bits();
+        match kind == SFlag::S_IFDIR.bits() {
+            true => Err(Errno::EISDIR).at("mount a file on", path.display()),
+            false => Ok(found),
+        }
+    }
+
+    /// Goes to `path` step by step and makes what is missing, of what links on the way name too: an image's
+    /// `/var/run` may lead to a `/run` that it does not have.
+    ///
+    /// Every step goes from a directory, which is a descriptor, to a name in it; a link is read and what it names is
+    /// walked in the same way, from the root if it is absolute; and `..` goes back to where the walk has come from, from
+    /// the root nowhere. So whatever is exchanged meanwhile, no step leads out.
+    fn make(&self, path: &Path, links: Links, last: Missing) -> nix::Result<OwnedFd> {
+        let mut way = vec![self.open(Path::new(""), links, OFlag::O_PATH | OFlag::O_DIRECTORY)?];
+        let mut ahead = steps(path);
+        let mut links_left = if links == Links::Follow { MOST_LINKS } else { 0 };
+        while let Some(name) = ahead.pop() {
+            let here = way.last().ok_or(Errno::ENOENT)?;
+            if name == ".." {
+                way.truncate((way.len() - 1).max(1));
+                continue;
+            }
+            let missing = if ahead.is_empty() { last } else { Missing::Directory };
+            let found = self.step(here, Path::new(&name), missing)?;
+            let kind = fstat(&found)?.st_mode & SFlag::S_IFMT.bits();
+            if kind == SFlag::S_IFLNK.bits() {
+                // Links of procfs mostly say something else than where they lead.
+                if links_left == 0 || fstatfs(&found)?.filesystem_type() == PROC_SUPER_MAGIC {
+                    return Err(Errno::ELOOP);
+                }
+                links_left -= 1;
+                let target = PathBuf::from(readlinkat(&found, "")?);
+                if target.is_absolute() {
+                    way.truncate(1);
+                }
+                ahead.extend(steps(&target));
+            } else if kind == SFlag::S_IFDIR.bits() {
+                way.push(found);
+            } else {
+                return if ahead.is_empty() && last == Missing::File { Ok(found) } else { Err(Errno::ENOTDIR) };
+            }
+        }
+        way.pop().ok_or(Errno::ENOENT)
+    }
+
+    /// What has this name in a directory, made if it is missing; a link itself.
+    fn step(&self, directory: &OwnedFd, name: &Path, missing: Missing) -> nix::Result<OwnedFd> {
+        let find = || openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+        match find() {
+            Err(Errno::ENOENT) => {}
+            answer => return answer,
+        }
+        let made = match missing {
+            Missing::Directory => self.as_owner(|| mkdirat(directory, name, Mode::from_bits_truncate(0o755))),
+            Missing::File => {
+                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                self.as_owner(|| openat(directory, name, flags, Mode::from_bits_truncate(0o644))).map(drop)
+            }
+        };
+        match made {
+            // Somebody else was faster.
+            Ok(()) | Err(Errno::EEXIST) => find(),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// The directory that `path` is in, which is made if it is missing, and the name in it.
@@ -116,15 +185,6 @@ impl Root {
         let name = path.file_name().ok_or(Errno::EINVAL).at("find a name in", path.display())?;
         let directory = self.make_directory(path.parent().unwrap_or(Path::new("")), links)?;
         Ok((directory, Path::new(name)))
-    }
-
-    fn make_directory_at(&self, parent: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
-        match self.as_owner(|| mkdirat(parent, name, Mode::from_bits_truncate(0o755))) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(parent, name, flags, Mode::empty())
     }
 
     /// Makes something as the owner, so that it is born with the right one: a change of owner afterwards could meet

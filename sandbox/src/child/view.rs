@@ -24,6 +24,7 @@ use super::{
     devices,
     gather::{Part, Parts},
     hierarchy,
+    last::is_forbidden,
     root::{Links, Root},
 };
 use crate::{
@@ -49,7 +50,7 @@ const COVERABLE: &[&str] = &[
 ];
 
 /// Puts the parts together and makes them this process's root. What it answers with is that root, writable still if
-/// the spec wants it read-only: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
+/// the spec wants it read-only, and the mounts in it for which that is so too: see [`seal`]. Others have a say, `hooks`, when it stands and the host's mounts are still
 /// in sight; what is covered is covered after them.
 ///
 /// `maps` are those of the container's user namespace: what is made in the root belongs to its root. `stub` is an empty
@@ -61,17 +62,17 @@ pub(crate) fn enter(
     maps: Option<&IdMaps>,
     stub: Option<Stub<'_>>,
     hooks: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
-) -> Result<Root> {
+) -> Result<(Root, Open)> {
     let (host, is_stub) = leave_host(stub)?;
     let place = view.root_stands_at.as_deref().map(stand).transpose()?;
-    let root = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
+    let (root, mut open) = make_root(view, parts.root, place.as_ref().unwrap_or(&host))?;
     let root = match maps.and_then(|maps| maps.outside(0, 0)) {
         Some(owner) => root.owned_by(owner),
         None => root,
     };
     for (plan, part) in view.mounts.iter().zip(parts.mounts) {
         match part {
-            Some(part) => attach(&root, plan, part)?,
+            Some(part) => attach(&root, plan, part, &mut open)?,
             None => change(&root, plan)?,
         }
     }
@@ -81,13 +82,30 @@ pub(crate) fn enter(
     hooks(root.as_fd())?;
     cover(&root, view, parts.null)?;
     // The specification leaves a missing working directory open; engines expect it to be made.
-    root.make_directory(cwd, Links::Follow)
-        .map_err(|error| error.hint("process.cwd must lead to a directory inside the container"))?;
+    match root.make_directory(cwd, Links::Follow) {
+        // Its user may reach it: see `last`.
+        Err(error) if !is_forbidden(&error) => {
+            return Err(error.hint("process.cwd must lead to a directory inside the container"));
+        }
+        _ => {}
+    }
     match is_stub {
         true => stand_on(&root)?,
         false => pivot(&root, &host)?,
     }
-    Ok(root)
+    Ok((root, open))
+}
+
+/// Mounts that become read-only when nothing has to be made in them any more.
+#[derive(Debug)]
+pub(crate) struct Open(Vec<OwnedFd>);
+
+impl Open {
+    pub(crate) fn close(self) -> Result<()> {
+        self.0.iter().try_for_each(|mount| {
+            mount::set_attributes(mount.as_fd(), false, attr::RDONLY, 0, None).at("make read-only", "a tmpfs")
+        })
+    }
 }
 
 /// Puts this process over an empty root on which nothing can be written: it needs no files, and whoever looks at its
@@ -151,25 +169,29 @@ fn stand(path: &Path) -> Result<OwnedFd> {
 
 /// The root goes on top of the host's in this namespace: no stub directory is needed, and mounts onto it work on
 /// kernels that cannot mount onto detached trees (before 6.15).
-pub(crate) fn make_root(view: &View, parts: Vec<Part>, host: &OwnedFd) -> Result<Root> {
+pub(crate) fn make_root(view: &View, parts: Vec<Part>, host: &OwnedFd) -> Result<(Root, Open)> {
+    let mut open = Open(Vec::new());
     let mut root: Option<Root> = None;
     for (plan, part) in view.root.iter().zip(parts) {
         if !part.is_directory {
             return Err(Errno::ENOTDIR).at("make a root of", format!("{:?}", plan.source));
         }
         match &root {
-            Some(root) if !plan.target.as_os_str().is_empty() => attach(root, plan, part)?,
+            Some(root) if !plan.target.as_os_str().is_empty() => attach(root, plan, part, &mut open)?,
             below => {
                 let place = below.as_ref().map_or(host.as_fd(), Root::as_fd);
                 mount::attach(part.mount.as_fd(), place).at("attach", "the root file system")?;
+                if part.closes {
+                    open.0.push(part.mount.try_clone().at("copy", "the root file system")?);
+                }
                 root = Some(Root::new(part.mount));
             }
         }
     }
-    root.ok_or_else(|| Error::invalid("root", "", "is missing"))
+    root.map(|root| (root, open)).ok_or_else(|| Error::invalid("root", "", "is missing"))
 }
 
-fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
+fn attach(root: &Root, plan: &MountPlan, part: Part, open: &mut Open) -> Result<()> {
     let links = if plan.needs_a_real_directory() { Links::Refuse } else { Links::Follow };
     let place = match part.is_directory {
         true => root.make_directory(&plan.target, links),
@@ -186,17 +208,12 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
         super::copy_up::copy_up(&place, &part.mount).at("copy what is covered by the tmpfs on", place_name(plan))?;
     }
     mount::attach(part.mount.as_fd(), place.as_fd()).at("mount on", place_name(plan))?;
-    if part.below.is_empty() {
-        return Ok(());
-    }
-    // A tmpfs of our own, which may be a read-only mount by now: that is lifted while its directories are made.
-    let attributes = |set, clear| mount::set_attributes(part.mount.as_fd(), false, set, clear, None);
-    attributes(0, attr::RDONLY).at("make writable", place_name(plan))?;
     for (name, mount) in &part.below {
         hierarchy::attach(&part.mount, name, mount)
             .at("mount on", format_args!("{}/{}", place_name(plan), name.display()))?;
     }
-    attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
+    open.0.extend(part.closes.then_some(part.mount));
+    Ok(())
 }
 
 /// Changes the attributes of what is mounted on a place already.
@@ -341,7 +358,8 @@ fn pivot(root: &Root, host: &OwnedFd) -> Result<()> {
 }
 
 /// Last touch of the view, when nothing needs to be made in it any more.
-pub(crate) fn seal(root: &Root, view: &View) -> Result<()> {
+pub(crate) fn seal(root: &Root, view: &View, open: Open) -> Result<()> {
+    open.close()?;
     if view.root_is_readonly {
         mount::set_attributes(root.as_fd(), false, attr::RDONLY, 0, None).at("make read-only", "the root")?;
     }

@@ -7,7 +7,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use loment_sys::mount::Propagation;
+use loment_sys::mount::{Propagation, attr};
 use oci_spec::runtime::Mount;
 
 use super::{
@@ -62,6 +62,16 @@ impl MountPlan {
     /// Whether others may write to what is mounted: a volume.
     pub(crate) fn is_bind(&self) -> bool {
         matches!(self.source, Source::Bind { .. })
+    }
+
+    /// Whether it is a new tmpfs.
+    pub(crate) fn is_tmpfs(&self) -> bool {
+        matches!(&self.source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"tmpfs")
+    }
+
+    /// Whether nothing may be written through it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        (self.mount.set | self.tree.set) & attr::RDONLY != 0
     }
 
     /// Whether it comes from a disk: a source that is a path.
@@ -170,13 +180,14 @@ fn assemble(
     if image.is_some() && !matches!(source, Source::Filesystem { .. }) {
         return Err(Error::invalid(field("options"), "\"loop\"", "is for a file system in an image file"));
     }
-    if copy_up && !matches!(&source, Source::Filesystem { kind, .. } if kind.as_c_str() == c"tmpfs") {
-        return Err(Error::invalid(field("options"), "\"tmpcopyup\"", "is for a tmpfs only"));
-    }
     if owners.is_some() && !matches!(&source, Source::Bind { .. } | Source::Overlay { .. }) {
         return Err(Error::invalid(field("options"), "\"idmap\"", "is for bind mounts and overlays only"));
     }
-    Ok(MountPlan { target, source, mount, tree, propagation, copy_up, owners })
+    let plan = MountPlan { target, source, mount, tree, propagation, copy_up, owners };
+    match copy_up && !plan.is_tmpfs() {
+        true => Err(Error::invalid(field("options"), "\"tmpcopyup\"", "is for a tmpfs only")),
+        false => Ok(plan),
+    }
 }
 
 fn overlay(field: &dyn Fn(&'static str) -> Field, source: &Path, data: Vec<Datum>) -> Result<Source> {

@@ -27,6 +27,11 @@ impl Change {
     pub(crate) fn is_none(self) -> bool {
         self == Self::default()
     }
+
+    /// The same, but for what becomes of some attributes.
+    pub(crate) fn without(self, attributes: u64) -> Self {
+        Self { set: self.set & !attributes, clear: self.clear & !attributes }
+    }
 }
 
 /// Options sorted by what they are about.

@@ -9,9 +9,11 @@ mod attacks;
 mod capabilities;
 mod cgroups;
 mod create;
+mod directory;
 mod exec;
 mod failures;
 mod fields;
+mod filtered;
 mod hooks;
 mod mounts;
 mod mutations;
@@ -37,9 +39,11 @@ fn main() {
         ("capabilities", capabilities::TESTS),
         ("cgroups", cgroups::TESTS),
         ("create", create::TESTS),
+        ("directory", directory::TESTS),
         ("exec", exec::TESTS),
         ("failures", failures::TESTS),
         ("fields", fields::TESTS),
+        ("filtered", filtered::TESTS),
         ("hooks", hooks::TESTS),
         ("mounts", mounts::TESTS),
         ("mutations", mutations::TESTS),

@@ -8,7 +8,7 @@ use std::{
 use loment_sandbox::container::RootfsMount;
 use serde_json::{Value, json};
 
-use crate::support::*;
+use crate::{support::*, users};
 
 pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_volume_is_shared_and_may_be_readonly,
@@ -19,7 +19,9 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_tmpfs_begins_with_what_it_covers,
     a_bind_root_may_be_readonly,
     a_link_in_the_image_cannot_lead_a_mount_outside,
-    a_dangling_link_is_no_place_for_a_mount,
+    what_a_dangling_link_leads_to_is_made_inside,
+    links_that_lead_nowhere_are_refused,
+    a_tmpfs_is_read_only_when_everything_is_in_it,
     proc_must_be_a_real_directory,
     nothing_but_procfs_covers_proc,
     a_file_of_procfs_that_is_known_may_be_covered,
@@ -146,15 +148,68 @@ fn a_link_in_the_image_cannot_lead_a_mount_outside() {
     assert!(exists(inside.join("a")) && exists(inside.join("b")));
 }
 
-fn a_dangling_link_is_no_place_for_a_mount() {
-    let mut bundle = Bundle::new("true");
+/// As images have them: /etc/resolv.conf of systemd's, /var/run where there is no /run.
+fn what_a_dangling_link_leads_to_is_made_inside() {
+    let mut bundle = Bundle::new("cat /etc/resolv.conf /up /absolute/place/file; ls /var/run/secrets /run/secrets");
     let volume = volume(&bundle);
-    symlink("/nowhere/at/all", bundle.rootfs().join("dangling")).unwrap();
-    bundle.mount(bind("/dangling", &format!("{volume}/file"), &["bind"]));
-    assert!(bundle.refused().contains("dangling"), "a file is not made through a link");
-    bundle.spec["mounts"].as_array_mut().unwrap().pop();
-    bundle.mount(bind("/dangling", &volume, &["bind"]));
-    assert!(bundle.refused().contains("dangling"), "nor is a directory");
+    let (rootfs, outside) = (bundle.rootfs(), bundle.path.join("outside"));
+    fs::create_dir(rootfs.join("var")).unwrap();
+    for (target, link) in [
+        ("../run/systemd/resolve/stub-resolv.conf", "etc/resolv.conf"),
+        ("/run", "var/run"),
+        ("etc/../../../.././../over/the/top", "up"),
+        (outside.to_str().unwrap(), "absolute"),
+    ] {
+        symlink(target, rootfs.join(link)).unwrap();
+    }
+    for destination in ["/etc/resolv.conf", "/up"] {
+        bundle.mount(bind(destination, &format!("{volume}/file"), &["bind"]));
+    }
+    for destination in ["/var/run/secrets", "/absolute/place"] {
+        bundle.mount(bind(destination, &volume, &["bind"]));
+    }
+    assert_eq!(bundle.output(), "host\nhost\nhost\n/run/secrets:\nbelow\nfile\n\n/var/run/secrets:\nbelow\nfile\n");
+    assert!(!exists(&outside) && exists(rootfs.join("over/the/top")));
+    assert!(rootfs.join("run/systemd/resolve/stub-resolv.conf").is_file());
+    assert!(rootfs.join("etc/resolv.conf").is_symlink() && rootfs.join("run/secrets").is_dir());
+}
+
+fn links_that_lead_nowhere_are_refused() {
+    for (links, reason) in [
+        (&[("b", "a"), ("a", "b")][..], "Too many symbolic links"),
+        (&[("/new/../loop", "a"), ("a", "loop")], "Too many symbolic links"),
+        (&[("/proc/self/root/new", "a")], "Too many symbolic links"),
+        (&[("/etc/passwd/new", "a")], "Not a directory"),
+        (&[("/new/../etc/passwd/new", "a")], "Not a directory"),
+    ] {
+        let mut bundle = Bundle::new("true");
+        let volume = volume(&bundle);
+        links.iter().for_each(|(target, link)| symlink(target, bundle.rootfs().join(link)).unwrap());
+        for source in [&volume, &format!("{volume}/file")] {
+            bundle.mount(bind("/a", source, &["bind"]));
+            let error = bundle.refused();
+            assert!(error.contains(reason), "{links:?}: {error}");
+            bundle.spec["mounts"].as_array_mut().unwrap().pop();
+        }
+    }
+}
+
+fn a_tmpfs_is_read_only_when_everything_is_in_it() {
+    let script = "cat /work/a /t/below/file /t/one; stat -c %t:%T /dev/null; ls -d /dev/pts /dev/mqueue; \
+                  for d in /dev /work /t; do touch $d/x; done 2>&1; touch /dev/mqueue/x";
+    for mut bundle in [Bundle::new(script), users::bundle(script)] {
+        let volume = volume(&bundle);
+        fs::write(bundle.rootfs().join("work/a"), "a\n").unwrap();
+        let tmpfs = |destination: &str, options: &[&str]| json!({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options});
+        bundle.spec["mounts"][1]["options"].as_array_mut().unwrap().push(json!("ro"));
+        bundle.mount(tmpfs("/work", &["ro", "tmpcopyup"]));
+        bundle.mount(tmpfs("/t", &["rro"]));
+        bundle.mount(bind("/t/below", &volume, &["bind"]));
+        bundle.mount(bind("/t/one", &format!("{volume}/file"), &["bind"]));
+        let refused: String =
+            ["/dev", "/work", "/t"].map(|d| format!("touch: {d}/x: Read-only file system\n")).concat();
+        assert_eq!(bundle.output(), format!("a\nhost\nhost\n1:3\n/dev/mqueue\n/dev/pts\n{refused}"));
+    }
 }
 
 fn proc_must_be_a_real_directory() {

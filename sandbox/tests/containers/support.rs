@@ -65,7 +65,7 @@ pub(crate) fn is_unified() -> bool {
     exists("/sys/fs/cgroup/cgroup.controllers")
 }
 
-fn hierarchies() -> Vec<PathBuf> {
+pub(crate) fn hierarchies() -> Vec<PathBuf> {
     match is_unified() {
         true => vec!["/sys/fs/cgroup".into()],
         false => fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()).collect(),
