@@ -1,7 +1,7 @@
 //! One cgroup in all hierarchies.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -19,9 +19,9 @@ use crate::{
     dir::{Dir, open_dir_at},
     freeze, kill,
     layout::Layout,
-    occupants,
+    nested, occupants,
     oom::{self, OomWatch},
-    path, plan, procs, remove,
+    path, plan, procs, remove, reset,
     stats::{self, usage::Part},
     systemd::{self, Errand, Name, Stop},
     v1, v2,
@@ -29,6 +29,9 @@ use crate::{
 
 /// How long [`Cgroup::freeze`] waits.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long [`Cgroup::reset`] waits.
+const RESET_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long [`Cgroup::remove`] waits for systemd.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -50,6 +53,8 @@ pub struct Cgroup {
     v1: Vec<Option<Dir>>,
     /// On v2 only: hybrid's is looked up when it is needed.
     v2: Option<Dir>,
+    /// Made by [`Cgroup::create`], in every hierarchy.
+    is_fresh: bool,
 }
 
 impl Cgroup {
@@ -59,12 +64,54 @@ impl Cgroup {
     /// A path of systemd's form is that of a scope which [`Errand::start_scope`] has started: what systemd has not made
     /// of it, in hierarchies that it does not use, is made here.
     pub fn create(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::create_checked(layout, path, |_| Ok(()))
+    }
+
+    /// [`Cgroup::create`] for a container, whose processes are to be alone in it.
+    ///
+    /// # Errors
+    /// Of kind [`io::ErrorKind::ResourceBusy`]: it was there before, with processes in it, or frozen, so that whoever is born
+    /// in it stands still. A scope is systemd's to refuse.
+    pub fn claim(layout: &Layout, path: &Path) -> Result<Self> {
+        Self::create_checked(layout, path, |found| match &found.unit {
+            Some(_) => Ok(()),
+            None => found.refuse_what_is_anothers(),
+        })
+    }
+
+    fn create_checked(layout: &Layout, path: &Path, check: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
         let (relative, unit) = Self::place(path)?;
         if unit.is_some() && Self::open_relative(layout, relative.clone())?.directories().next().is_none() {
             return Err(Error::unsupported("create cgroup", path.display(), "systemd has not made this scope"));
         }
-        let cgroup = create::create(layout, &relative, || Self::open_relative(layout, relative.clone()))?;
-        Ok(Self { unit, ..cgroup })
+        create::create(layout, &relative, |is_fresh| {
+            let cgroup = Self { unit, is_fresh, ..Self::open_relative(layout, relative.clone())? };
+            if !is_fresh {
+                check(&cgroup)?;
+            }
+            Ok(cgroup)
+        })
+    }
+
+    fn refuse_what_is_anothers(&self) -> Result<()> {
+        const CHOOSE: &str = "two containers have one linux.cgroupsPath: give each its own";
+        let refuse = |why: String, hint| {
+            let cause = io::Error::new(io::ErrorKind::ResourceBusy, why);
+            Err(Error::new("create cgroup", self.path.display(), cause).hint(hint))
+        };
+        match self.pids()?.as_slice() {
+            [] if self.is_frozen()? => refuse("it is there already, frozen".to_owned(), "thaw it, or remove it"),
+            [] => Ok(()),
+            pids => {
+                let who = self.describe_occupants().unwrap_or_else(|| format!("{} processes are in it", pids.len()));
+                refuse(who, CHOOSE)
+            }
+        }
+    }
+
+    /// Whether it was made for who holds this, by [`Cgroup::create`] or by systemd: whoever is in it came after that.
+    pub fn is_own(&self) -> bool {
+        self.is_fresh || self.unit.is_some()
     }
 
     /// What `path` means: where the cgroup is, and the name of its unit if it is systemd's.
@@ -97,15 +144,25 @@ impl Cgroup {
             Some(root) if layout.v1().is_empty() => open(root)?,
             _ => None,
         };
-        Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default() })
+        Ok(Self { layout: layout.clone(), v1, v2, path, unit: None, stop: Mutex::default(), is_fresh: false })
     }
 
-    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::apply`].
-    pub fn tell_systemd(&self, resources: &LinuxResources) -> Result<Option<Errand>> {
-        match &self.unit {
-            Some(unit) => Errand::set_limits(&self.layout, unit, resources),
-            None => Ok(None),
-        }
+    /// Tells systemd of new limits, if the cgroup is one of its scopes: to be done before [`Cgroup::update`]. A quota without a
+    /// period, and a period without a quota, get the present one first: systemd rounds the two.
+    pub fn tell_systemd(&self, resources: &mut LinuxResources) -> Result<Option<Errand>> {
+        let Some(unit) = &self.unit else { return Ok(None) };
+        systemd::complete(resources, |file| self.present(file));
+        let devices_change = match resources.devices() {
+            Some(list) if !list.is_empty() => self.would_change_devices(&devices::rules(list)?)?,
+            _ => false,
+        };
+        Errand::set_limits(&self.layout, unit, resources, |file| self.present(file), devices_change)
+    }
+
+    /// The content of a controller's file.
+    fn present(&self, file: &str) -> Option<String> {
+        let (controller, _) = file.split_once('.')?;
+        self.dir(Controller::from_name(controller)?)?.read_string(file).ok()?
     }
 
     /// Path below each hierarchy's mount point: the specification's `cgroupsPath` without a leading slash.
@@ -144,19 +201,18 @@ impl Cgroup {
 
     /// [`Cgroup::apply`] without the device rules.
     pub fn apply_limits(&self, resources: &LinuxResources) -> Result<()> {
-        self.set(resources, false)
+        self.set(resources, false, || Ok(()))
     }
 
     fn apply_all(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
-        let rules = match resources.devices() {
-            Some(list) if !list.is_empty() => Some(devices::rules(list)?),
+        let devices = match resources.devices() {
+            Some(list) if !list.is_empty() => Some(self.device_control(&devices::rules(list)?)?),
             _ => None,
         };
-        self.set(resources, all_or_none)?;
-        rules.map_or(Ok(()), |rules| self.apply_devices(&rules))
+        self.set(resources, all_or_none, || devices.map_or(Ok(()), |control| self.change_devices(&control)))
     }
 
-    fn set(&self, resources: &LinuxResources, all_or_none: bool) -> Result<()> {
+    fn set(&self, resources: &LinuxResources, all_or_none: bool, last: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.process_dir().is_none() {
             return Err(self.nowhere());
         }
@@ -166,7 +222,7 @@ impl Cgroup {
             self.check_memory_fits(memory.limit())?;
         }
         let groups = match &self.v2 {
-            Some(dir) => v2::plan(resources, |file| dir.read_string(file).ok().flatten())?,
+            Some(_) => v2::plan(resources, |file| self.present(file))?,
             None => v1::plan(resources, self.hugetlb_files())?,
         };
         let hybrid = match resources.hugepage_limits() {
@@ -178,8 +234,8 @@ impl Cgroup {
             _ => self.dir(controller),
         };
         match all_or_none {
-            true => plan::run_whole(&groups, dir_of),
-            false => plan::run(&groups, dir_of),
+            true => plan::run_whole(&groups, dir_of, last),
+            false => plan::run(&groups, dir_of).and_then(|()| last()),
         }
     }
 
@@ -191,19 +247,60 @@ impl Cgroup {
         if list.is_empty() && self.dir(Controller::Devices).is_none() {
             return Ok(());
         }
-        self.apply_devices(&devices::rules(list)?)
+        self.set_devices(&devices::rules(list)?)
     }
 
     /// Allows all devices that the parent allows, as for a cgroup that has just been made.
     pub fn allow_devices(&self) -> Result<()> {
-        self.apply_devices(&devices::Rules { allow_by_default: true, rules: Vec::new() })
+        self.set_devices(&devices::Rules { allow_by_default: true, rules: Vec::new() })
     }
 
-    fn apply_devices(&self, rules: &devices::Rules) -> Result<()> {
-        match &self.v2 {
-            Some(dir) => devices::v2::apply(dir, rules),
-            None => plan::run(&devices::v1::plan(rules)?, |controller| self.dir(controller)),
+    /// In a cgroup that has just been made there is nobody whom a moment without devices could harm, and what is there need
+    /// not be looked at.
+    fn set_devices(&self, rules: &devices::Rules) -> Result<()> {
+        match self.device_control(rules)? {
+            Control::V1(state) if self.is_fresh => plan::run(&state.plan(), |controller| self.dir(controller)),
+            control => self.change_devices(&control),
         }
+    }
+
+    /// What the rules come to; what cannot be had is an error before anything is changed.
+    fn device_control(&self, rules: &devices::Rules) -> Result<Control> {
+        match &self.v2 {
+            Some(_) => Ok(Control::V2(rules.clone())),
+            None => devices::v1::State::of(rules).map(Control::V1),
+        }
+    }
+
+    fn would_change_devices(&self, rules: &devices::Rules) -> Result<bool> {
+        Ok(match self.device_control(rules)? {
+            Control::V1(wanted) => self.device_state().is_none_or(|present| !wanted.plan_from(&present).is_empty()),
+            Control::V2(_) => true,
+        })
+    }
+
+    /// Changes what differs; on error nothing.
+    fn change_devices(&self, control: &Control) -> Result<()> {
+        let wanted = match (control, &self.v2) {
+            (Control::V2(rules), Some(dir)) => return devices::v2::apply(dir, rules),
+            (Control::V2(_), None) => return Err(self.nowhere()),
+            (Control::V1(wanted), _) => wanted,
+        };
+        let Some(present) = self.device_state() else {
+            return plan::run(&wanted.plan(), |controller| self.dir(controller));
+        };
+        plan::run(&wanted.plan_from(&present), |controller| self.dir(controller)).inspect_err(|_| {
+            if let Some(now) = self.device_state() {
+                // The error that is told is the first one.
+                let _ = plan::run(&present.plan_from(&now), |controller| self.dir(controller));
+            }
+        })
+    }
+
+    /// v1: what the kernel shows of the device rules in force.
+    fn device_state(&self) -> Option<devices::v1::State> {
+        let list = self.dir(Controller::Devices)?.read_string("devices.list").ok()??;
+        devices::v1::State::parse(&list)
     }
 
     /// `checkBeforeUpdate`: a limit below what is in use would kill on v2.
@@ -247,9 +344,37 @@ impl Cgroup {
 
     /// What a new process needs to be born in, or to put itself into, this cgroup.
     pub fn entry(&self) -> Result<Entry> {
-        if let Some(dir) = &self.v2 {
-            return Ok(Entry::Into(own(dir)?));
+        match &self.v2 {
+            Some(dir) => Ok(Entry::Into(own(dir)?)),
+            None => self.entry_with(self.unified()?.as_ref()),
         }
+    }
+
+    /// [`Cgroup::entry`] for another process of a container that has handed controllers of v2 down to cgroups below its own:
+    /// then no process can be in that itself, and clone3(2) says EBUSY. It comes to be where `neighbour` is, a process of
+    /// the container.
+    ///
+    /// A pid may have passed to another process: the caller has to look, after this, whether `neighbour` has ended.
+    ///
+    /// # Errors
+    /// `neighbour` is not in the cgroup or below it.
+    pub fn entry_beside(&self, neighbour: i32) -> Result<Entry> {
+        let file = format!("/proc/{neighbour}/cgroup");
+        let text = fs::read_to_string(&file).map_err(|e| Error::new("read", &file, e))?;
+        let place = nested::place(&text, &self.path).ok_or_else(|| {
+            Error::unsupported("enter", self.path.display(), format!("process {neighbour} is not in it")).hint(
+                "it hands controllers down, so that only cgroups below it can have processes: move the first one there",
+            )
+        })?;
+        let gone = || Error::new("open cgroup", place.display(), io::Error::from(io::ErrorKind::NotFound));
+        let root = self.layout.v2().ok_or_else(gone)?;
+        let dir = Dir::open_below(root, &place).map_err(|e| Error::new("open cgroup", place.display(), e))?;
+        let dir = dir.ok_or_else(gone)?;
+        if self.v2.is_some() { Ok(Entry::Into(own(&dir)?)) } else { self.entry_with(Some(&dir)) }
+    }
+
+    /// The entry into v1's hierarchies, and on hybrid into a directory of v2.
+    fn entry_with(&self, unified: Option<&Dir>) -> Result<Entry> {
         let mut tasks = Vec::with_capacity(self.v1.len());
         for (dir, hierarchy) in self.v1.iter().zip(self.layout.v1()) {
             let dir = dir.as_ref().ok_or_else(|| self.gone(&hierarchy.root))?;
@@ -257,8 +382,8 @@ impl Cgroup {
             let fd = dir.open("tasks", OFlag::O_WRONLY).map_err(|e| Error::new("open", path.display(), e))?;
             tasks.push(TasksFile { fd, path });
         }
-        match self.unified()? {
-            Some(dir) => Ok(Entry::Both(own(&dir)?, tasks)),
+        match unified {
+            Some(dir) => Ok(Entry::Both(own(dir)?, tasks)),
             None if tasks.is_empty() => Err(self.nowhere()),
             None => Ok(Entry::Tasks(tasks)),
         }
@@ -326,6 +451,40 @@ impl Cgroup {
             }
         }
         kill::kill_all(&KillTarget { dir, freezer: self.freezer().ok() }).map_err(failed)
+    }
+
+    /// Makes it ready for the next processes when the last ones have been killed: removes the cgroups that they have made below
+    /// it, hands no controllers down any more, and lets processes run. What it has counted and its limits stay. Does not wait:
+    /// false while a process is still in it. One that is gone is ready.
+    pub fn try_reset(&self) -> Result<bool> {
+        let failed = |dir: &Dir| {
+            let path = dir.path().display().to_string();
+            move |e| Error::new("make ready for the next attempt", path, e)
+        };
+        let unified = if self.v2.is_none() { self.unified()? } else { None };
+        for dir in self.v1.iter().flatten().chain(&self.v2).chain(&unified) {
+            if !reset::empty(dir).map_err(failed(dir))? {
+                return Ok(false);
+            }
+        }
+        if let Some(dir) = self.v2.as_ref().or(unified.as_ref()) {
+            reset::open(dir).map_err(failed(dir))?;
+        }
+        Ok(self.pids()?.is_empty())
+    }
+
+    /// [`Cgroup::try_reset`] that waits, for a bounded time (1 s), for processes that are dying.
+    pub fn reset(&self) -> Result<()> {
+        let deadline = Instant::now() + RESET_PATIENCE;
+        while !self.try_reset()? {
+            if Instant::now() >= deadline {
+                let occupants = self.describe_occupants().unwrap_or_else(|| "a process is still in it".to_owned());
+                let cause = io::Error::new(io::ErrorKind::ResourceBusy, occupants);
+                return Err(Error::new("make ready for the next attempt", self.path.display(), cause));
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Usage and limits, as the kernel accounts them now. A controller that is not there is left out; a cgroup that is
@@ -561,6 +720,12 @@ impl Cgroup {
 fn own(dir: &Dir) -> Result<OwnedFd> {
     let gone = |e| Error::new("open cgroup", dir.path().display(), e);
     open_dir_at(dir, c".").and_then(|fd| fd.ok_or_else(|| io::ErrorKind::NotFound.into())).map_err(gone)
+}
+
+/// Device rules, as each version of cgroups takes them.
+enum Control {
+    V1(devices::v1::State),
+    V2(devices::Rules),
 }
 
 enum Freezer<'a> {

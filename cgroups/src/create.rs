@@ -18,22 +18,23 @@ impl Drop for Made<'_> {
     }
 }
 
-/// Makes `path` in every hierarchy, with its parents, and opens it. What exists is left as it is; what this call has
-/// made goes again when it fails, in opening too.
-pub(crate) fn create<T>(layout: &Layout, path: &Path, open: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Makes `path` in every hierarchy, with its parents, and opens it: `open` is told whether there was none of it. What exists
+/// is left as it is; what this call has made goes again when it fails, in opening too.
+pub(crate) fn create<T>(layout: &Layout, path: &Path, open: impl FnOnce(bool) -> Result<T>) -> Result<T> {
     let mut made = Made { dirs: Vec::with_capacity(16) };
+    let mut is_fresh = true;
     for hierarchy in layout.v1() {
-        make(&hierarchy.root, path, &mut made)?;
+        is_fresh &= make(&hierarchy.root, path, &mut made)?;
         if hierarchy.controllers.contains(Controller::Cpuset) {
             inherit_cpuset(&hierarchy.root, path)
                 .map_err(|e| Error::new("inherit processors and memory nodes for", full(&hierarchy.root, path), e))?;
         }
     }
     if let (Some(root), true) = (layout.v2(), layout.v1().is_empty()) {
-        make(root, path, &mut made)?;
+        is_fresh &= make(root, path, &mut made)?;
         crate::v2::enable_controllers(root, path)?;
     }
-    let opened = open()?;
+    let opened = open(is_fresh)?;
     made.dirs.clear();
     Ok(opened)
 }
@@ -51,9 +52,9 @@ fn full(root: &Dir, path: &Path) -> String {
     root.path().join(path).display().to_string()
 }
 
-/// Makes `path` below `root`, if it is not there. The common case, whose parents exist, is one system call.
+/// Makes `path` below `root`, if it is not there; answers whether it was not. The common case, whose parents exist, is one system call.
 /// A parent that somebody else removes meanwhile, because it was empty, is made again.
-fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<()> {
+fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<bool> {
     const ATTEMPTS: usize = 10;
     let failed = |p: &Path, e| Error::new("create cgroup", full(root, p), e);
     let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -63,7 +64,7 @@ fn make<'a>(root: &'a Dir, path: &'a Path, made: &mut Made<'a>) -> Result<()> {
             Err(e) => return Err(failed(path, e)),
             Ok(fresh) => {
                 made.dirs.extend(fresh.then_some((root, path)));
-                return Ok(());
+                return Ok(fresh);
             }
         }
         let parents: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();

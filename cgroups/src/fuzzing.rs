@@ -22,6 +22,7 @@ pub fn kernel(bytes: &[u8]) {
     assert!(pids.iter().all(|pid| *pid > 0));
     let _mounts = mountinfo::parse(text);
     let _hierarchies = usual::find(text);
+    let _devices = devices::v1::State::parse(text).map(|state| state.plan());
     systemd::read_for_fuzzing(bytes);
 }
 
@@ -53,6 +54,6 @@ pub fn resources(bytes: &[u8]) {
         }
     }
     if let Ok(rules) = devices::rules(resources.devices().as_deref().unwrap_or_default()) {
-        let _v1 = devices::v1::plan(&rules);
+        let _v1 = devices::v1::State::of(&rules).map(|state| state.plan());
     }
 }

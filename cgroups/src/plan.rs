@@ -61,12 +61,16 @@ pub(crate) fn run<'a>(groups: &[Group], dir_of: impl Fn(Controller) -> Option<&'
     groups.iter().try_for_each(|group| run_group(group, &dir_of))
 }
 
-/// Writes everything; when a value is refused, what was there before is written again.
-pub(crate) fn run_whole<'a>(groups: &[Group], dir_of: impl Fn(Controller) -> Option<&'a Dir>) -> Result<()> {
+/// Writes everything and does what comes last; when a value is refused or that fails, what was there before is written again.
+pub(crate) fn run_whole<'a>(
+    groups: &[Group],
+    dir_of: impl Fn(Controller) -> Option<&'a Dir>,
+    last: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let writes = groups.iter().flatten();
     let before: Vec<(&Dir, Cow<'static, str>, String)> =
         writes.filter_map(|write| present(dir_of(write.controller)?, write)).collect();
-    run(groups, dir_of).inspect_err(|_| {
+    run(groups, dir_of).and_then(|()| last()).inspect_err(|_| {
         // Twice: of values that depend on each other, one may be taken only after the other. What the kernel took
         // before and does not take now cannot be helped; the error that is told is the first one.
         for (dir, file, value) in before.iter().chain(&before) {

@@ -202,6 +202,32 @@ fn the_pod_counts_its_containers_also_when_they_are_gone() {
 }
 
 #[test]
+fn a_reset_takes_back_what_was_made_below_handed_down_and_stopped() {
+    let v2 = V2::new();
+    let cgroup = v2.cgroup();
+    let directory = v2.root.join(cgroup.path());
+    fs::create_dir_all(directory.join("init/deeper")).unwrap();
+    let controllers = v2.read(&cgroup, "cgroup.controllers");
+    let first = controllers.split(' ').next().unwrap();
+    fs::write(directory.join("cgroup.subtree_control"), format!("+{first}")).unwrap();
+    cgroup.freeze().unwrap();
+    let init = Cgroup::open(&v2.layout, &cgroup.path().join("init")).unwrap();
+    let procs = directory.join("init/cgroup.procs");
+    let script = format!("echo 0 > {} || exit 9; read", procs.display());
+    let process = Process(Command::new("bash").arg("-c").arg(script).stdin(Stdio::piped()).spawn().unwrap());
+    until(|| !init.pids().unwrap().is_empty());
+    assert!(!cgroup.try_reset().unwrap(), "a process is in it");
+    cgroup.kill().unwrap();
+    drop(process);
+    cgroup.reset().unwrap();
+    assert!(!directory.join("init").exists());
+    assert_eq!(v2.read(&cgroup, "cgroup.subtree_control"), "");
+    assert_eq!(v2.read(&cgroup, "cgroup.freeze"), "0");
+    cgroup.remove().unwrap();
+    assert!(cgroup.try_reset().unwrap(), "one that is gone is ready");
+}
+
+#[test]
 fn remove_takes_nested_cgroups_and_says_when_it_is_in_use() {
     let v2 = V2::new();
     let cgroup = v2.cgroup();

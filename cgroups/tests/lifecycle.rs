@@ -216,6 +216,23 @@ fn remove_takes_what_the_container_has_made_below() {
 }
 
 #[test]
+fn a_cgroup_is_ready_for_the_next_processes_when_what_the_last_ones_have_made_is_gone() {
+    let cgroup = TestCgroup::new();
+    cgroup.apply(json!({"pids": {"limit": 17}}));
+    let nested = cgroup.path.join("docker/one");
+    let own = TestCgroup::at(nested.clone());
+    let process = own.spawn("cat", &[]);
+    until("the child is in", || !own.pids().unwrap().is_empty());
+    assert!(!cgroup.try_reset().unwrap());
+    assert!(!standing(&cgroup.layout, &nested).is_empty());
+    cgroup.kill().unwrap();
+    drop(process);
+    cgroup.reset().unwrap();
+    assert_eq!(standing(&cgroup.layout, Path::new(&cgroup.path.join("docker"))), Vec::<std::path::PathBuf>::new());
+    assert_eq!(cgroup.read("pids", "pids.max"), "17");
+}
+
+#[test]
 fn a_shared_parent_goes_when_nobody_needs_it_any_more() {
     let parent = unique_path();
     let (first, second) = (TestCgroup::at(parent.join("1")), TestCgroup::at(parent.join("2")));

@@ -299,6 +299,69 @@ fn a_container_about_whose_devices_nothing_is_said_gets_only_the_promised_ones()
     assert_eq!(unsaid.read("devices", "devices.list"), denied.read("devices", "devices.list"));
 }
 
+/// What CRI's Update sends is the whole of the resources, devices included.
+fn usual_devices() -> Value {
+    json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}])
+}
+
+#[test]
+fn runc_2204_an_update_with_the_same_devices_closes_none_for_a_moment() {
+    let cgroup = TestCgroup::new();
+    let resources = resources_of(json!({"devices": usual_devices(), "pids": {"limit": 99}}));
+    cgroup.confine(&resources).unwrap();
+    let watch =
+        "while [[ -z $done ]]; do : </dev/null || { echo closed; exit; }; read -t 0 && read done; done; echo open";
+    let mut process = cgroup.spawn("bash", &["-c", &format!("echo in; {watch}")]);
+    process.hear("in");
+    for _ in 0..300 {
+        cgroup.update(&resources).unwrap();
+    }
+    process.say("done");
+    process.hear("open");
+}
+
+#[test]
+fn an_update_works_where_the_container_has_device_cgroups_of_its_own() {
+    for devices in [usual_devices(), json!([{"allow": true, "access": "rwm"}])] {
+        let cgroup = TestCgroup::new();
+        cgroup.confine(&resources_of(json!({"devices": devices}))).unwrap();
+        std::fs::create_dir(directory(&cgroup.layout, "devices", &cgroup.path).join("docker")).unwrap();
+        let before = cgroup.read("devices", "devices.list");
+        cgroup.update(&resources_of(json!({"devices": devices, "pids": {"limit": 7}}))).unwrap();
+        assert_eq!((cgroup.read("devices", "devices.list"), cgroup.read("pids", "pids.max")), (before, "7".into()));
+    }
+}
+
+#[test]
+fn an_update_changes_the_devices_that_differ() {
+    let cgroup = TestCgroup::new();
+    cgroup.confine(&resources_of(json!({"devices": usual_devices()}))).unwrap();
+    std::fs::create_dir(directory(&cgroup.layout, "devices", &cgroup.path).join("docker")).unwrap();
+    let tun = json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"});
+    let update = |devices| cgroup.update(&resources_of(json!({"devices": devices}))).unwrap();
+    update(json!([{"allow": false, "access": "rwm"}, tun]));
+    let fresh = TestCgroup::new();
+    fresh.confine(&resources_of(json!({"devices": [{"allow": false, "access": "rwm"}, tun]}))).unwrap();
+    let list = |cgroup: &TestCgroup| -> BTreeSet<String> {
+        cgroup.read("devices", "devices.list").lines().map(str::to_owned).collect()
+    };
+    assert_eq!(list(&cgroup), list(&fresh));
+}
+
+#[test]
+fn an_update_whose_devices_are_refused_leaves_every_limit_as_it_was() {
+    let cgroup = TestCgroup::new();
+    cgroup.confine(&resources_of(json!({"devices": usual_devices(), "pids": {"limit": 9}}))).unwrap();
+    let below = directory(&cgroup.layout, "devices", &cgroup.path).join("docker");
+    std::fs::create_dir(below).unwrap();
+    let before = (contents(&cgroup), cgroup.read("devices", "devices.list"));
+    // A new default, with a cgroup below.
+    let update = json!({"devices": [{"allow": true, "access": "rwm"}], "pids": {"limit": 7}, "cpu": {"shares": 77}});
+    let error = cgroup.update(&resources_of(update)).unwrap_err();
+    assert!(error.to_string().contains("devices.allow"), "{error}");
+    assert_eq!((contents(&cgroup), cgroup.read("devices", "devices.list")), before);
+}
+
 #[test]
 fn the_kernels_refusal_names_the_file_and_what_to_do() {
     let cgroup = TestCgroup::new();

@@ -77,11 +77,19 @@ pub(crate) struct Global {
     #[arg(long, global = true, default_value = "loment", value_name = "HANDLER")]
     pub(crate) runtime_handler: String,
     /// Where volumes and other files of pods are kept
-    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_STATE", default_value = "/var/lib/loment")]
+    #[arg(value_name = "DIR", value_parser = absolute())]
     pub(crate) state_dir: PathBuf,
     /// Where containers' logs are kept
-    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods", value_name = "DIR")]
+    #[arg(long, global = true, env = "LOMENT_LOGS", default_value = "/var/log/pods")]
+    #[arg(value_name = "DIR", value_parser = absolute())]
     pub(crate) log_dir: PathBuf,
+}
+
+/// A path as it is from everywhere: the shim, which has another working directory, is told it.
+fn absolute() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PathBufValueParser::new().try_map(std::path::absolute)
 }
 
 #[derive(Debug, Subcommand)]

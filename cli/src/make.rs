@@ -15,7 +15,7 @@ use crate::commands::note;
 use crate::error::Said;
 use crate::features;
 use crate::images::{self, volumes as image_volumes};
-use crate::kept::{record, sources};
+use crate::kept::{keeper, record, sources};
 use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources, container, dns, hosts, label, sandbox, stop_signal, volumes};
@@ -76,7 +76,10 @@ impl Plan {
 pub(crate) async fn make(session: &Session, plan: &Plan, host: &Host) -> anyhow::Result<Made> {
     let spec = plan.pod.spec.as_ref().context("a pod without a spec")?;
     let names: Vec<&str> = lower::containers(spec).map(|container| container.name.as_str()).collect();
-    disk::begin(&plan.layout, &plan.pod, |directory| record::create(directory, &plan.pod))?;
+    disk::begin(&plan.layout, &plan.pod, |directory| {
+        keeper::note(directory, &session.address)?;
+        record::create(directory, &plan.pod)
+    })?;
     disk::make(&plan.layout, &names)?;
     sources::keep(&plan.layout.directory, &plan.sources)?;
     disk::make_volumes(&volumes::make(plan.scope(&Addresses::default(), host), &plan.layout)?)?;
@@ -205,7 +208,7 @@ async fn remove_listed(session: &Session, pod: &Pod) -> anyhow::Result<()> {
 pub(crate) async fn unmake(session: &Session, pod: &Pod, layout: &Layout) -> anyhow::Result<()> {
     remove_sandboxes(session, pod).await?;
     image_volumes::release(&session.client, &layout.directory).await?;
-    disk::remove(&layout.directory, &layout.logs)
+    disk::remove(&session.global.state_dir.join("pods"), &layout.directory, &layout.logs)
 }
 
 /// A containerd that does not know the runtime is the first thing that a new user meets: say which lines it lacks.

@@ -1,7 +1,8 @@
 //! What a pod's own shim is asked: every question to it goes through here.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -70,6 +71,28 @@ async fn connect_to(session: &Session, pod: &str, sandbox: &str) -> anyhow::Resu
         }
     }
     Err(not_connected(pod, sandbox, &refused))
+}
+
+/// Whether anybody listens where a pod's shim would.
+///
+/// Errors: that cannot be told.
+pub(crate) async fn is_listened_for(session: &Session, found: &Found) -> anyhow::Result<bool> {
+    for name in names_of_containerd(session) {
+        let path = loment_shim::socket_of(&name.display().to_string(), CONTAINERD_NAMESPACE, &found.sandbox.id);
+        if listens(&path).await.with_context(|| format!("connect to {}", path.display()))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether somebody listens on a socket. Only that nobody does is no error: there may be no descriptor left to ask with.
+async fn listens(path: &Path) -> io::Result<bool> {
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Connects to the shim of a pod, to ask it for the processes of its containers.
@@ -177,7 +200,7 @@ pub(crate) fn deletion(found: &Found) -> Option<Time> {
 
 /// Writes down that the pod is being deleted, for whoever looks at it meanwhile.
 pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()> {
-    let Some(path) = mark(found).filter(|path| path.parent().is_some_and(std::path::Path::is_dir)) else {
+    let Some(path) = mark(found).filter(|path| path.parent().is_some_and(Path::is_dir)) else {
         return Ok(());
     };
     if !path.exists() {
@@ -194,4 +217,24 @@ pub(crate) fn mark_deletion(found: &Found, grace: Duration) -> anyhow::Result<()
 
 fn mark(found: &Found) -> Option<PathBuf> {
     Some(found.directory()?.join(DELETION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::tests::Scratch;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_a_dead_shims() {
+        let scratch = Scratch::new("listens");
+        let path = scratch.0.join("s");
+        assert!(!listens(&path).await.unwrap(), "there is none");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(listens(&path).await.unwrap());
+        drop(listener);
+        assert!(!listens(&path).await.unwrap(), "who listened has ended");
+        // As for want of a descriptor: what is wrong is not the shim's death.
+        assert!(listens(&path.join("below")).await.is_err());
+        assert!(listens(&scratch.0.join("x".repeat(200))).await.is_err());
+    }
 }

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::{Client, v1};
 
 use crate::args::Global;
-use crate::commands::note;
 use crate::error::Said;
-use crate::kept::{record, remains};
-use crate::lower::{DIRECTORY, LOGS, MANIFEST, label};
+use crate::kept::{own, remains};
+use crate::lower::{DIRECTORY, LOGS, label};
+use crate::setup::unreached;
 
 const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -38,9 +38,8 @@ impl Session {
     /// Connects to containerd.
     pub(crate) async fn open(global: &Global) -> anyhow::Result<Self> {
         let address = address(global);
-        let client = Client::connect(&address)
-            .await
-            .map_err(|error| anyhow!("{error}; another socket is given with --address or in CONTAINERD_ADDRESS"))?;
+        let client =
+            Client::connect(&address).await.map_err(|error| anyhow!("{error}: {}", unreached::remedy(&address)))?;
         let namespace = global.namespace.clone().unwrap_or_else(|| "default".to_owned());
         Ok(Session { client, address, namespace, global: global.clone() })
     }
@@ -92,18 +91,16 @@ impl Session {
         Ok((pods, unbegun))
     }
 
-    /// Pods that carry a manifest; of several sandboxes of one pod, the latest.
+    /// Pods that `loment create` has made; of several sandboxes of one pod, the latest.
     async fn sandboxes(&self, label_selector: HashMap<String, String>) -> anyhow::Result<Vec<Found>> {
         let filter = v1::PodSandboxFilter { label_selector, ..v1::PodSandboxFilter::default() };
         let mut sandboxes = self.client.list_pod_sandboxes(Some(filter)).await?;
         sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
         let mut found: Vec<Found> = Vec::new();
         for sandbox in sandboxes {
-            let Some(text) = sandbox.annotations.get(MANIFEST) else { continue };
-            let pod: Pod = serde_json::from_str(text)
-                .with_context(|| format!("read the manifest in annotation {MANIFEST} of sandbox {}", sandbox.id))?;
-            if !found.iter().any(|other| other.pod.metadata.uid == pod.metadata.uid) {
-                found.push(Found { pod, sandbox }.with_record());
+            let Some(one) = own::pod_of(sandbox, &self.global.state_dir, &self.global.log_dir) else { continue };
+            if !found.iter().any(|other| other.uid() == one.uid()) {
+                found.push(one);
             }
         }
         Ok(found)
@@ -125,17 +122,6 @@ impl Session {
 }
 
 impl Found {
-    /// With the metadata and the spec of the pod's record. The annotation has them as they were at its creation, which
-    /// is better than nothing when the record cannot be read: such a pod can still be seen and deleted.
-    fn with_record(mut self) -> Self {
-        match self.directory().map(|directory| record::read(directory, self.uid())) {
-            Some(Ok(Some(pod))) => self.pod = pod,
-            Some(Err(error)) => note(&format!("Warning: pod {:?}: {error:#}", self.name())),
-            Some(Ok(None)) | None => {}
-        }
-        self
-    }
-
     pub(crate) fn uid(&self) -> &str {
         crate::lower::uid(&self.pod)
     }
@@ -144,6 +130,13 @@ impl Found {
     /// one is to ask for all.
     pub(crate) fn is_lost(&self) -> bool {
         self.sandbox.id.is_empty()
+    }
+
+    /// The same pod as one of which containerd knows nothing any more.
+    pub(crate) fn lost(&self) -> Self {
+        let mut lost = self.clone();
+        lost.sandbox.id.clear();
+        lost
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -8,7 +8,7 @@ pub use tonic::Code;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing answers on the socket.
-    #[error("connect to {}: {cause} (is containerd running, and may you open its socket?)", socket.display())]
+    #[error("connect to {}: {cause}", socket.display())]
     Connect {
         /// The socket that was tried.
         socket: PathBuf,

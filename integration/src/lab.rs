@@ -22,12 +22,11 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     census::Census,
-    config, hierarchy, hooks, images,
+    config, gate, hierarchy, hooks, images,
     isolate::LAB_DIR,
     patience,
     requirements::{self, Machine},
     slices,
-    torture::gate,
     version::{Containerd, Sandboxer, Version},
 };
 
@@ -43,6 +42,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long what was removed may take to vanish.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// What is to be chosen of a lab's containerd: the arguments of each program that starts labs.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Choice {
+    /// The containerd to run: a version that scripts/containerds has unpacked, as 2.1, or a path. Without it the machine's
+    #[arg(long, value_name = "VERSION|PATH")]
+    pub containerd: Option<String>,
+    /// Who makes the sandboxes of the runtime class loment: podsandbox (containerd) or shim. From containerd 2.1 on the
+    /// class loment-shim has the latter anyway
+    #[arg(long, default_value_t = Sandboxer::Podsandbox)]
+    pub sandboxer: Sandboxer,
+}
+
 /// How a lab is set up.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -50,11 +61,9 @@ pub struct Options {
     pub debug: bool,
     /// On a machine with both versions of cgroups, only v1 is seen in the lab.
     pub legacy_cgroups: bool,
-    /// The containerd to run, by its version or its path, where it is not the machine's own.
-    pub containerd: Option<String>,
-    /// Who makes the sandboxes of the runtime class `loment`.
-    pub sandboxer: Sandboxer,
-    /// The program at which the shim waits for whoever watches it (see [`crate::torture::gate`]).
+    /// The containerd, and who makes its sandboxes.
+    pub choice: Choice,
+    /// The program at which the shim waits for whoever watches it (see [`crate::gate`]).
     pub tracee: Option<PathBuf>,
 }
 
@@ -81,7 +90,7 @@ impl Lab {
             cni: &machine.cni,
             pause_image: images::PAUSE,
             version: machine.containerd.version,
-            sandboxer: options.sandboxer,
+            sandboxer: options.choice.sandboxer,
             may_lower_oom_score: requirements::may_lower_oom_score(),
             debug: options.debug,
             runc: machine.runc.as_deref(),
@@ -92,7 +101,7 @@ impl Lab {
         write(&directory.join("cni/10-loment.conflist"), &config::network(directory))?;
         let gate = options.tracee.as_deref().map(gate::place).transpose()?;
         let path = search_path(gate, bin, &machine.containerd)?;
-        let sandboxer = options.sandboxer;
+        let sandboxer = options.choice.sandboxer;
         let containerd = Mutex::new(start(machine, sandboxer, &path)?);
         let mut lab = Self { machine: machine.clone(), sandboxer, path, containerd, before: Census::default() };
         block_on(lab.wait_until_ready())??;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use loment_integration::{Lab, Options, Sandboxer, in_lab};
+use loment_integration::{Choice, Lab, Options, in_lab};
 
 /// Starts a private containerd that knows the runtime class `loment`, with offline images, and leaves nothing behind.
 #[derive(Debug, Parser)]
@@ -19,13 +19,8 @@ struct Arguments {
     /// Where a machine has both versions of cgroups, the lab sees v1 alone: crun runs on no machine with both
     #[arg(long)]
     legacy_cgroups: bool,
-    /// The containerd to run: a version that scripts/containerds has unpacked, as 1.7, or a path. Without it the machine's
-    #[arg(long, value_name = "VERSION|PATH")]
-    containerd: Option<String>,
-    /// Who makes the sandboxes of the runtime class loment: podsandbox (containerd) or shim. From containerd 2.1 on the
-    /// class loment-shim has the latter anyway
-    #[arg(long, default_value_t = Sandboxer::Podsandbox)]
-    sandboxer: Sandboxer,
+    #[command(flatten)]
+    choice: Choice,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -44,8 +39,8 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let Arguments { debug, legacy_cgroups, containerd, sandboxer, verb } = Arguments::parse();
-    let options = Options { debug, legacy_cgroups, containerd, sandboxer, tracee: None };
+    let Arguments { debug, legacy_cgroups, choice, verb } = Arguments::parse();
+    let options = Options { debug, legacy_cgroups, choice, tracee: None };
     match verb {
         Verb::Run { command } => in_lab(options, |lab| run(lab, &command)),
     }

@@ -112,6 +112,11 @@ pub struct PodBuilder<'a> {
 }
 
 impl<'a> PodBuilder<'a> {
+    /// The pod's uid.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
     /// Adds an annotation.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.config.annotations.insert(key.to_owned(), value.to_owned());

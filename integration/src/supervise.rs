@@ -66,8 +66,8 @@ fn inside(id: &str, options: Options, body: impl FnOnce(&Arc<Lab>) -> Result<Exi
 }
 
 fn check(options: &Options) -> Result<Machine> {
-    let machine = requirements::check(options.containerd.as_deref());
-    let machine = machine.and_then(|machine| match options.sandboxer.complaint(machine.containerd.version) {
+    let machine = requirements::check(options.choice.containerd.as_deref());
+    let machine = machine.and_then(|machine| match options.choice.sandboxer.complaint(machine.containerd.version) {
         Some(complaint) => Err(vec![complaint]),
         None => Ok(machine),
     });

@@ -12,6 +12,7 @@ mod pods {
     pub(crate) mod acceptance;
     pub(crate) mod accounting;
     pub(crate) mod attacks;
+    pub(crate) mod attempts;
     pub(crate) mod bench;
     pub(crate) mod checkpoint;
     pub(crate) mod columns;
@@ -26,6 +27,7 @@ mod pods {
     pub(crate) mod doctor;
     pub(crate) mod errors;
     pub(crate) mod evictions;
+    pub(crate) mod examples;
     pub(crate) mod exec;
     pub(crate) mod faults;
     pub(crate) mod footprint;
@@ -71,10 +73,10 @@ mod pods {
 use std::process::ExitCode;
 
 use pods::{
-    acceptance, accounting, attacks, bench, checkpoint, command, command_attach, command_cp, command_exec,
-    command_forward, command_logs, content, ctr, doctor, errors, evictions, exec, faults, footprint, foreign, groups,
-    hooks, init, install, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces, objects,
-    pauseless, probes, resources, restarts,
+    acceptance, accounting, attacks, attempts, bench, checkpoint, command, command_attach, command_cp, command_exec,
+    command_forward, command_logs, content, ctr, doctor, errors, evictions, examples, exec, faults, footprint, foreign,
+    groups, hooks, init, install, isolation, leaks, lifecycle, lifecycle_hooks, logs, memory, messages, namespaces,
+    objects, pauseless, probes, resources, restarts,
     runner::{self, Case, Named},
     sandboxes, seccomp, security, seed, sharing, streams, supervised, traces, trackers_cost, trackers_exits,
     trackers_leaks, users, volumes, whole,
@@ -122,6 +124,11 @@ fn all() -> Vec<Named> {
         attacks::a_process_on_its_way_into_a_pod_cannot_be_looked_into,
         attacks::nothing_of_the_shim_is_handed_down,
         attacks::a_release_agent_is_out_of_reach,
+        attempts::a_program_that_is_not_there_yet_is_tried_after_each_delay_until_it_is,
+        attempts::a_paused_container_is_killed_by_its_probe_and_runs_again,
+        attempts::a_container_whose_turn_has_not_come_is_not_paused,
+        attempts::limits_that_were_changed_hold_for_the_next_attempt,
+        attempts::an_end_is_told_although_somebody_goes_on_writing_to_the_log,
         checkpoint::a_container_is_brought_back_from_its_checkpoint,
         checkpoint::a_pods_container_is_brought_back_into_its_pod,
         checkpoint::a_container_whose_checkpoint_fails_lives_on,
@@ -204,6 +211,12 @@ fn all() -> Vec<Named> {
         errors::an_unknown_capability_is_refused,
         evictions::v1_a_pod_whose_volume_is_over_its_limit_is_evicted,
         evictions::c11_a_pod_whose_container_writes_more_than_its_limit_is_evicted,
+        examples::each_is_run_by_a_test,
+        examples::an_init_container_is_retried_and_the_volume_remembers,
+        examples::a_timeline_has_the_attempts_of_the_one_that_is_retried,
+        examples::a_sidecar_serves_the_app_and_ends_after_it,
+        examples::a_container_that_breaks_is_ready_and_then_restarted,
+        examples::containers_share_memory_in_two_ways,
         exec::a_container_that_stops_every_process_does_not_stop_its_shim,
         exec::an_exec_has_its_own_exit_code_and_streams,
         exec::an_exec_outlasted_by_nobody_exits_before_its_container,
@@ -244,6 +257,7 @@ fn all() -> Vec<Named> {
         isolation::huge_pages_are_as_on_the_host,
         isolation::no_mount_of_a_container_is_a_peer_of_the_hosts,
         leaks::what_cri_has_lost_is_seen_and_cleared_and_only_when_it_is_old_a_leftover,
+        leaks::annotations_of_somebody_elses_pod_lead_no_command_to_a_directory_of_the_machine,
         leaks::nothing_is_left_while_pods_of_all_kinds_live_and_others_come_and_go,
         leaks::what_containerd_has_forgotten_is_named_by_its_pod_and_removed_and_other_pods_live_on,
         leaks::a_stale_socket_a_mount_and_an_empty_cgroup_are_found_one_by_one_and_removed,
@@ -323,6 +337,7 @@ fn all() -> Vec<Named> {
         sandboxes::a_pod_that_comes_back_with_its_directory_counts_its_restarts_on,
         sandboxes::i14_a_deadline_that_is_changed_is_taken_over,
         sandboxes::a_pod_of_a_client_without_a_directory_leaves_nothing_on_disk,
+        sandboxes::an_annotation_that_names_a_directory_of_the_machine_fails_the_sandbox_and_nothing_is_written_there,
         seccomp::a_container_whose_agent_is_missing_is_refused,
         seccomp::an_agent_answers_for_a_container_and_its_execs,
         security::users_groups_and_a_readonly_root_are_the_given_ones,
@@ -407,6 +422,8 @@ fn all() -> Vec<Named> {
         whole::a_pod_whose_command_is_killed_anywhere_is_whole_or_absent,
         whole::a_deletion_that_is_killed_anywhere_is_ended_by_the_next,
         whole::a_pod_that_is_being_made_is_listed_by_nobody,
+        whole::a_pod_whose_shim_does_not_answer_is_not_made_anew,
+        whole::a_pod_that_two_commands_delete_is_gone_for_both,
         whole::a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts,
     ]
     .into()

@@ -48,14 +48,14 @@ pub(crate) fn resume(store: &Store, one: &One) -> Result<()> {
 }
 
 pub(crate) fn update(store: &Store, update: &Update) -> Result<()> {
-    let resources = update::resources(update)?;
+    let mut resources = update::resources(update)?;
     let place = store.find(&update.id)?;
     let _lock = place.lock()?;
     let adopted = place.created(&Layout::detect()?)?;
     match status(&adopted)? {
         status @ (Status::Stopped | Status::Creating) => Err(wrong("update", &place, status, "running")),
         _ => {
-            if let Some(errand) = adopted.cgroup().tell_systemd(&resources)? {
+            if let Some(errand) = adopted.cgroup().tell_systemd(&mut resources)? {
                 errand.finish()?;
             }
             Ok(adopted.cgroup().update(&resources)?)

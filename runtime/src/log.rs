@@ -1,6 +1,6 @@
 //! Log lines, in the two forms that engines read from runc and crun.
 
-use std::{fs::File, io::Write, sync::OnceLock, time::SystemTime};
+use std::{fs::File, io::Write, path::Path, sync::OnceLock, time::SystemTime};
 
 use loment_sandbox::lifecycle::rfc3339::Timestamp;
 use serde_json::json;
@@ -34,9 +34,13 @@ pub(crate) struct Log {
 impl Log {
     /// Opens the log that the command line names.
     pub(crate) fn open(global: &Global) -> Result<Self> {
-        let file = global.log.as_deref();
+        Self::at(global.log.as_deref(), global.log_format, global.debug)
+    }
+
+    /// Opens this one, or none.
+    pub(crate) fn at(file: Option<&Path>, format: LogFormat, debug: bool) -> Result<Self> {
         let file = file.map(|path| File::options().append(true).create(true).open(path).at("open log", path.display()));
-        Ok(Self { file: file.transpose()?, format: global.log_format, debug: global.debug })
+        Ok(Self { file: file.transpose()?, format, debug })
     }
 
     /// From now on the one log of this program.

@@ -11,6 +11,7 @@ mod events;
 mod exec;
 mod failure;
 mod log;
+mod misuse;
 mod own;
 mod run;
 mod show;
@@ -24,7 +25,7 @@ mod update;
 use std::process::ExitCode;
 
 use args::{Arguments, Command};
-use clap::Parser;
+use clap::{Parser, error::ErrorKind};
 use failure::{Failure, Result};
 use log::Log;
 use store::Store;
@@ -37,7 +38,10 @@ const FAILED: u8 = 1;
 const EXEC_FAILED: u8 = 255;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return unread(&error),
+    };
     let preserved = arguments.handover().map(Preserved::find).unwrap_or_else(|| Ok(Preserved::default()));
     let log = match Log::open(&arguments.global) {
         Ok(log) => log.keep(),
@@ -56,6 +60,17 @@ fn main() -> ExitCode {
             ExitCode::from(failed)
         }
     }
+}
+
+/// Help and version are printed; what is no command line has failed, as with runc: not 2, which is clap's.
+fn unread(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _closed = error.print();
+        }
+        _ => misuse::tell(error, &std::env::args_os().collect::<Vec<_>>()),
+    }
+    ExitCode::from(if error.use_stderr() { FAILED } else { 0 })
 }
 
 fn run(arguments: &Arguments, preserved: &Preserved) -> Result<u32> {

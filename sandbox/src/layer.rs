@@ -1,7 +1,7 @@
 //! The writable layer of a root file system, made new for another attempt at running a container.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -14,7 +14,10 @@ use nix::{
     unistd::{UnlinkatFlags, unlinkat},
 };
 
-use crate::{Result, container::RootfsMount, error::Context};
+use crate::{Result, container::RootfsMount, errand::Errand, error::Context};
+
+/// How much is removed at once: some milliseconds. The runtime, which is one thread, is not to wait longer for a disk.
+const AT_ONCE: usize = 512;
 
 /// Empties the upper and the work directory of an overlay, so that the next attempt begins as the first did. `Ok(false)`
 /// when there is no writable layer to empty.
@@ -22,16 +25,34 @@ use crate::{Result, container::RootfsMount, error::Context};
 /// The container must have ended: an overlay that is still mounted would not notice. The directory itself is kept,
 /// with its owner and mode; what an overlay notes on it is taken off.
 pub fn fresh_writable_layer(mounts: &[RootfsMount]) -> Result<bool> {
-    let mut any = false;
+    let mut left = usize::MAX;
+    freshen(mounts, &mut left)?;
+    Ok(writable(mounts).is_some())
+}
+
+/// The same for who must not wait: what there is too much of for that is left to an errand.
+pub fn begin_fresh_writable_layer(mounts: &[RootfsMount]) -> Result<Option<Errand>> {
+    let mut left = AT_ONCE;
+    if freshen(mounts, &mut left)? {
+        return Ok(None);
+    }
+    let mounts = mounts.to_vec();
+    Errand::fetch("empty a writable layer", move || fresh_writable_layer(&mounts).map(|_| Vec::new())).map(Some)
+}
+
+/// Removes as much as `left` says; whether that was all.
+fn freshen(mounts: &[RootfsMount], left: &mut usize) -> Result<bool> {
     for mount in mounts {
         let Some(upper) = overlay_option(mount, "upperdir=") else { continue };
-        empty(Path::new(upper)).at("empty the writable layer", upper)?;
+        let mut all = empty(Path::new(upper), left).at("empty the writable layer", upper)?;
         if let Some(work) = overlay_option(mount, "workdir=") {
-            empty(Path::new(work)).at("empty the work directory of an overlay", work)?;
+            all = all && empty(Path::new(work), left).at("empty the work directory of an overlay", work)?;
         }
-        any = true;
+        if !all {
+            return Ok(false);
+        }
     }
-    Ok(any)
+    Ok(true)
 }
 
 /// The directory of the writable layer, if there is one.
@@ -44,10 +65,10 @@ fn overlay_option<'a>(mount: &'a RootfsMount, key: &str) -> Option<&'a str> {
     options.filter(|_| mount.kind == "overlay").find_map(|option| option.strip_prefix(key))
 }
 
-fn empty(path: &Path) -> nix::Result<()> {
+fn empty(path: &Path, left: &mut usize) -> nix::Result<bool> {
     let directory = open_directory(AT_FDCWD, path)?;
     forget_overlay(&directory);
-    remove_contents(&directory)
+    remove_contents(&directory, left)
 }
 
 fn open_directory<Fd: AsFd, P: ?Sized + nix::NixPath>(parent: Fd, name: &P) -> nix::Result<OwnedFd> {
@@ -56,16 +77,18 @@ fn open_directory<Fd: AsFd, P: ?Sized + nix::NixPath>(parent: Fd, name: &P) -> n
 }
 
 /// Removes everything in `directory`, never through a link: a container may have left links to anywhere. Goes down
-/// one directory at a time, so that a deep tree costs descriptors of one path only.
-fn remove_contents(directory: &OwnedFd) -> nix::Result<()> {
+/// one directory at a time, so that a deep tree costs descriptors of one path only. Stops after `left` entries; whether
+/// there are no more.
+fn remove_contents(directory: &OwnedFd, left: &mut usize) -> nix::Result<bool> {
     let mut path = vec![(directory.try_clone().map_err(|_| Errno::EMFILE)?, None)];
     while let Some((current, _)) = path.last() {
-        match remove_files(current)? {
-            Some(name) => {
+        match remove_files(current, left)? {
+            Remains::Unknown => return Ok(false),
+            Remains::Directory(name) => {
                 let below = open_directory(current, name.as_c_str())?;
                 path.push((below, Some(name)));
             }
-            None => {
+            Remains::Nothing => {
                 let name = path.pop().and_then(|(_, name)| name);
                 if let (Some((parent, _)), Some(name)) = (path.last(), name) {
                     unlinkat(parent, name.as_c_str(), UnlinkatFlags::RemoveDir)?;
@@ -73,11 +96,20 @@ fn remove_contents(directory: &OwnedFd) -> nix::Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-/// Removes what is not a directory with something in it; answers with the first one that is.
-fn remove_files(directory: &OwnedFd) -> nix::Result<Option<std::ffi::CString>> {
+/// What there still is in a directory.
+enum Remains {
+    Nothing,
+    /// One that has something in it.
+    Directory(CString),
+    /// As many entries have been looked at as may be.
+    Unknown,
+}
+
+/// Removes what is not a directory with something in it, up to the first one that is.
+fn remove_files(directory: &OwnedFd, left: &mut usize) -> nix::Result<Remains> {
     let mut listing =
         Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     for entry in listing.iter() {
@@ -86,11 +118,15 @@ fn remove_files(directory: &OwnedFd) -> nix::Result<Option<std::ffi::CString>> {
         if name == c"." || name == c".." {
             continue;
         }
+        match left.checked_sub(1) {
+            Some(fewer) => *left = fewer,
+            None => return Ok(Remains::Unknown),
+        }
         if !remove(directory, name)? {
-            return Ok(Some(name.to_owned()));
+            return Ok(Remains::Directory(name.to_owned()));
         }
     }
-    Ok(None)
+    Ok(Remains::Nothing)
 }
 
 fn remove(directory: &OwnedFd, name: &CStr) -> nix::Result<bool> {

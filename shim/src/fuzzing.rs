@@ -104,7 +104,9 @@ pub fn annotations(bytes: &[u8]) {
     let Ok(mut spec) = spec::parse(&whole) else { return };
     // Where a directory is named, it is read.
     if let Some(annotations) = spec.annotations_mut() {
-        annotations.remove(pod::names::DIRECTORY);
+        for name in [pod::names::DIRECTORY, pod::names::HELD_IN, pod::names::LOGS] {
+            annotations.remove(name);
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { pod::considered(&spec) });

@@ -21,11 +21,13 @@ mod trackers;
 
 use std::{
     fs,
+    io::{self, Write as _},
     os::unix::net::UnixStream,
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -42,6 +44,11 @@ use protobuf::Message;
 /// threads have too until they execute something, and until then nobody may execute the file. execve(2), ETXTBSY
 fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     assert!(Command::new("/bin/cp").arg(from.as_ref()).arg(to.as_ref()).status().unwrap().success());
+}
+
+/// Says why a test asks nothing on this machine, also where what a test says is kept from sight.
+fn skipped(why: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
 }
 
 /// A bundle and a directory for sockets.
@@ -155,13 +162,25 @@ impl Place {
     }
 }
 
+/// Cleans up in a destructor. What goes wrong with that fails the test, but not while the test is failing already: a second
+/// panic would end the program, with all other tests, and nobody would read the first.
+fn clean_up(work: impl FnOnce()) {
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    if let Err(panic) = done
+        && !thread::panicking()
+    {
+        panic::resume_unwind(panic);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shims().into_iter().for_each(|shim| end(shim, Signal::SIGKILL));
+        // Each for itself: of a test that has failed as much goes as can.
+        clean_up(|| self.shims().into_iter().for_each(|shim| end(shim, Signal::SIGKILL)));
         // Without standard input the shim was not told to have its socket in here.
-        self.run("delete", "");
-        fs::remove_dir_all(&self.directory).unwrap();
-        checkpoint::forget_cache();
+        clean_up(|| drop(self.run("delete", "")));
+        clean_up(|| fs::remove_dir_all(&self.directory).unwrap());
+        clean_up(checkpoint::forget_cache);
     }
 }
 
@@ -173,7 +192,7 @@ fn end(pid: i32, signal: Signal) {
         sent => sent.unwrap(),
     }
     let runs = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20) * task::slowness();
     while runs() {
         assert!(Instant::now() < deadline, "{pid} does not end by {signal}");
         sleep(Duration::from_millis(5));

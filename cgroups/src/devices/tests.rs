@@ -44,6 +44,17 @@ fn meaning(list: &[LinuxDeviceCgroup], request: Request) -> bool {
     )
 }
 
+fn v1_plan(rules: &Rules) -> Result<Vec<crate::plan::Group>> {
+    v1::State::of(rules).map(|state| state.plan())
+}
+
+/// The lines with which one list becomes another, on v1.
+fn v1_change(present: &serde_json::Value, wanted: &serde_json::Value) -> Vec<String> {
+    let state = |rules_of: &serde_json::Value| v1::State::of(&rules(&list(rules_of)).unwrap()).unwrap();
+    let groups = state(wanted).plan_from(&state(present));
+    groups.concat().iter().map(|write| format!("{} {}", write.file, write.value)).collect()
+}
+
 /// What the v1 kernel makes of a default and exceptions (security/device_cgroup.c).
 fn v1_kernel(groups: &[crate::plan::Group], request: Request) -> bool {
     let lines: Vec<_> = groups.iter().flatten().collect();
@@ -79,7 +90,7 @@ fn v1_kernel(groups: &[crate::plan::Group], request: Request) -> bool {
 fn a_usual_container_is_denied_all_but_the_usual_devices() {
     let rules = rules(&list(&json!([{"allow": false, "access": "rwm"}]))).unwrap();
     let lines: Vec<String> =
-        v1::plan(&rules).unwrap().concat().iter().map(|w| format!("{} {}", w.file, w.value)).collect();
+        v1_plan(&rules).unwrap().concat().iter().map(|w| format!("{} {}", w.file, w.value)).collect();
     assert_eq!(lines[0], "devices.deny a");
     assert_eq!(lines.len(), 11);
     for expected in ["c 1:3 rwm", "c 136:* rwm", "c *:* m", "b *:* m"] {
@@ -91,7 +102,7 @@ fn a_usual_container_is_denied_all_but_the_usual_devices() {
 fn a_privileged_container_is_one_line_and_no_program_rules() {
     let rules = rules(&list(&json!([{"allow": false, "access": "rwm"}, {"allow": true, "access": "rwm"}]))).unwrap();
     assert_eq!(rules, Rules { allow_by_default: true, rules: vec![] });
-    assert_eq!(v1::plan(&rules).unwrap().concat().len(), 1);
+    assert_eq!(v1_plan(&rules).unwrap().concat().len(), 1);
 }
 
 #[test]
@@ -121,12 +132,43 @@ fn v1_says_what_it_cannot_express() {
         {"allow": false, "type": "c", "major": 10, "minor": 200, "access": "w"},
     ]);
     let rules = rules(&list(&wide_then_narrow)).unwrap();
-    let error = v1::plan(&rules).unwrap_err().to_string();
+    let error = v1_plan(&rules).unwrap_err().to_string();
     assert!(error.contains("c 10:200 w") && error.contains("c 10:* rw"), "{error}");
     let program = v2::tests::compile(&rules);
     assert!(v2::tests::verdict(&program, Node::Char, 10, 200, READ));
     assert!(!v2::tests::verdict(&program, Node::Char, 10, 200, WRITE));
     assert!(v2::tests::verdict(&program, Node::Char, 10, 201, READ | WRITE));
+}
+
+#[test]
+fn what_is_in_force_on_v1_is_not_written_again() {
+    let deny = json!({"allow": false, "access": "rwm"});
+    let tun = |access: &str| json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": access});
+    let disk = json!({"allow": true, "type": "b", "major": 8, "access": "r"});
+    let (present, wanted) = (json!([deny, tun("rw"), disk]), json!([deny, disk, tun("w"), tun("m")]));
+    assert_eq!(v1_change(&present, &present), Vec::<String>::new());
+    assert_eq!(v1_change(&wanted, &wanted), Vec::<String>::new());
+    assert_eq!(v1_change(&json!([deny]), &json!([deny, tun("rw")])), ["devices.allow c 10:200 rwm"]);
+    // mknod is of all devices, and stays with the narrower rule.
+    assert_eq!(v1_change(&present, &wanted), ["devices.deny c 10:200 r"]);
+    let all = json!([{"allow": true, "access": "rwm"}]);
+    assert_eq!(v1_change(&all, &all), Vec::<String>::new());
+    assert_eq!(v1_change(&present, &all), ["devices.allow a"]);
+    assert_eq!(v1_change(&all, &json!([deny]))[0], "devices.deny a");
+    assert_eq!(v1_change(&json!([deny, disk]), &json!([deny])), ["devices.deny b 8:* rm"]);
+}
+
+#[test]
+fn the_list_of_the_kernel_is_understood() {
+    let shown =
+        "c 1:3 rwm\nc *:* m\nb *:* m\nc 1:5 rwm\nc 1:7 rwm\nc 1:8 rwm\nc 1:9 rwm\nc 5:0 rwm\nc 5:2 rwm\nc 136:* rwm\n";
+    let usual = v1::State::of(&rules(&list(&json!([{"allow": false, "access": "rwm"}]))).unwrap()).unwrap();
+    assert_eq!(v1::State::parse(shown), Some(usual));
+    let open = Rules { allow_by_default: true, rules: vec![] };
+    assert_eq!(v1::State::parse("a *:* rwm\n"), v1::State::of(&open).ok());
+    for nonsense in ["c 1:3", "x 1:3 rwm", "c 1 rwm", "c 1:-3 rwm"] {
+        assert_eq!(v1::State::parse(nonsense), None, "{nonsense}");
+    }
 }
 
 fn any_rule() -> impl Strategy<Value = serde_json::Value> {
@@ -167,12 +209,25 @@ proptest! {
     }
 
     #[test]
+    fn from_one_list_to_another_v1_writes_what_leads_there(
+        present in prop::collection::vec(any_rule(), 1..6),
+        wanted in prop::collection::vec(any_rule(), 1..6),
+    ) {
+        let state = |given: Vec<_>| v1::State::of(&rules(&list(&json!(given))).unwrap());
+        if let (Ok(present), Ok(wanted)) = (state(present), state(wanted)) {
+            let lines: Vec<_> = wanted.plan_from(&present).concat();
+            let found = lines.iter().fold(present, |state, line| state.after(&line.file, &line.value));
+            prop_assert_eq!(found, wanted);
+        }
+    }
+
+    #[test]
     fn v1_decides_as_the_list_does_or_refuses_it(
         given in prop::collection::vec(any_rule(), 1..6),
         requests in prop::collection::vec(any_request(), 40),
     ) {
         let given = list(&json!(given));
-        if let Ok(groups) = v1::plan(&rules(&given).unwrap()) {
+        if let Ok(groups) = v1_plan(&rules(&given).unwrap()) {
             for r in requests {
                 prop_assert_eq!(v1_kernel(&groups, r), meaning(&given, r), "{:?} of {:?}", r, groups);
             }

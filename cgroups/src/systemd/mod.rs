@@ -9,6 +9,7 @@
 //! by a file in the cgroup: were the cgroup removed at once, it would never hear. So it is told, and removes it.
 
 mod bus;
+mod complete;
 mod name;
 mod properties;
 mod wire;
@@ -28,6 +29,7 @@ use loment_sys::{clone, fd, pidfd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::LinuxResources;
 
+pub(crate) use complete::complete;
 pub(crate) use name::{Name, slice_path, unit_at};
 
 use crate::{Error, Kind, Layout, Result, devices, v1, v2};
@@ -104,7 +106,10 @@ impl Errand {
         let accounting = ["CPUAccounting", "MemoryAccounting", "TasksAccounting", "IOAccounting", "BlockIOAccounting"];
         let io = if layout.kind() == Kind::V2 { "BlockIOAccounting" } else { "IOAccounting" };
         properties.extend(accounting.into_iter().filter(|known| *known != io).map(|known| (known, Value::Bool(true))));
-        properties.extend(resources.map(|resources| limits(layout, resources)).transpose()?.unwrap_or_default());
+        if let Some(resources) = resources {
+            properties.extend(limits(layout, resources, |_| None)?);
+            properties.extend(device_list(layout, resources)?);
+        }
         let unit = name.unit.clone();
         let start = move || {
             properties.push(("PIDs", Value::U32s(vec![std::process::id()])));
@@ -113,9 +118,19 @@ impl Errand {
         Self::send("start scope", name.unit, start).map(Some)
     }
 
-    /// Tells systemd new limits of a scope that is there.
-    pub(crate) fn set_limits(layout: &Layout, unit: &str, resources: &LinuxResources) -> Result<Option<Self>> {
-        let properties = limits(layout, resources)?;
+    /// Tells systemd new limits of a scope that is there; `present` as for [`v2::plan`]. Its list of devices only if they change:
+    /// on v1 it closes all for a moment before it writes them (runc #2204).
+    pub(crate) fn set_limits(
+        layout: &Layout,
+        unit: &str,
+        resources: &LinuxResources,
+        present: impl Fn(&str) -> Option<String>,
+        devices_change: bool,
+    ) -> Result<Option<Self>> {
+        let mut properties = limits(layout, resources, present)?;
+        if devices_change {
+            properties.extend(device_list(layout, resources)?);
+        }
         if properties.is_empty() {
             return Ok(None);
         }
@@ -232,14 +247,23 @@ fn start(unit: &str, properties: &[Property]) -> std::result::Result<(), Refusal
     bus.start_transient_unit(unit, properties)
 }
 
-fn limits(layout: &Layout, resources: &LinuxResources) -> Result<Vec<Property>> {
-    if layout.kind() == Kind::V2 {
-        return Ok(properties::of(&v2::plan(resources, |_| None)?));
+fn limits(
+    layout: &Layout,
+    resources: &LinuxResources,
+    present: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<Property>> {
+    Ok(properties::of(&match layout.kind() {
+        Kind::V2 => v2::plan(resources, present)?,
+        Kind::V1 | Kind::Hybrid => v1::plan(resources, v1::Hugetlb::V1)?,
+    }))
+}
+
+fn device_list(layout: &Layout, resources: &LinuxResources) -> Result<Vec<Property>> {
+    match resources.devices() {
+        Some(list) if !list.is_empty() && layout.kind() != Kind::V2 => {
+            let names = std::fs::read_to_string("/proc/devices").unwrap_or_default();
+            Ok(properties::of_devices(&devices::v1::State::of(&devices::rules(list)?)?.plan(), &names))
+        }
+        _ => Ok(Vec::new()),
     }
-    let mut found = properties::of(&v1::plan(resources, v1::Hugetlb::V1)?);
-    if let Some(list) = resources.devices().as_ref().filter(|list| !list.is_empty()) {
-        let names = std::fs::read_to_string("/proc/devices").unwrap_or_default();
-        found.extend(properties::of_devices(&devices::v1::plan(&devices::rules(list)?)?, &names));
-    }
-    Ok(found)
 }

@@ -40,10 +40,11 @@ pub(crate) fn of(groups: &[Group]) -> Vec<Property> {
 }
 
 /// Files that hold one number, of v2 and of v1.
-const NUMBERS: [(&str, &str); 8] = [
+const NUMBERS: [(&str, &str); 9] = [
     ("memory.max", "MemoryMax"),
     ("memory.high", "MemoryHigh"),
     ("memory.low", "MemoryLow"),
+    ("memory.min", "MemoryMin"),
     ("memory.swap.max", "MemorySwapMax"),
     ("cpu.weight", "CPUWeight"),
     ("pids.max", "TasksMax"),
@@ -139,7 +140,7 @@ mod tests {
         let found = of_v2(json!({
             "memory": {"limit": 100 << 20, "swap": 150 << 20, "reservation": 50 << 20},
             "cpu": {"shares": 1024, "quota": 25_500, "period": 50_000, "cpus": "0-1,9"},
-            "pids": {"limit": 7}, "unified": {"memory.high": "max"},
+            "pids": {"limit": 7}, "unified": {"memory.high": "max", "memory.min": "4096"},
         }));
         let expected = [
             ("MemorySwapMax", Value::U64(50 << 20)),
@@ -149,6 +150,7 @@ mod tests {
             ("AllowedCPUs", Value::Bytes(vec![3, 2])),
             ("TasksMax", Value::U64(7)),
             ("MemoryHigh", Value::U64(u64::MAX)),
+            ("MemoryMin", Value::U64(4096)),
             ("CPUQuotaPeriodUSec", Value::U64(50_000)),
             ("CPUQuotaPerSecUSec", Value::U64(510_000)),
         ];

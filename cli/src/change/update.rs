@@ -68,8 +68,7 @@ struct Lowered {
 impl Lowered {
     fn of(session: &Session, found: &Found, pod: &Pod, view: &View) -> anyhow::Result<Self> {
         let directory = found.directory().ok_or_else(|| anyhow!("the pod has no directory"))?;
-        let mut layout = Layout::of(pod, &session.global.state_dir, &session.global.log_dir);
-        layout.directory = directory.to_path_buf();
+        let mut layout = Layout::kept(pod, &session.global.state_dir, &session.global.log_dir)?;
         layout.logs = found.logs().map_or(layout.logs, Path::to_path_buf);
         let ips = view.status["podIPs"].as_array().into_iter().flatten();
         let addresses = Addresses { pod: ips.filter_map(|ip| ip["ip"].as_str().map(str::to_owned)).collect() };

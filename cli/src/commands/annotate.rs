@@ -11,6 +11,7 @@ use crate::args::Global;
 use crate::change::update;
 use crate::error::{ExitWith, Said, lines_of};
 use crate::kept::record;
+use crate::manifest::annotations::unknown;
 use crate::manifest::validate::names;
 use crate::print::output::Output;
 use crate::print::show;
@@ -118,6 +119,9 @@ async fn run(global: &Global, args: &Change, kind: Kind) -> anyhow::Result<()> {
         bail!("at least one {} update is required", kind.name());
     }
     let output = args.output.as_deref().map(|text| Output::parse(Some(text))).transpose()?;
+    if kind == Kind::Annotation {
+        unknown(edits.set.keys()).iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    }
     let session = Session::open(global).await?;
     let picked = wanted.pick(&session).await?;
     if picked.pods.is_empty() && picked.missing.is_empty() {

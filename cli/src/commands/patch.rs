@@ -13,6 +13,7 @@ use crate::args::Global;
 use crate::change::merge::merge;
 use crate::change::update;
 use crate::error::Said;
+use crate::manifest::annotations;
 use crate::manifest::defaults;
 use crate::manifest::load;
 use crate::manifest::update::{inherit, validate_update};
@@ -97,7 +98,9 @@ fn patched(live: &Pod, patch: &Value, kind: Kind) -> anyhow::Result<(Pod, Vec<St
         load("the patched pod", &merged.to_string())?.pods.into_iter().next().context("a patch made no pod")?;
     defaults::complete(&mut pod, lower::namespace(live));
     inherit(live, &mut pod);
-    let hints = validate_update(live, &pod)?;
+    let mut hints = validate_update(live, &pod)?;
+    let is_new = |name: &&String| !live.metadata.annotations.iter().flatten().any(|(known, _)| known == *name);
+    hints.extend(annotations::unknown(pod.metadata.annotations.iter().flatten().map(|(name, _)| name).filter(is_new)));
     Ok((pod, hints))
 }
 
@@ -169,6 +172,9 @@ mod tests {
     fn what_nobody_knows_or_may_not_change_is_refused() {
         assert!(patched_by(json!({ "spec": { "foo": 1 } }), Kind::Strategic).unwrap_err().contains("unknown field"));
         assert!(patched_by(json!({ "spec": { "hostname": "x" } }), Kind::Strategic).unwrap_err().contains("Forbidden"));
+        let slip = json!({ "metadata": { "annotations": { "io.loment.pod.max-restart": "1" } } });
+        let (_, hints) = patched(&live(), &slip, Kind::Merge).unwrap();
+        assert!(hints.len() == 1 && hints[0].contains("did you mean"), "{hints:?}");
         assert!(patched_by(json!([]), Kind::Merge).unwrap_err().contains("it is no object"));
     }
 }

@@ -4,7 +4,7 @@
 //! that runs after containerd has started. The pod keeps its uid, its volumes, its logs and its restart counts; its init
 //! containers run again, in their order (a new sandbox has none of what they may have set up).
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use loment_cri::v1::PodSandboxState;
 
@@ -69,26 +69,30 @@ pub(crate) async fn run(global: &Global, args: &Resume) -> anyhow::Result<()> {
 
 /// Makes a pod anew if it has lost its sandbox. Answers whether it had.
 async fn resume(session: &Session, found: &Found, host: &Host) -> anyhow::Result<bool> {
-    if is_alive(session, found).await || has_ended(found) {
+    // Most pods live, and nobody is kept from those for a moment.
+    if has_ended(found) || is_alive(session, found).await.unwrap_or(false) {
         return Ok(false);
     }
     let (namespace, name) = (found.namespace(), found.name());
     let Some(_name) = disk::NameLock::take(&session.global.state_dir, namespace, name)? else {
-        bail!("another command is just making it");
+        bail!("another command is just making or deleting it");
     };
+    // It was found before: another command may have made it anew, or have deleted it.
     if pod::deletion(found).is_some() {
         bail!("it is being deleted: `loment delete pod {name}` ends that");
     }
-    let directory = found.directory().ok_or_else(|| anyhow!("it was not made by `loment create`"))?;
+    let now = session.find(namespace, name).await?.filter(|now| now.uid() == found.uid());
+    let Some(found) = &now else { return Err(Said::pod_not_found(name).into()) };
+    if is_alive(session, found).await? {
+        return Ok(false);
+    }
+    let layout = Layout::kept(&found.pod, &session.global.state_dir, &session.global.log_dir)?;
     let plan = Plan {
         pod: found.pod.clone(),
-        sources: sources::read(directory)?,
-        layout: Layout::of(&found.pod, &session.global.state_dir, &session.global.log_dir),
+        sources: sources::read(&layout.directory)?,
+        layout,
         attempt: found.sandbox.metadata.as_ref().map_or(0, |metadata| metadata.attempt).saturating_add(1),
     };
-    if plan.layout.directory != directory {
-        return Err(Said::one(format!("error: its files are in {}: give --state-dir", directory.display())).into());
-    }
     make::remove_sandboxes(session, &plan.pod).await?;
     let made = make::make(session, &plan, host).await;
     let started = match &made {
@@ -104,8 +108,17 @@ async fn resume(session: &Session, found: &Found, host: &Host) -> anyhow::Result
 }
 
 /// Whether the pod's sandbox stands and its shim answers.
-async fn is_alive(session: &Session, found: &Found) -> bool {
-    found.sandbox.state() == PodSandboxState::SandboxReady && pod::status(session, found).await.is_ok()
+///
+/// Errors: it cannot be told. A shim that is slow, or that this command may not ask, is no reason to take its pod down.
+async fn is_alive(session: &Session, found: &Found) -> anyhow::Result<bool> {
+    if found.is_lost() || found.sandbox.state() != PodSandboxState::SandboxReady {
+        return Ok(false);
+    }
+    if !pod::is_listened_for(session, found).await? {
+        return Ok(false);
+    }
+    let why = "its shim listens and does not answer: nothing is done to it (`loment delete` ends it)";
+    pod::status(session, found).await.map(|_| true).context(why)
 }
 
 /// Whether the pod had come to its end before it lost its sandbox. Then nothing is owed to it.

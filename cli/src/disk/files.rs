@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 
 use super::{directory, group, parent, write};
@@ -20,6 +20,7 @@ const NEXT: &str = "..data_tmp";
 
 /// Makes the volume consist of these files and no others. Answers whether anything had to be changed.
 pub(super) fn replace(path: &Path, files: &[FileOf], owner: Option<Group>) -> anyhow::Result<bool> {
+    refuse_paths(path, files)?;
     let read_only = |mode: u32| if owner.is_some() { mode | 0o440 } else { mode };
     let wanted: Content =
         files.iter().map(|file| (file.path.clone(), (read_only(file.mode), file.content.clone()))).collect();
@@ -49,6 +50,19 @@ pub(super) fn replace(path: &Path, files: &[FileOf], owner: Option<Group>) -> an
         fs::remove_dir_all(&old).with_context(|| format!("remove {}", old.display()))?;
     }
     Ok(true)
+}
+
+/// Refuses what would be written outside of the volume, or in the place of what makes it one.
+fn refuse_paths(volume: &Path, files: &[FileOf]) -> anyhow::Result<()> {
+    let is_plain = |file: &str| {
+        let mut parts = Path::new(file).components();
+        let is_own = |first: Component<'_>| first.as_os_str().as_encoded_bytes().starts_with(b"..");
+        !parts.clone().next().is_none_or(is_own) && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    match files.iter().find(|file| !is_plain(&file.path)) {
+        Some(file) => bail!("write {:?} in volume {}: it is no path below the volume", file.path, volume.display()),
+        None => Ok(()),
+    }
 }
 
 /// Replaces some files of a volume and keeps the others. Answers whether anything had to be changed.
@@ -161,6 +175,18 @@ mod tests {
         assert_eq!(names[1..], ["..data", "b", "c"]);
         assert_eq!(fs::read(scratch.0.join("b")).unwrap(), b"new");
         assert_eq!(mode(&scratch.0.join("b")), 0o600);
+    }
+
+    #[test]
+    fn a_file_is_written_nowhere_but_in_its_volume() {
+        let scratch = Scratch::new("outside");
+        let volume = scratch.0.join("v");
+        let absolute = scratch.0.join("x").display().to_string();
+        for path in [absolute.as_str(), "../x", "a/../../x", "..", "", ".", "./x", "..data/x"] {
+            let refused = replace(&volume, &[file("a", "", 0o644), file(path, "", 0o644)], None).unwrap_err();
+            assert!(refused.to_string().contains("it is no path below the volume"), "{path}: {refused}");
+        }
+        assert!(!scratch.0.join("x").exists() && !volume.exists());
     }
 
     #[test]

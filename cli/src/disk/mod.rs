@@ -6,14 +6,17 @@ mod host_path;
 mod mounts;
 mod pins;
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::leaks::survey::is_id;
 use crate::lower::volumes::{Group, Make, Pin, Refresh};
 use crate::lower::{self, layout::Layout};
 
@@ -76,7 +79,10 @@ pub(crate) fn make_volumes(volumes: &[Make]) -> anyhow::Result<()> {
     volumes.iter().try_for_each(make_volume)
 }
 
-/// The right to make a pod of some name, for as long as this lives. Two commands that are given one manifest at the same
+/// Between two tries for a name that somebody has.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The right to make, resume or delete a pod of some name, for as long as this lives. Two commands that are given one manifest at the same
 /// time would otherwise both find the name free.
 #[derive(Debug)]
 pub(crate) struct NameLock {
@@ -85,6 +91,16 @@ pub(crate) struct NameLock {
 }
 
 impl NameLock {
+    /// Takes the name as soon as nobody else has it.
+    pub(crate) async fn wait(state: &Path, namespace: &str, name: &str) -> anyhow::Result<Self> {
+        loop {
+            if let Some(lock) = Self::take(state, namespace, name)? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Takes the name, or answers with nothing when somebody else is just making a pod of that name.
     pub(crate) fn take(state: &Path, namespace: &str, name: &str) -> anyhow::Result<Option<Self>> {
         let locks = state.join("locks");
@@ -161,17 +177,31 @@ pub(crate) const REMOVED: &str = ".removed-";
 ///
 /// The directory loses its name before anything of it goes: if this is cut short, the rest is nobody's, and [`sweep`]
 /// removes it.
-pub(crate) fn remove(directory: &Path, logs: &Path) -> anyhow::Result<()> {
+///
+/// Errors: it is none of those in `pods`, or the logs are not named after it. Nothing has been touched then.
+pub(crate) fn remove(pods: &Path, directory: &Path, logs: &Path) -> anyhow::Result<()> {
+    let uid = directory.file_name().and_then(OsStr::to_str).filter(|uid| is_id(uid)).unwrap_or_default();
+    if directory.parent() != Some(pods) || uid.is_empty() {
+        bail!("remove {}: it is no pod's directory in {}", directory.display(), pods.display());
+    }
+    if !is_named_after(logs, uid) {
+        bail!("remove {}: it is no directory of logs of the pod {uid}", logs.display());
+    }
     // Only then does the removal not reach into what belongs to the machine.
     mounts::unmount_below(directory)?;
     remove_tree(logs)?;
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let removed = directory.with_file_name(format!("{REMOVED}{name}"));
+    let removed = directory.with_file_name(format!("{REMOVED}{uid}"));
     match fs::rename(directory, &removed) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("rename {} to {}", directory.display(), removed.display())),
         Ok(()) => remove_tree(&removed),
     }
+}
+
+/// Whether a directory is called as that of a pod's logs is: `<namespace>_<name>_<uid>`.
+fn is_named_after(logs: &Path, uid: &str) -> bool {
+    let name = logs.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.strip_suffix(uid).is_some_and(|before| before.ends_with('_'))
 }
 
 /// Removes what is left of directories whose removal was cut short.
@@ -306,7 +336,8 @@ pub(crate) mod tests {
     #[test]
     fn v1_a_volume_in_memory_has_its_size_and_ends_with_the_pod() {
         let scratch = Scratch::new("memory");
-        let path = scratch.0.join("v");
+        let pod = scratch.0.join("pods/u");
+        let path = pod.join("volumes/v");
         let group = Some(Group { id: 2000, on_root_mismatch: false });
         let make = Make::Memory { path: path.clone(), mode: 0o777, bytes: 1 << 20, group };
         make_volume(&make).unwrap();
@@ -316,8 +347,8 @@ pub(crate) mod tests {
         assert_eq!(mode(&path), 0o2777);
         let error = fs::write(path.join("f"), vec![0; 2 << 20]).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-        remove(&scratch.0, &scratch.0.join("logs")).unwrap();
-        assert!(!scratch.0.exists());
+        remove(&scratch.0.join("pods"), &pod, &scratch.0.join("logs/shop_web_u")).unwrap();
+        assert!(!pod.exists());
     }
 
     #[test]
@@ -333,7 +364,7 @@ pub(crate) mod tests {
         for _ in 0..2 {
             nix::mount::mount(Some(&machine), &pod.join("volumes/v"), None::<&str>, flags, None::<&str>).unwrap();
         }
-        remove(&pod, &scratch.0.join("logs")).unwrap();
+        remove(&scratch.0.join("pods"), &pod, &scratch.0.join("shop_web_u")).unwrap();
         assert!(!pod.exists() && machine.join("precious").exists());
     }
 
@@ -342,14 +373,39 @@ pub(crate) mod tests {
         let scratch = Scratch::new("remove");
         let layout = Layout {
             directory: scratch.0.join("pods/u"),
-            logs: scratch.0.join("logs/u"),
+            logs: scratch.0.join("logs/shop_web_u"),
             seccomp: scratch.0.join("seccomp"),
         };
         make(&layout, &["a"]).unwrap();
         make_volumes(&[Make::Empty { path: layout.volume("v"), mode: 0o777, group: None }]).unwrap();
         assert_eq!(mode(&layout.termination_log("a")), 0o666);
-        remove(&layout.directory, &layout.logs).unwrap();
-        remove(&layout.directory, &layout.logs).unwrap();
+        let pods = scratch.0.join("pods");
+        remove(&pods, &layout.directory, &layout.logs).unwrap();
+        remove(&pods, &layout.directory, &layout.logs).unwrap();
         assert!(!layout.directory.exists() && !layout.logs.exists());
+    }
+
+    #[test]
+    fn nothing_but_a_directory_of_pods_and_the_logs_of_that_pod_is_removed() {
+        let scratch = Scratch::new("not-a-pods");
+        let pods = scratch.0.join("pods");
+        let (own, other, logs) = (pods.join("u"), scratch.0.join("other/u"), scratch.0.join("logs/shop_web_u"));
+        for directory in [&own, &other, &logs, &scratch.0.join("logs/shop_web_other"), &pods.join(".making-x")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        for (directory, logs) in [
+            (&other, &logs),
+            (&pods, &logs),
+            (&pods.join(".."), &logs),
+            (&pods.join(".making-x"), &logs),
+            (&pods.join("u/volumes"), &logs),
+            (&own, &scratch.0.join("logs")),
+            (&own, &scratch.0.join("logs/shop_web_other")),
+            (&own, &PathBuf::from("/")),
+        ] {
+            let refused = remove(&pods, directory, logs).unwrap_err().to_string();
+            assert!(refused.contains("it is no"), "{refused}");
+        }
+        assert!(own.exists() && other.exists() && logs.exists());
     }
 }

@@ -159,6 +159,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_is_explained_as_refused() {
+        use crate::manifest::{defaults, load, validate};
+        let types = types();
+        let fields = |name: &str| types.iter().find(|known| known.name == name).unwrap().fields.iter();
+        let refused = |spec: &Value| {
+            let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a" }, "spec": spec });
+            let mut pod = load("f", &pod.to_string()).unwrap().pods.remove(0);
+            defaults::complete(&mut pod, "default");
+            validate::validate(&pod, "loment").is_err_and(|said| said.to_string().contains("not supported by loment"))
+        };
+        let mut found = Vec::new();
+        for field in fields("PodSpec").filter(|field| field.kind == "boolean") {
+            for value in [true, false] {
+                let spec = json!({ "containers": [{ "name": "a", "image": "i" }], field.name: value });
+                if refused(&spec) {
+                    found.push(field.name);
+                    assert!(field.description.contains(&format!("refuses {value}")), "{}", field.title());
+                }
+            }
+        }
+        for source in fields("Volume").filter(|field| field.name != "name") {
+            let volume = json!({ "name": "v", source.name: {} });
+            let spec = json!({ "containers": [{ "name": "a", "image": "i" }], "volumes": [volume] });
+            assert!(!refused(&spec), "{} is explained, and refused", source.title());
+        }
+        assert_eq!(found, ["hostUsers"]);
+        assert!(explain("pod.spec.containers.securityContext.procMount", false).unwrap().contains("refuses"));
+    }
+
+    #[test]
     fn every_field_of_the_table_is_one_that_a_manifest_may_have() {
         let types = types();
         for kind in ["Pod", "ConfigMap", "Secret"] {

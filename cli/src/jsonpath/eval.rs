@@ -11,8 +11,11 @@ pub(super) fn print(parts: &[Part], root: &Value, current: &Value, out: &mut Str
         match part {
             Part::Text(text) => out.push_str(text),
             Part::Path(steps) => {
-                let found: Vec<String> = walk(steps, root, current)?.into_iter().map(text).collect();
-                out.push_str(&found.join(" "));
+                for (index, value) in walk(steps, root, current)?.into_iter().enumerate() {
+                    out.push_str(if index == 0 { "" } else { " " });
+                    out.push_str(&text(value));
+                    room(out)?;
+                }
             }
             Part::Range(steps, inner) => {
                 for value in walk(steps, root, current)? {
@@ -20,6 +23,16 @@ pub(super) fn print(parts: &[Part], root: &Value, current: &Value, out: &mut Str
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// More than all pods of a machine have to say: what is in a value is printed again with everything that it is in.
+const MOST_BYTES: usize = 1 << 26;
+
+fn room(out: &str) -> Result<(), String> {
+    if out.len() > MOST_BYTES {
+        return Err(format!("it prints more than {MOST_BYTES} bytes: name more fields, and fewer \"..\" and \"*\""));
     }
     Ok(())
 }

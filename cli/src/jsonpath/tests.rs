@@ -106,6 +106,14 @@ fn what_is_no_template_is_refused() {
 }
 
 #[test]
+fn what_is_printed_is_bounded() {
+    let deep = (0..20).fold(json!("x".repeat(1 << 22)), |inner, _| json!([inner]));
+    let printed = Template::parse("{range ..}{@}{end}").and_then(|template| template.print(&deep));
+    let expected = "it prints more than 67108864 bytes: name more fields, and fewer \"..\" and \"*\"";
+    assert_eq!(printed, Err(expected.to_owned()));
+}
+
+#[test]
 fn a_single_path_needs_no_braces() {
     for path in ["kind", ".kind", "{.kind}", "{kind}", "$.kind"] {
         assert_eq!(Template::parse_relaxed(path).unwrap().values(&list()).unwrap(), [&json!("List")], "{path}");

@@ -13,11 +13,12 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::api::core::v1::Pod;
 
+use loment_shim::pod::names::RECORD as FILE;
+
 use crate::error::Said;
 use crate::lower;
 use crate::session::Found;
 
-const FILE: &str = "pod.json";
 /// Where the next record is written before it takes the place of the one that is.
 const NEXT: &str = "pod.json.next";
 
@@ -31,6 +32,11 @@ pub(crate) fn stamp(pod: &mut Pod) {
 pub(crate) fn create(directory: &Path, pod: &Pod) -> anyhow::Result<()> {
     // After a crash of the machine there may be none of it; the pod is not made then either.
     write(directory, pod, |_| Ok(()))
+}
+
+/// Whether there is a record in a directory, readable or not.
+pub(crate) fn is_in(directory: &Path) -> bool {
+    fs::symlink_metadata(directory.join(FILE)).is_ok_and(|file| file.is_file())
 }
 
 /// The record in a pod's directory; nothing when there is none.

@@ -12,10 +12,10 @@ use loment_cri::v1;
 use loment_shim::pod::names::BEGUN;
 
 use crate::args::Global;
-use crate::kept::record;
-use crate::lower::layout::{Layout, text};
+use crate::kept::{keeper, record};
+use crate::lower::layout::{Layout, is_plain, text};
 use crate::lower::{self, DIRECTORY, HELD_IN, LOGS};
-use crate::session::{Found, Session};
+use crate::session::{self, Found, Session};
 use crate::{disk, make, pod};
 
 /// Whether a pod with a sandbox has begun. One that its shim does not hold back was begun by its client.
@@ -70,7 +70,7 @@ pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> any
     let (living, unbegun) = session.all(namespace, Some(name)).await?;
     let living = living.into_iter().next();
     for found in unbegun {
-        make::unmake(session, &found.pod, &layout(session, &found.pod)).await?;
+        make::unmake(session, &found.pod, &layout(session, &found.pod)?).await?;
         any = true;
     }
     let is_dead = |pod: &Pod, _: &Path| {
@@ -79,23 +79,26 @@ pub(crate) async fn clear(session: &Session, namespace: &str, name: &str) -> any
             && living.as_ref().is_none_or(|found| found.uid() != uid)
     };
     for pod in records(&session.global, is_dead)? {
-        make::unmake(session, &pod, &layout(session, &pod)).await?;
+        make::unmake(session, &pod, &layout(session, &pod)?).await?;
         any = true;
     }
     Ok(Cleared { any, living })
 }
 
-fn layout(session: &Session, pod: &Pod) -> Layout {
-    Layout::of(pod, &session.global.state_dir, &session.global.log_dir)
+fn layout(session: &Session, pod: &Pod) -> anyhow::Result<Layout> {
+    Layout::kept(pod, &session.global.state_dir, &session.global.log_dir)
 }
 
-/// The pods with a record in the state directory that `wanted` picks. A record that cannot be read is nobody's: it stays,
+/// The pods of this containerd with a record in the state directory that `wanted` picks. A record that cannot be read is nobody's: it stays,
 /// and is in nobody's way, because its directory is named after its uid.
 fn records(global: &Global, wanted: impl Fn(&Pod, &Path) -> bool) -> anyhow::Result<Vec<Pod>> {
     let mut records = Vec::new();
+    let address = session::address(global);
     for directory in disk::entries(&global.state_dir.join("pods"))? {
         let Some(uid) = directory.file_name().and_then(|name| name.to_str()) else { continue };
         if let Ok(Some(pod)) = record::read(&directory, uid)
+            && is_plain(&pod)
+            && keeper::is_of(&directory, &address)
             && wanted(&pod, &directory)
         {
             records.push(pod);

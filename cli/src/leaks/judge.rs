@@ -161,11 +161,24 @@ impl Look<'_> {
         let Some(owner) = self.owners.get(&one.id) else { return Vec::new() };
         let Attachment { path, inode, id, network, .. } = one.clone();
         let why = format!("CNI has {} of a pod that is gone on record", one.interface);
-        let note = remove(Thing::Attachment { path, inode, id, network }, owner, why);
+        let note = Thing::Attachment { path, inode, id, network };
+        // To give it up takes the interface out of whatever network the pod is in.
+        if let Some(process) = self.user_of(one.namespace_path.as_deref()) {
+            return vec![keep(note, owner, why, format!("process {} is in its network", process.pid))];
+        }
+        let note = remove(note, owner, why);
         let peers = one.peers.iter().map(|name| {
             remove(Thing::Interface { name: name.clone() }, owner, "it leads to the network of a pod that is gone")
         });
         peers.chain([note]).collect()
+    }
+
+    /// A process in a network namespace with this name that is to live.
+    fn user_of(&self, network: Option<&Path>) -> Option<&Process> {
+        let same = |one: &&Network| network.is_some_and(|path| path.file_name() == one.path.file_name());
+        let network = self.survey.networks.iter().find(same)?;
+        let mut inside = self.survey.processes.iter().filter(|process| process.network == network.inode);
+        inside.find(|process| !self.is_orphan(process))
     }
 
     fn network(&self, network: &Network) -> Option<Finding> {

@@ -139,6 +139,45 @@ fn a_shim_of_another_containerd_is_told_and_nothing_of_it_is_touched() {
     );
 }
 
+/// What containerd B sees of a pod of `loment create`'s that containerd A runs: its shim says whose it is.
+fn pod_of_another_containerd() -> Survey {
+    let mut survey = pod();
+    survey.address = "/run/other/containerd.sock".into();
+    survey.bundles.clear();
+    survey.mounts.clear();
+    let rename = |path: &PathBuf| PathBuf::from(path.display().to_string().replace("/kubepods", "/loment"));
+    survey.cgroups = survey.cgroups.iter().map(rename).collect();
+    for process in &mut survey.processes {
+        process.cgroups = process.cgroups.iter().map(rename).collect();
+    }
+    survey
+}
+
+#[test]
+fn a_pod_of_loment_create_that_another_containerd_runs_keeps_its_network_and_its_cgroups() {
+    let survey = pod_of_another_containerd();
+    assert_eq!(kinds(&judged(&survey)), Vec::<&str>::new());
+    // Its shim was killed: that containerd is the one to judge what is left.
+    let mut shimless = pod_of_another_containerd();
+    shimless.processes.remove(0);
+    shimless.processes.iter_mut().for_each(|process| (process.parent, process.claim) = (1, None));
+    assert!(!kinds(&judged(&shimless)).is_empty(), "nothing tells whose it is");
+    shimless.kept.elsewhere.insert("u-1".into());
+    shimless.kept.living.insert("u-1".into());
+    assert_eq!(kinds(&judged(&shimless)), Vec::<&str>::new());
+}
+
+#[test]
+fn an_attachment_stays_while_somebody_who_lives_is_in_its_network() {
+    let mut survey = pod();
+    survey.processes.push(Process { network: 71, mounts: MACHINE, ..process(99, 1, "/user") });
+    let found = judged(&survey);
+    let left = kinds(&found);
+    assert!(!left.contains(&"cni") && !left.contains(&"interface") && !left.contains(&"netns"), "{left:?}");
+    let kept = found.iter().find(|one| one.thing.kind() == "cni").unwrap();
+    assert!(matches!(&kept.verdict, Verdict::Keep(why) if why.contains("process 99")), "{kept:?}");
+}
+
 #[test]
 fn a_shim_whose_first_container_is_gone_lives_for_the_others() {
     let mut survey = pod();

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use loment_cri::Code;
 
-use super::survey::{Entry, Kept, Names, Part, is_id};
-use crate::kept::record;
-use crate::lower;
+use super::survey::{Entry, Kept, Names, Part};
+use crate::kept::{keeper, record};
+use crate::lower::{self, layout::is_plain};
 use crate::session::{Found, Session};
 
 /// Reads all of it. A containerd without CRI has no such pods: nothing is told then.
@@ -31,10 +31,18 @@ pub(crate) async fn read(session: &Session) -> anyhow::Result<Kept> {
     kept.entries.extend(unbegun.iter().filter_map(unbegun_entry));
     let of_unbegun: BTreeSet<PathBuf> = kept.entries.iter().map(|entry| entry.path.clone()).collect();
     for (path, name) in plain(&state.join("pods")) {
-        if !of_unbegun.contains(&path) {
-            kept.entries.extend(directory(&path, &name));
+        if of_unbegun.contains(&path) {
+            continue;
+        }
+        let found = directory(&path, &name);
+        if found.as_ref().is_some_and(|one| one.part == Part::Record) && !keeper::is_of(&path, &session.address) {
+            kept.elsewhere.insert(name);
+        } else {
+            kept.entries.extend(found);
         }
     }
+    // For this containerd they live: it is not the one to say that they do not.
+    kept.living.extend(kept.elsewhere.iter().cloned());
     let locks = plain(&state.join("locks"));
     kept.entries.extend(locks.into_iter().filter_map(|(path, name)| {
         let (namespace, pod) = name.split_once('_')?;
@@ -93,7 +101,7 @@ fn directory(path: &Path, name: &str) -> Option<Entry> {
         let known = named.map(|pod| names(lower::namespace(&pod), lower::name(&pod), uid));
         return entry(Part::Removed, path.to_owned(), known.unwrap_or_else(|| names("", "", uid)));
     }
-    let pod = record::read(path, name).ok().flatten().filter(|_| is_id(name))?;
+    let pod = record::read(path, name).ok().flatten().filter(is_plain)?;
     entry(Part::Record, path.to_owned(), names(lower::namespace(&pod), lower::name(&pod), name))
 }
 

@@ -143,10 +143,19 @@ fn evidence(survey: &Survey, owners: &Owners) -> Vec<(String, String, &'static s
         }
     }
     let below = |path: &&PathBuf| path.strip_prefix(PODS).is_ok_and(|rest| rest.components().count() == 2);
-    for path in survey.cgroups.iter().filter(below) {
+    for path in survey.cgroups.iter().filter(below).filter(|path| !is_anothers(survey, owners, path.parent())) {
         found.extend(last_id(path).map(|id| (id.to_owned(), String::new(), by::CGROUP)));
     }
     found
+}
+
+/// Whether the cgroup of a pod is that of a pod of another containerd.
+fn is_anothers(survey: &Survey, owners: &Owners, pod: Option<&Path>) -> bool {
+    let Some(pod) = pod else { return false };
+    let below = |process: &&Process| process.cgroups.iter().any(|path| path.starts_with(pod));
+    let mut inside = survey.processes.iter().filter(below);
+    uid_of(pod).is_some_and(|uid| survey.kept.elsewhere.contains(uid))
+        || inside.any(|process| is_below(survey, process, &owners.strange))
 }
 
 /// Whether a process is one of these or below one.
@@ -186,7 +195,8 @@ fn siblings(survey: &Survey, owners: &Owners) -> Vec<String> {
         .iter()
         .filter_map(|path| {
             let owner = last_id(path).and_then(|id| owners.get(id))?;
-            path.parent().filter(|parent| is_one_pods(parent, &owner.pod.uid))
+            let parent = path.parent().filter(|parent| is_one_pods(parent, &owner.pod.uid))?;
+            (!is_anothers(survey, owners, Some(parent))).then_some(parent)
         })
         .collect();
     let beside = survey.cgroups.iter().filter(|path| path.parent().is_some_and(|parent| one_pods.contains(parent)));

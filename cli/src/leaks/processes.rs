@@ -16,12 +16,16 @@ pub(crate) const SHIM: &str = "containerd-shim-loment-v2";
 pub(crate) fn all(own_mounts: u64, programs: &[PathBuf]) -> Vec<Process> {
     let listening = listening(&fs::read_to_string("/proc/net/unix").unwrap_or_default());
     let mut found: Vec<(Process, Option<Program>)> = pids().filter_map(read).collect();
-    // A file in an image may be called the same. What the machine runs with its own mounts is the machine's.
+    // A file in an image may be called the same. What the machine runs with its own mounts is the machine's, if it is root's:
+    // any user may call a program so, and name what is others' on its command line.
     let running = found.iter().filter(|(process, _)| process.mounts == own_mounts).filter_map(|(_, one)| one.as_ref());
-    let known = programs.iter().filter_map(|path| fs::metadata(path).ok()).map(|file| (file.dev(), file.ino()));
-    let trusted: BTreeSet<(u64, u64)> = running.map(|program| program.file).chain(known).collect();
+    let running = running.filter(|program| program.is_run_by_root).map(|program| &program.file);
+    let known: Vec<fs::Metadata> = programs.iter().filter_map(|path| fs::metadata(path).ok()).collect();
+    let trusted: BTreeSet<(u64, u64)> =
+        running.chain(&known).filter(|file| is_roots_alone(file)).map(identity).collect();
     for (process, program) in &mut found {
-        let is_trusted = program.as_ref().is_some_and(|program| trusted.contains(&program.file));
+        let is_trusted =
+            program.as_ref().is_some_and(|one| one.is_run_by_root && trusted.contains(&identity(&one.file)));
         if is_trusted {
             let claim = claim(&fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default());
             // The machine inside of a system container may execute the same file, for a containerd of its own.
@@ -37,8 +41,25 @@ pub(crate) fn all(own_mounts: u64, programs: &[PathBuf]) -> Vec<Process> {
 
 /// A program that is called like the shim's.
 struct Program {
-    /// Device and inode.
-    file: (u64, u64),
+    file: fs::Metadata,
+    /// Of the machine, whatever a user namespace calls its user.
+    is_run_by_root: bool,
+}
+
+/// Device and inode.
+fn identity(file: &fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Whether a file is owned by root and nobody else may write to it.
+fn is_roots_alone(file: &fs::Metadata) -> bool {
+    file.uid() == 0 && file.mode() & 0o002 == 0 && (file.gid() == 0 || file.mode() & 0o020 == 0)
+}
+
+/// Whether all of a process's users are root: real, effective, saved, of the file system. proc_pid_status(5), `Uid`
+fn is_roots(status: &str) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    line.is_some_and(|line| line.split_ascii_whitespace().all(|uid| uid == "0"))
 }
 
 pub(crate) fn pids() -> impl Iterator<Item = i32> {
@@ -68,7 +89,11 @@ fn read(pid: i32) -> Option<(Process, Option<Program>)> {
     };
     let executes = fs::read_link(directory.join("exe")).ok().filter(|path| is_called_so(path));
     let file = executes.and_then(|_| fs::metadata(directory.join("exe")).ok());
-    Some((process, file.map(|file| Program { file: (file.dev(), file.ino()) })))
+    let program = file.map(|file| {
+        let status = fs::read_to_string(directory.join("status")).unwrap_or_default();
+        Program { file, is_run_by_root: is_roots(&status) }
+    });
+    Some((process, program))
 }
 
 /// Whether these are not below those of this process: it is in a cgroup namespace, and they are somebody's beside it.
@@ -217,6 +242,54 @@ mod tests {
         assert_eq!(line("shim -namespace k8s.io -id ../../etc start"), None);
         assert_eq!(line("shim -v"), None);
         assert_eq!(line("shim -namespace k8s.io -id a1 delete"), None, "it ends by itself");
+    }
+
+    #[test]
+    fn a_program_that_is_called_as_the_shim_is_believed_only_if_root_owns_it_and_runs_it() {
+        use std::os::unix::fs::{PermissionsExt as _, chown};
+        use std::os::unix::process::CommandExt as _;
+        use std::process::{Command, Stdio};
+
+        let scratch = crate::disk::tests::Scratch::new("called-so");
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = scratch.0.join(SHIM);
+        let own_mounts = fs::metadata("/proc/self/ns/mnt").unwrap().ino();
+        let is_believed = |owner: u32, mode: u32, user: u32| {
+            // A process of its own copies it: no thread's child has it open to write.
+            assert!(Command::new("cp").arg("-L").arg("/bin/sh").arg(&program).status().unwrap().success());
+            chown(&program, Some(owner), Some(owner)).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+            // It names a container of somebody else's.
+            let mut command = Command::new(&program);
+            command.args([
+                "-c",
+                "read line",
+                "-namespace",
+                "k8s.io",
+                "-address",
+                "/run/c.sock",
+                "-id",
+                "victim",
+                "start",
+            ]);
+            let mut child = command.stdin(Stdio::piped()).uid(user).gid(user).spawn().unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            let found = all(own_mounts, &[]).into_iter().find(|process| process.pid == pid).unwrap();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            fs::remove_file(&program).unwrap();
+            found.claim.is_some()
+        };
+        assert!(is_believed(0, 0o755, 0));
+        assert!(!is_believed(0, 0o755, 1000), "any user may run the shim's own program");
+        assert!(!is_believed(1000, 0o755, 0));
+        assert!(!is_believed(0, 0o757, 0));
+    }
+
+    #[test]
+    fn the_users_of_a_process_are_in_the_status() {
+        assert!(is_roots("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t7\t7\t7\t7\n"));
+        assert!(!is_roots("Uid:\t1000\t0\t0\t0\n") && !is_roots(""));
     }
 
     #[test]

@@ -157,6 +157,8 @@ pub(crate) struct Kept {
     pub(crate) taken: BTreeSet<(String, String)>,
     /// Uids of pods that there are, also of those that have lost their sandbox.
     pub(crate) living: BTreeSet<String>,
+    /// Uids of pods that were made through another containerd.
+    pub(crate) elsewhere: BTreeSet<String>,
     /// Names of pods by their uids, of those that were deleted lately too.
     pub(crate) names: BTreeMap<String, Names>,
 }

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::{name, namespace, uid};
+use crate::leaks::survey::is_id;
 
 /// The directories of one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,20 @@ impl Layout {
             logs: logs.join(format!("{}_{}_{}", namespace(pod), name(pod), uid(pod))),
             seccomp: state.join("seccomp"),
         }
+    }
+
+    /// The directories of a pod that was found: in a list of containerd's, on the disk. They are removed as a whole, so what
+    /// they are named after is not believed.
+    ///
+    /// Errors: its uid, name or namespace is no part of a path.
+    pub(crate) fn kept(pod: &Pod, state: &Path, logs: &Path) -> anyhow::Result<Self> {
+        if !is_plain(pod) {
+            let (namespace, name, uid) = (namespace(pod), name(pod), uid(pod));
+            bail!(
+                "pod {name:?} in namespace {namespace:?} with uid {uid:?} is not named as `loment create` names pods"
+            );
+        }
+        Ok(Self::of(pod, state, logs))
     }
 
     /// Directory that holds what a volume contains.
@@ -59,6 +75,11 @@ impl Layout {
     pub(crate) fn container_logs(&self, container: &str) -> PathBuf {
         self.logs.join(container)
     }
+}
+
+/// Whether a pod's uid, name and namespace can stand for a file each.
+pub(crate) fn is_plain(pod: &Pod) -> bool {
+    [uid(pod), name(pod), namespace(pod)].into_iter().all(is_id)
 }
 
 /// A path as the runtime takes it.

@@ -3,10 +3,12 @@
 //! Everything that is wrong with a file is reported at once, and nothing is made of a file in which anything is wrong.
 
 pub(crate) mod amounts;
+pub(crate) mod annotations;
 pub(crate) mod defaults;
 pub(crate) mod files;
 pub(crate) mod ignored;
 pub(crate) mod image;
+mod keys;
 mod parse;
 pub(crate) mod places;
 pub(crate) mod quantity;
@@ -17,6 +19,7 @@ pub(crate) mod validate;
 mod workloads;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 use crate::error::Said;
@@ -77,12 +80,14 @@ impl Reading<'_> {
                 }
             }
             ("v1", "ConfigMap") => {
-                let object = self.take("ConfigMap", document);
-                self.objects.config_maps.extend(object);
+                let Some(object) = self.take::<ConfigMap>("ConfigMap", document) else { return };
+                self.refuse_keys("ConfigMap", &object.metadata, keys::of_config_map(&object, document));
+                self.objects.config_maps.push(object);
             }
             ("v1", "Secret") => {
-                let object = self.take("Secret", document);
-                self.objects.secrets.extend(object);
+                let Some(object) = self.take::<Secret>("Secret", document) else { return };
+                self.refuse_keys("Secret", &object.metadata, keys::of_secret(&object, document));
+                self.objects.secrets.push(object);
             }
             ("v1", "List") => match document.get("items").map(|items| &items.value) {
                 Some(parse::Value::List(items)) => items.iter().for_each(|item| self.add(item)),
@@ -94,6 +99,12 @@ impl Reading<'_> {
 
     fn refuse(&mut self, mistake: Mistake) {
         self.refused.push(format!("error: {}:{}: {}", self.file, mistake.place, mistake.message));
+    }
+
+    fn refuse_keys(&mut self, kind: &str, metadata: &ObjectMeta, wrong: Vec<keys::Wrong>) {
+        let (file, name) = (self.file, metadata.name.as_deref().unwrap_or_default());
+        let line = |one: keys::Wrong| format!("The {kind} {name:?} is invalid: {file}:{}: {}", one.place, one.message);
+        self.refused.extend(wrong.into_iter().map(line));
     }
 
     /// Reads a document strictly. What is wrong is said in the server's words: one mistake on the same line, several below.

@@ -59,7 +59,8 @@ pub(crate) fn undoing(change: &Change, current: Option<&str>) -> Result<Undo, St
     match (change.way, current) {
         (_, None) => Ok(Undo::Nothing),
         (Way::Created, Some(text)) if text == change.text => Ok(Undo::Remove),
-        (Way::Created, Some(_)) => Err(format!(
+        (Way::Created, Some(text)) if !mentions(text, change) => Ok(Undo::Nothing),
+        (Way::Created, Some(text)) => cut(text, change).map(Undo::Write).ok_or_else(|| format!(
             "{path} was made by `loment install` and has been changed since: remove the runtime class from it (or the whole file) by \
              hand, and run this again"
         )),
@@ -72,6 +73,19 @@ pub(crate) fn undoing(change: &Change, current: Option<&str>) -> Result<Undo, St
             )),
         },
     }
+}
+
+/// A file that was made, and that others have written in since, without the class: its tables go as they were written, with
+/// the version above them staying for what others have added. Nothing, if they are not there as they were written.
+fn cut(text: &str, change: &Change) -> Option<String> {
+    let at = change.text.find("\n[").map_or(0, |at| at + 1);
+    let tables = change.text.get(at..).filter(|tables| tables.starts_with('['))?;
+    let (before, after) = text.split_once(tables).filter(|(_, after)| !after.contains(tables))?;
+    // What follows belongs to the last table, unless it begins another one.
+    let mut lines = after.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let is_whole = before.is_empty() || before.ends_with('\n');
+    let cut = format!("{before}{after}");
+    (is_whole && lines.next().is_none_or(|line| line.starts_with('[')) && !mentions(&cut, change)).then_some(cut)
 }
 
 /// Whether the class that was added is still in the text: in its table as it was written, or in another one that somebody has

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) const ALL: [Kind; 4] = [Kind::Containerd, Kind::K3s, Kind::Rke2, Kind::Microk8s];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Containerd => "containerd",
@@ -182,6 +184,13 @@ fn program(places: &Places) -> Option<PathBuf> {
 
 fn plain(places: &Places, hints: &Hints) -> anyhow::Result<Found> {
     let main = Source::read(hints.config.as_ref().unwrap_or(&places.config))?;
+    // The usual one need not be there, as containerd starts without it. It does not start without one that it is given.
+    if main.text.is_none() && main.path != places.config {
+        bail!(
+            "there is no configuration {}: name with --config the file that containerd reads, or leave --config out",
+            main.path.display()
+        );
+    }
     let program = hints.program.clone().or_else(|| program(places));
     let release = program.as_deref().and_then(release);
     // It cannot be asked for the configuration of a file that is not there before 2.0.

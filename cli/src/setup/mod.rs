@@ -10,7 +10,7 @@
 //! | `carry_out` | the whole of an installation, step by step, and taken back |
 //! | `record` | what was done, kept to undo it |
 //! | `programs` | the programs that containerd starts |
-//! | `restart` | containerd started again |
+//! | `restart`, `unreached` | containerd started again; what to do where it does not answer |
 
 pub(crate) mod apply;
 pub(crate) mod carry_out;
@@ -25,3 +25,4 @@ mod refused;
 pub(crate) mod restart;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unreached;

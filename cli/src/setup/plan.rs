@@ -11,7 +11,7 @@ use super::config::{Config, Schema, Version};
 use super::found::{Found, Kind, Source};
 use super::managed;
 use super::patterns::is_match;
-use super::refused::{check_name, check_ours, check_sandboxer};
+use super::refused::{check_free, check_name, check_ours, check_sandboxer};
 
 /// What the shim calls itself towards containerd.
 pub(crate) const RUNTIME_TYPE: &str = "io.containerd.loment.v2";
@@ -141,6 +141,7 @@ pub(super) fn is_there(files: &[(&Source, Config)], found: &Found, wanted: &Want
         let note = format!("{} has the runtime class {:?} already", source.path.display(), wanted.handler);
         return Ok(Some(Plan { change: None, notes: vec![note] }));
     }
+    check_free(found.dump.as_ref(), &wanted.handler)?;
     Ok(None)
 }
 
@@ -236,7 +237,7 @@ pub(crate) fn table(schema: Schema, wanted: &Wanted) -> String {
 /// the place of all that are built in.
 pub(super) fn with_runc(schema: Schema, wanted: &Wanted, version: Version) -> String {
     let table = table(schema, wanted);
-    if version.major >= 2 || wanted.handler == "runc" {
+    if version.major >= 2 {
         return table;
     }
     format!("{}  runtime_type = \"io.containerd.runc.v2\"\n{table}", header(schema, "runc"))

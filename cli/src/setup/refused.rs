@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::config::{Handler, Version};
+use super::config::{Config, Handler, Version};
 use super::plan::{RUNTIME_TYPE, Wanted};
 use super::programs::is_usual;
 
@@ -33,6 +33,21 @@ pub(super) fn check_sandboxer(version: Option<Version>) -> anyhow::Result<()> {
             "the version of containerd is not known: name its program with --containerd, or leave out --sandboxer shim"
         ),
     }
+}
+
+/// Whether a class is to be added under a name that another runtime has: its pods would be this one's from then on. containerd
+/// has some built in, which stand in no file; where it cannot be asked, that is runc.
+pub(super) fn check_free(seen: Option<&Config>, name: &str) -> anyhow::Result<()> {
+    let other = match seen.and_then(|config| config.handlers.get(name)) {
+        Some(handler) if handler.runtime_type == RUNTIME_TYPE => return Ok(()),
+        Some(handler) => handler.runtime_type.as_str(),
+        None if name == "runc" => "io.containerd.runc.v2",
+        None => return Ok(()),
+    };
+    bail!(
+        "containerd has a runtime class {name:?} already, which is {other}, and its pods would be made by loment: choose another \
+         name with --runtime-handler"
+    )
 }
 
 /// Whether a class that is there already is the one that is wanted.

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode};
 
-use loment_integration::torture::gate;
+use loment_integration::gate;
 
 fn main() -> ExitCode {
     let error = gate::pass();

@@ -20,6 +20,7 @@ use super::{
     aftermath,
     growth::{Size, descriptors},
     instant,
+    report::indented,
 };
 use crate::{
     Lab, config,
@@ -101,7 +102,7 @@ impl Loads<'_> {
         writeln!(self.out, "{name}: {}; {took:.0} s", done.unwrap_or_else(|_| "not done".to_owned()))
             .context("print")?;
         for line in &wrong {
-            writeln!(self.out, "  WRONG: {line}").context("print")?;
+            writeln!(self.out, "  WRONG: {}", indented(line)).context("print")?;
         }
         self.wrong.extend(wrong.into_iter().map(|line| format!("{name}: {line}")));
         self.out.flush().context("print")

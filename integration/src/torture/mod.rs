@@ -8,7 +8,6 @@
 
 mod aftermath;
 pub mod calls;
-pub mod gate;
 mod growth;
 mod instant;
 pub mod load;

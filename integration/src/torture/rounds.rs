@@ -6,19 +6,24 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::Pid;
 
 use super::{
     aftermath::{self, Removal},
-    plan::{self, Course, Courses, Deed, Operation, Round, Victim},
-    report::{Outcome, Report},
+    plan::{self, Course, Courses, Operation, Round},
+    report::{Outcome, Report, Toll},
     scene::Scene,
     watch::{Others, Seen, Struck, Watch},
 };
 use crate::{
     Lab, config,
     lab::block_on,
+    patience,
     pod::{Container, Node, Pod, command},
 };
+
+/// How long a killed containerd may take to end: a call that cannot be interrupted comes to its end first.
+const DEATH: Duration = Duration::from_secs(20);
 
 /// What is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,30 +47,35 @@ pub struct Settings {
     pub count: u64,
 }
 
-/// Runs them, prints a line for each to `out`, and tells what came of all.
+/// Runs them, prints a line for each to `out`, and tells what came of all. Where the lab itself fails, or the other pod does,
+/// the report says so, and has the rounds until then.
 ///
 /// # Errors
-/// The lab itself fails, or the other pod does. What a round leaves behind is in the report.
+/// Nothing can be run at all.
 pub fn run(lab: &Lab, settings: Settings, out: &mut dyn std::io::Write) -> Result<Report> {
-    block_on(async {
-        let bystander = Bystander::start(lab).await?;
-        let courses = rehearse(lab, &bystander.ids).await?;
-        let mut report = Report::new(settings.kind, settings.seed);
-        for index in settings.first..settings.first + settings.count {
-            let drawn = match settings.kind {
-                Kind::Kills => plan::kill(settings.seed, index, &courses),
-                Kind::Faults => plan::fault(settings.seed, index, &courses),
-            };
-            let round = drawn.context("a rehearsal without any call")?;
-            let outcome = one(lab, round, &bystander.ids).await?;
-            writeln!(out, "{index} {round}: {outcome}").context("print")?;
-            out.flush().context("print")?;
-            report.add(index, round, outcome);
-            bystander.check().await.with_context(|| format!("after round {index}, {round}"))?;
-        }
-        bystander.end().await?;
-        Ok(report)
-    })?
+    let mut report = Report::new(settings.kind, settings.seed);
+    if let Err(error) = block_on(all(lab, settings, &mut report, out))? {
+        report.abort(&error);
+    }
+    Ok(report)
+}
+
+async fn all(lab: &Lab, settings: Settings, report: &mut Report, out: &mut dyn std::io::Write) -> Result<()> {
+    let bystander = Bystander::start(lab).await?;
+    let courses = rehearse(lab, &bystander.ids).await?;
+    for index in settings.first..settings.first + settings.count {
+        let drawn = match settings.kind {
+            Kind::Kills => plan::kill(settings.seed, index, &courses),
+            Kind::Faults => plan::fault(settings.seed, index, &courses),
+        };
+        let round = drawn.context("a rehearsal without any call")?;
+        let outcome = one(lab, round, &bystander.ids).await.with_context(|| format!("round {index}, {round}"))?;
+        writeln!(out, "{index} {round}: {outcome}").context("print")?;
+        out.flush().context("print")?;
+        report.add(index, round, outcome);
+        bystander.check().await.with_context(|| format!("after round {index}, {round}"))?;
+    }
+    bystander.end().await
 }
 
 /// Each operation without anything being done to it.
@@ -112,7 +122,8 @@ async fn one(lab: &Lab, round: Round, known: &[String]) -> Result<Outcome> {
         let others = scene.others(lab).await?;
         strike(&mut scene, round, others).await?
     };
-    let revived = revive(lab, seen.struck.is_some() && takes_containerd(round.deed)).await?;
+    let containerd = Pid::from_raw(lab.containerd_pid().cast_signed());
+    let revived = revive(lab, seen.struck.as_ref().is_some_and(|struck| struck.killed.contains(&containerd))).await?;
     let node = Node::connect(lab, config::HANDLER).await?;
     let cleaned = clean(lab, &node, round.operation, &before, known).await;
     let panics = aftermath::panics(&lab.log_all_since(logged));
@@ -120,6 +131,7 @@ async fn one(lab: &Lab, round: Round, known: &[String]) -> Result<Outcome> {
     let wrong = wrong(cleaned.as_ref().err().map(|error| format!("{error:#}")), panics);
     let (refusals, collected) = cleaned.unwrap_or_default();
     Ok(Outcome {
+        toll: Toll::of(round.deed, struck.as_ref().map(|struck| struck.killed.len())),
         struck: struck.as_ref().map(words),
         answer: performed.map_err(|error| format!("{error:#}")),
         containerd_restarted: revived,
@@ -184,18 +196,15 @@ impl<'a> Bystander<'a> {
 
 /// Starts containerd where it has ended. Who was killed may need a moment for that.
 async fn revive(lab: &Lab, is_killed: bool) -> Result<bool> {
+    let deadline = Instant::now() + patience(DEATH);
     loop {
         let revived = lab.revive_containerd().await.context("start containerd again")?;
         if revived || !is_killed {
             return Ok(revived);
         }
+        ensure!(Instant::now() < deadline, "containerd was killed {DEATH:?} ago, and has not ended");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Whether a victim is containerd.
-fn takes_containerd(deed: Deed) -> bool {
-    matches!(deed, Deed::Kill(Victim::Containerd | Victim::Both))
 }
 
 /// The courses as a table: what there is to strike at.

@@ -28,10 +28,10 @@ use tokio::sync::Notify;
 
 use super::{
     calls,
-    gate::Gate,
     phases::Phases,
     plan::{Course, Deed, Moment, Round, Victim},
 };
+use crate::gate::Gate;
 
 /// Between two looks when nobody has stopped. ptrace has no descriptor that could be waited for together with a socket.
 const PAUSE: Duration = Duration::from_micros(20);
@@ -56,6 +56,8 @@ pub(super) struct Struck {
     pub(super) phase: Option<Phase>,
     /// Who was killed, or with what the call failed.
     pub(super) with: String,
+    /// Those who were there to be killed.
+    pub(super) killed: Vec<Pid>,
 }
 
 /// What was seen.
@@ -331,7 +333,7 @@ impl Watcher {
 
     fn strike(&mut self, pid: Pid, role: Role, mut registers: libc::user_regs_struct, deed: Deed, want: Option<Errno>) {
         let call = calls::name(registers.orig_rax);
-        let with = match (deed, want) {
+        let (with, killed) = match (deed, want) {
             (Deed::Kill(victim), _) => {
                 self.is_done = true;
                 self.kill(victim, pid)
@@ -343,12 +345,12 @@ impl Watcher {
                 if let Some(one) = self.watched.get_mut(&pid) {
                     one.fails = Some(error);
                 }
-                error.to_string()
+                (error.to_string(), Vec::new())
             }
             (Deed::Fail, None) => return,
         };
         let caller = format!("{} {pid}", role.name());
-        self.seen.struck = Some(Struck { caller, call, phase: self.latest, with });
+        self.seen.struck = Some(Struck { caller, call, phase: self.latest, with, killed });
     }
 
     /// Gives the answer of a call that was not made, and ends the watch.
@@ -358,11 +360,12 @@ impl Watcher {
         self.is_done = true;
     }
 
-    /// Kills whoever is meant, or the caller where there is no such process yet. Says whom.
-    fn kill(&self, victim: Victim, caller: Pid) -> String {
+    /// Kills whoever is meant, or the caller where there is no such process yet. Says whom, and who of them
+    /// was there.
+    fn kill(&self, victim: Victim, caller: Pid) -> (String, Vec<Pid>) {
         let others = self.others;
         let youngest = self.watched.iter().filter(|(_, one)| one.role == Role::Child).map(|(pid, _)| *pid).max();
-        let killed = match victim {
+        let meant = match victim {
             Victim::Caller => vec![Some(caller)],
             Victim::Shim => vec![others.shim],
             Victim::Holder => vec![others.holder],
@@ -371,18 +374,20 @@ impl Watcher {
             Victim::Both => vec![others.containerd, others.shim.or(Some(caller))],
             Victim::Client => {
                 self.hang_up.notify_one();
-                return "the client".to_owned();
+                return ("the client".to_owned(), Vec::new());
             }
         };
-        let killed: Vec<String> = killed
-            .into_iter()
-            .map(|pid| pid.unwrap_or(caller))
-            .map(|pid| match kill(pid, Signal::SIGKILL) {
-                Ok(()) => pid.to_string(),
-                Err(error) => format!("{pid} ({error})"),
-            })
-            .collect();
-        format!("{victim}: {}", killed.join(", "))
+        let (mut killed, mut words) = (Vec::new(), Vec::new());
+        for pid in meant.into_iter().map(|pid| pid.unwrap_or(caller)) {
+            match kill(pid, Signal::SIGKILL) {
+                Ok(()) => {
+                    killed.push(pid);
+                    words.push(pid.to_string());
+                }
+                Err(error) => words.push(format!("{pid} ({error})")),
+            }
+        }
+        (format!("{victim}: {}", words.join(", ")), killed)
     }
 }
 

@@ -7,6 +7,7 @@ use loment_integration::{Sandboxer, Version, config, results::Column};
 const BY_THE_SHIM: &[&str] = &[
     "acceptance",
     "accounting",
+    "attempts",
     "bench",
     "command",
     "command_attach",
@@ -17,6 +18,7 @@ const BY_THE_SHIM: &[&str] = &[
     "content",
     "doctor",
     "evictions",
+    "examples",
     "footprint",
     "init",
     "install",

@@ -14,12 +14,7 @@ use nix::{
 };
 use serde_json::json;
 
-use super::manifest::{Manifest, RUNS, sandbox, wait_for};
-
-/// A manifest of this source tree.
-fn example(name: &str) -> String {
-    format!("{}/../examples/{name}", env!("CARGO_MANIFEST_DIR"))
-}
+use super::manifest::{Manifest, RUNS, example, sandbox, wait_for};
 
 pub(crate) async fn the_manifest_with_three_busybox_containers_runs_unchanged(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);

@@ -19,7 +19,7 @@ use nix::{
 };
 use serde_json::json;
 
-use super::manifest::{Manifest, RUNS, container};
+use super::manifest::{Manifest, RUNS, container, example};
 
 /// A session, and what it has said.
 struct Session {
@@ -100,7 +100,7 @@ fn local(port: u16) -> SocketAddr {
 
 pub(crate) async fn the_web_server_of_the_manifest_is_reached_at_8080(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
-    let manifest = format!("{}/../examples/http-go-pod.yaml", env!("CARGO_MANIFEST_DIR"));
+    let manifest = example("http-go-pod.yaml");
     loment.ok(&["create", "-f", &manifest]).await?;
     let session = Session::start(&loment, &["http-go", "8080:8080", "8888:8080", ":8080"])?;
     session.says("Forwarding from 127.0.0.1:8080 -> 8080\nForwarding from [::1]:8080 -> 8080\n").await?;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use loment_integration::{
     config, images,
     pod::{Node, eventually},
+    results::LeftOut,
 };
 use nix::pty::openpty;
 use serde_json::json;
@@ -163,7 +164,10 @@ pub(crate) async fn a_run_attached_by_cni_has_an_address(node: &Node<'_>) -> Res
     // The place is fixed in ctr; what is there is the machine's, and the lab's own network is put over it.
     let configured = Path::new("/etc/cni/net.d");
     if !configured.is_dir() {
-        return Ok(());
+        bail!(LeftOut(format!(
+            "ctr takes networks from {} alone, which this machine does not have",
+            configured.display()
+        )));
     }
     let lab = node.lab.directory("cni", "")?;
     let flags = nix::mount::MsFlags::MS_BIND;
@@ -290,7 +294,7 @@ pub(crate) async fn directory_environment_and_privileges_are_the_given_ones(node
 /// A cgroup mount shows a container its own limits.
 pub(crate) async fn limits_are_those_of_the_flags(node: &Node<'_>) -> Result<()> {
     if !Path::new("/sys/fs/cgroup/memory").is_dir() {
-        return Ok(());
+        bail!(LeftOut("about the files of cgroup v1, which this machine does not have".to_owned()));
     }
     let cgroup = ["--mount", "type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro:nosuid:noexec:nodev"];
     let look = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us \

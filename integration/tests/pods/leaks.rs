@@ -18,7 +18,7 @@ use nix::{
     mount::{MsFlags, mount},
     sys::signal::{Signal, kill},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     command::shim_of,
@@ -100,6 +100,57 @@ pub(crate) async fn nothing_is_left_while_pods_of_all_kinds_live_and_others_come
     foreign.remove().await?;
     kubelets.remove().await?;
     loment.delete("lives").await
+}
+
+/// What a pod of another runtime says of itself by annotations: no directory becomes a pod's by it, and no other pod is hidden.
+pub(crate) async fn annotations_of_somebody_elses_pod_lead_no_command_to_a_directory_of_the_machine(
+    node: &Node<'_>,
+) -> Result<()> {
+    let loment = Loment::new(node.lab);
+    let others = Node::connect(node.lab, config::RUNC).await?;
+    let victim = node.lab.directory("volumes", "victim")?;
+    fs::write(victim.join("precious"), "")?;
+    let here = victim.display().to_string();
+    let sandbox = |name: &str, manifest: &str, annotations: &[(&str, &str)]| {
+        let pod = others.pod(name).annotation("io.loment.pod.manifest", manifest);
+        let pod = pod.with(|config| {
+            if let Some(metadata) = &mut config.metadata {
+                "bait".clone_into(&mut metadata.namespace);
+            }
+        });
+        annotations.iter().fold(pod, |pod, (key, value)| pod.annotation(&format!("io.loment.pod.{key}"), value))
+    };
+    let manifest = |name: &str, uid: &str| {
+        let metadata = json!({ "name": name, "namespace": "bait", "uid": uid });
+        json!({ "metadata": metadata, "spec": { "containers": [{ "name": "a", "image": "busybox" }] } }).to_string()
+    };
+    let unbegun = [("held-in", "/nonexistent"), ("directory", "/x")];
+    let pods = [
+        sandbox("path", &manifest("path", &here), &unbegun).run().await?,
+        sandbox("named", &manifest("named", "victim"), &[("directory", here.as_str())]).run().await?,
+        sandbox("garbage", "{", &[]).run().await?,
+    ];
+    let own = Manifest::new(node, "own")?.app("app", RUNS);
+    own.create(node).await?.phase("own", "Running").await?;
+    let listed = loment.ok(&["get", "pods", "-A"]).await?;
+    ensure!(listed.contains("own") && !listed.contains("bait"), "it lists {listed}");
+    loment.run(&["delete", "pod", "--all", "--now", "-n", "bait"], "").await?;
+    loment.run(&["delete", "pod", "path", "named", "--now", "-n", "bait"], "").await?;
+    for name in ["path", "named"] {
+        let mut manifest: Value = serde_json::from_str(&Manifest::new(node, name)?.app("app", RUNS).text())?;
+        manifest["metadata"]["namespace"] = json!("bait");
+        let made = loment.run(&["create", "-f", "-"], &manifest.to_string()).await?;
+        ensure!(made.code == 0, "a pod of the name is not made: {}", made.stderr);
+    }
+    loment.ok(&["gc", "--force"]).await?;
+    loment.ok(&["delete", "pod", "--all", "--now", "-n", "bait"]).await?;
+    ensure!(victim.join("precious").exists(), "the directory is gone");
+    for pod in pods {
+        pod.start(shell("app", RUNS)).await.context("the sandbox of another runtime was touched")?;
+        pod.remove().await?;
+    }
+    fs::remove_dir_all(&victim)?;
+    loment.delete("own").await
 }
 
 /// Reaps what has lost its parent, as a node's init does.

@@ -19,6 +19,11 @@ pub(crate) const RUNS: &str = "trap 'exit 0' TERM; sleep 1000 & wait";
 /// Counts its attempts in `/shared/tries`; `$n` is the number of this one, from 1.
 pub(crate) const COUNTED: &str = "n=$(( $(cat /shared/tries 2>/dev/null || echo 0) + 1 )); echo $n > /shared/tries.new; mv /shared/tries.new /shared/tries";
 
+/// Where an example of this source tree is.
+pub(crate) fn example(name: &str) -> String {
+    format!("{}/../examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
 /// Waits until the test makes a file in the shared volume.
 pub(crate) fn wait_for(file: &str) -> String {
     format!("until [ -e /shared/{file} ]; do sleep 0.02; done")

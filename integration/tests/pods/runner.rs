@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use libtest_mimic::{Arguments, Failed, Trial};
 use loment_integration::{
-    Lab, Options, Sandboxer, config, in_lab,
+    Choice, Lab, Options, Sandboxer, config, in_lab,
     lab::block_on,
     loment::Loment,
     patience,
@@ -50,7 +50,7 @@ pub(crate) fn run(cases: Vec<Named>) -> ExitCode {
     };
     // One after the other, because each counts what it leaves behind.
     let one_by_one = *arguments.test_threads.get_or_insert(1) == 1;
-    let is_own = options.containerd.is_none() && options.sandboxer == Sandboxer::Podsandbox;
+    let is_own = options.choice.containerd.is_none() && options.choice.sandboxer == Sandboxer::Podsandbox;
     in_lab(options, |lab| {
         let column = Column { version: lab.version(), sandboxer: lab.sandboxer() };
         let directory = env::var_os(RESULTS).map(PathBuf::from);
@@ -75,7 +75,8 @@ fn options() -> Result<Options> {
     let sandboxer = env::var("LOMENT_TEST_SANDBOXER").ok().map(|name| name.parse::<Sandboxer>());
     let sandboxer = sandboxer.transpose().map_err(|error| anyhow!("LOMENT_TEST_SANDBOXER: {error}"))?;
     let containerd = env::var("LOMENT_TEST_CONTAINERD").ok().filter(|asked| !asked.is_empty());
-    Ok(Options { containerd, sandboxer: sandboxer.unwrap_or_default(), ..Options::default() })
+    let choice = Choice { containerd, sandboxer: sandboxer.unwrap_or_default() };
+    Ok(Options { choice, ..Options::default() })
 }
 
 fn handler() -> String {

@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use loment_integration::{
     loment::container_status,
-    pod::{Node, eventually, shell},
+    pod::{Node, PodBuilder, eventually, shell},
 };
 use loment_shim::pod::{api::StatusResponse, client::PodShim};
 use nix::{
@@ -115,6 +115,16 @@ fn by_hand(name: &str, containers: &[&str]) -> String {
     json!({ "metadata": { "name": name }, "spec": { "containers": containers } }).to_string()
 }
 
+/// A pod that the shim runs and whose files are in a directory of its own: it has the pod's record, as `loment create` makes
+/// it.
+pub(crate) fn kept<'a>(node: &'a Node<'_>, name: &str, manifest: &str, directory: &Path) -> Result<PodBuilder<'a>> {
+    let pod = node.pod(name);
+    let mut manifest: Value = serde_json::from_str(manifest)?;
+    manifest["metadata"]["uid"] = json!(pod.uid());
+    fs::write(directory.join("pod.json"), manifest.to_string()).context("write a record")?;
+    Ok(pod.annotation("io.loment.pod.manifest", &manifest.to_string()))
+}
+
 pub(crate) async fn the_processes_of_a_pod_and_its_address_are_told(node: &Node<'_>) -> Result<()> {
     let manifest = by_hand("told-pids", &["one", "two"]);
     let pod = node.pod("told-pids").annotation("io.loment.pod.manifest", &manifest).run().await?;
@@ -136,7 +146,7 @@ pub(crate) async fn the_processes_of_a_pod_and_its_address_are_told(node: &Node<
 pub(crate) async fn a_held_pod_begins_by_one_message_when_its_maker_says_so(node: &Node<'_>) -> Result<()> {
     let volume = node.lab.directory("volumes", "held-back")?;
     let manifest = by_hand("held-back", &["one", "two"]);
-    let pod = node.pod("held-back").annotation("io.loment.pod.manifest", &manifest);
+    let pod = kept(node, "held-back", &manifest, &volume)?;
     let pod = pod.annotation("io.loment.pod.held-in", &volume.display().to_string()).run().await?;
     let script = |name: &str| format!("touch /data/{name}; {RUNS}");
     for name in ["one", "two"] {
@@ -183,9 +193,7 @@ pub(crate) async fn a7_a_second_container_of_a_name_takes_over_from_the_first_an
 pub(crate) async fn status_and_timeline_are_written_into_the_directory_of_the_pod(node: &Node<'_>) -> Result<()> {
     let directory = node.lab.directory("pods", "written")?;
     let manifest = by_hand("written", &["app"]);
-    let pod = node
-        .pod("written")
-        .annotation("io.loment.pod.manifest", &manifest)
+    let pod = kept(node, "written", &manifest, &directory)?
         .annotation("io.loment.pod.directory", &directory.display().to_string())
         .run()
         .await?;
@@ -226,9 +234,7 @@ pub(crate) async fn a_pod_that_comes_back_with_its_directory_counts_its_restarts
     });
     fs::write(directory.join("status.json"), status.to_string())?;
     fs::write(directory.join("timeline.jsonl"), "{\"index\":41}\n")?;
-    let pod = node
-        .pod("resumed")
-        .annotation("io.loment.pod.manifest", &by_hand("resumed", &["app"]))
+    let pod = kept(node, "resumed", &by_hand("resumed", &["app"]), &directory)?
         .annotation("io.loment.pod.directory", &directory.display().to_string())
         .run()
         .await?;
@@ -277,4 +283,32 @@ pub(crate) async fn a_pod_of_a_client_without_a_directory_leaves_nothing_on_disk
     shim(node, &pod.id).await?.terminate(None).await?;
     ensure!(!absent.exists(), "a directory was made");
     pod.remove().await
+}
+
+pub(crate) async fn an_annotation_that_names_a_directory_of_the_machine_fails_the_sandbox_and_nothing_is_written_there(
+    node: &Node<'_>,
+) -> Result<()> {
+    let victim = node.lab.directory("pods", "victim")?;
+    let others = node.lab.directory("pods", "others")?;
+    fs::write(others.join("pod.json"), json!({ "metadata": { "uid": "others" } }).to_string())?;
+    for (key, directory, reason) in [
+        ("directory", &victim, "pod.json"),
+        ("held-in", &victim, "pod.json"),
+        ("directory", &others, "is not the record of this pod"),
+        ("logs", &victim, "is not named"),
+    ] {
+        let pod = node.pod("hostile");
+        let mut manifest: Value = serde_json::from_str(&by_hand("hostile", &["app"]))?;
+        manifest["metadata"]["uid"] = json!(pod.uid());
+        let pod = pod
+            .annotation("io.loment.pod.manifest", &manifest.to_string())
+            .annotation(&format!("io.loment.pod.{key}"), &directory.display().to_string());
+        let Err(error) = pod.run().await else { bail!("a sandbox was made with {key} {}", directory.display()) };
+        let text = format!("{error:#}");
+        ensure!(text.contains(&format!("io.loment.pod.{key}")) && text.contains(reason), "of {key} it says {text}");
+    }
+    let left = |directory: &Path| fs::read_dir(directory).map(Iterator::count);
+    ensure!(left(&victim)? == 0 && left(&others)? == 1, "something was written");
+    fs::remove_dir_all(victim)?;
+    Ok(fs::remove_dir_all(others)?)
 }

@@ -17,13 +17,9 @@ use nix::{
 };
 
 use super::{
-    manifest::{Manifest, RUNS},
+    manifest::{Manifest, RUNS, example},
     screen::Screen,
 };
-
-fn example(name: &str) -> String {
-    format!("{}/../examples/{name}", env!("CARGO_MANIFEST_DIR"))
-}
 
 /// Each command of the notes in which a pod is made, looked at, reached, annotated and deleted.
 pub(crate) async fn each_command_of_the_notes_works_as_written(node: &Node<'_>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Where the output of containers goes, by containerd's own client: files, loggers, and readers that go away or stand
 //! still.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use super::run::{Run, succeeded};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -257,9 +257,15 @@ pub(crate) async fn one_logger_serves_all_attempts_of_a_container(node: &Node<'_
 pub(crate) async fn an_app_survives_its_logger(node: &Node<'_>) -> Result<()> {
     let run = Run::new(node, "orphaned")?;
     let uri = run.logger("binary", "exec 5>&-; read -r line <&3; exit 1", "")?;
-    run.started(&["--log-uri", &uri], "echo first; sleep 0.3; echo second; exec sleep 1000").await?;
+    let volume = format!("type=bind,src={},dst=/shared,options=rbind:rw", run.directory.display());
+    // It has written when its logger is gone, or has been killed by that.
+    let script =
+        "echo first; until [ -e /shared/alone ]; do sleep 0.05; done; echo second; > /shared/written; exec sleep 1000";
+    run.started(&["--log-uri", &uri, "--mount", &volume], script).await?;
     run.no_logger().await?;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    fs::write(run.path("alone"), "").context("tell the app that it is alone")?;
+    eventually("what an app writes without its logger", async || Ok(run.path("written").exists().then_some(())))
+        .await?;
     let tasks = run.ctr(&["task", "ls"]).await?;
     if !String::from_utf8_lossy(&tasks.stdout).contains("RUNNING") {
         bail!("the app has ended with its logger: {}", String::from_utf8_lossy(&tasks.stdout));

@@ -10,7 +10,7 @@ use loment_integration::{
     programs,
 };
 use nix::sys::signal::{Signal, kill};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     command::shim_of,
@@ -203,16 +203,63 @@ pub(crate) async fn a_deletion_that_is_killed_anywhere_is_ended_by_the_next(node
 
 pub(crate) async fn a_pod_that_is_being_made_is_listed_by_nobody(node: &Node<'_>) -> Result<()> {
     let loment = Loment::new(node.lab);
-    // Its containers wait at their gates: the message that begins the pod never comes.
-    let held = format!("{}/held", node.lab.directory("volumes", "held")?.display());
+    let pod = node.pod("held");
+    let uid = pod.uid().to_owned();
+    let mut manifest: Value =
+        serde_json::from_str(&Manifest::new(node, "held")?.app("app", "touch /shared/ran").text())?;
+    (manifest["metadata"]["uid"], manifest["metadata"]["namespace"]) = (json!(uid), json!("default"));
+    // As `loment create` makes it. Its containers wait at their gates: the message that begins the pod never comes.
+    let held = Path::new("/var/lib/loment/pods").join(&uid);
     fs::create_dir_all(&held)?;
-    let manifest = Manifest::new(node, "held")?.app("app", "touch /shared/ran");
-    let sandbox = node.pod("held").annotation("io.loment.pod.manifest", &manifest.text());
-    let sandbox = sandbox.annotation("io.loment.pod.directory", &held).annotation("io.loment.pod.held-in", &held);
-    let sandbox = sandbox.run().await?;
+    fs::write(held.join("pod.json"), manifest.to_string())?;
+    let annotations = [
+        ("manifest", manifest.to_string()),
+        ("directory", held.display().to_string()),
+        ("held-in", held.display().to_string()),
+        ("logs", format!("/var/log/pods/default_held_{uid}")),
+    ];
+    let pod = annotations.iter().fold(pod, |pod, (key, value)| pod.annotation(&format!("io.loment.pod.{key}"), value));
+    let sandbox = pod.run().await?;
     ensure!(!exists(&loment, "held").await?, "a pod that has not begun is listed");
-    ensure!(!Path::new(&held).join("begun").exists(), "it has begun");
-    sandbox.remove().await
+    ensure!(!held.join("begun").exists(), "it has begun");
+    fs::write(held.join("begun"), "")?;
+    ensure!(exists(&loment, "held").await?, "one that has begun is not listed");
+    sandbox.remove().await?;
+    Ok(fs::remove_dir_all(held)?)
+}
+
+pub(crate) async fn a_pod_whose_shim_does_not_answer_is_not_made_anew(node: &Node<'_>) -> Result<()> {
+    let loment = Manifest::new(node, "slow")?.app("app", RUNS).create(node).await?;
+    loment.phase("slow", "Running").await?;
+    let id = sandbox(node, "slow").await?;
+    let shim = shim_of(&id)?;
+    kill(shim, Signal::SIGSTOP).context("stop a shim")?;
+    let said = loment.refused(&["resume", "slow"], "").await;
+    kill(shim, Signal::SIGCONT).context("continue a shim")?;
+    let said = said?;
+    ensure!(said.contains("does not answer"), "resume says {said}");
+    loment.phase("slow", "Running").await?;
+    ensure!(sandbox(node, "slow").await? == id, "it has another sandbox");
+    loment.delete("slow").await
+}
+
+/// One waits for the pod's grace, and the other one does not want to.
+pub(crate) async fn a_pod_that_two_commands_delete_is_gone_for_both(node: &Node<'_>) -> Result<()> {
+    let stays = "trap '' TERM; while :; do sleep 1; done";
+    let loment = Manifest::new(node, "twice")?.grace(600).app("app", stays).create(node).await?;
+    loment.phase("twice", "Running").await?;
+    let uid = loment.get("twice").await?["metadata"]["uid"].as_str().context("a uid")?.to_owned();
+    let mark = Path::new("/var/lib/loment/pods").join(uid).join("deletion-timestamp");
+    let other = async {
+        eventually("the first deletion", async || Ok(mark.exists().then_some(()))).await?;
+        loment.run(&["delete", "pod", "twice", "--force"], "").await
+    };
+    let (one, other) = tokio::join!(loment.run(&["delete", "pod", "twice"], ""), other);
+    for output in [one?, other?] {
+        ensure!(output.code == 0, "a delete ends with {}: {}", output.code, output.stderr);
+    }
+    ensure!(!exists(&loment, "twice").await?, "it is still there");
+    Ok(())
 }
 
 pub(crate) async fn a_pod_that_has_lost_its_sandbox_is_resumed_with_its_volumes_and_counts(

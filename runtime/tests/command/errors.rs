@@ -64,6 +64,28 @@ fn errors_go_to_the_log_as_runc_and_crun_write_them() {
 }
 
 #[test]
+fn a_wrong_command_line_is_an_error_as_any_other_on_one_line_and_in_the_log() {
+    let bundle = Bundle::new("true");
+    let log = bundle.path.join("log.json");
+    let flags = ["--log", log.to_str().unwrap(), "--log-format", "json"];
+    for (words, expected) in [
+        (["create", "--bogus", "c"].as_slice(), "'--bogus'"),
+        (&["kill"], "<ID>"),
+        (&["frobnicate"], "'frobnicate'"),
+        (&["exec"], "<ID>"),
+    ] {
+        let answer = bundle.call(&[&flags[..], words].concat());
+        assert_eq!((answer.status, answer.err.lines().count()), (1, 1), "{words:?}: {}", answer.err);
+        assert!(answer.err.contains(expected) && !answer.err.contains("error:"), "{words:?}: {}", answer.err);
+        let text = fs::read_to_string(&log).unwrap();
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["level"], &last["msg"]), (&json!("error"), &json!(answer.err.trim_end())));
+    }
+    assert!(bundle.call(&["--help"]).ok().contains("create"));
+    assert_eq!(bundle.call(&[]).status, 1);
+}
+
+#[test]
 fn a_bundle_without_a_specification_is_told_what_to_do() {
     let bundle = Bundle::new("true");
     fs::remove_file(bundle.path.join("config.json")).unwrap();

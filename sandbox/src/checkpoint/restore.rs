@@ -16,7 +16,7 @@ use super::{
     images::{Kind, Outside, Stream},
 };
 use crate::{
-    Error, Result,
+    Error, Result, child,
     container::{Container, Defaults, FreshCgroup, Io, Request, Role, seed},
     errand::Errand,
     error::Context,
@@ -186,13 +186,13 @@ fn streams(io: Io, then: &[Stream]) -> Result<[OwnedFd; 3]> {
     let Io::Plain { stdin, stdout, stderr } = io else {
         return Err(Error::invalid("process.terminal", "true", "cannot be restored yet"));
     };
-    let null = fs::File::options().read(true).write(true).open("/dev/null").at("open", "/dev/null")?;
+    let null = child::null_of_the_host()?;
     let stream = |number: usize, name: &str, given: Option<OwnedFd>| {
         let then = then.get(number).filter(|stream| stream.name.is_some());
         let given = given.filter(|_| then.is_none_or(|stream| stream.kind != Kind::Device));
         let fd = match given {
             Some(given) => given,
-            None => null.try_clone().at("copy", "/dev/null")?.into(),
+            None => null.try_clone().at("copy", "/dev/null")?,
         };
         let kind = Kind::of_descriptor(fd.as_fd())?;
         match then {

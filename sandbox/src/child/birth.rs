@@ -40,8 +40,6 @@ pub(crate) struct Birth {
     /// The cgroup's path below every hierarchy.
     pub(crate) cgroup: PathBuf,
     pub(crate) io: Io,
-    /// The host's /dev/null, for standard streams that nobody cares about.
-    pub(crate) null: OwnedFd,
     pub(crate) extras: Extras,
     /// Whoever has opened the gate, if that is not the parent.
     pub(crate) starter: OnceCell<Starter>,
@@ -119,7 +117,7 @@ impl Birth {
     pub(super) fn shed(&self, more: &[BorrowedFd<'_>]) -> Result<()> {
         signal::reset().at("reset", "signals")?;
         prctl::set_dumpable(false).at("close to debuggers", "the setting-up process")?;
-        let mut keep = vec![self.channel.as_fd(), self.null.as_fd()];
+        let mut keep = vec![self.channel.as_fd()];
         keep.extend(more);
         keep.extend([&self.extras.gate, &self.extras.stub].into_iter().flatten().map(AsFd::as_fd));
         if let Io::Plain { stdin, stdout, stderr } = &self.io {
@@ -159,21 +157,27 @@ impl Birth {
         identity::own_streams(&streams, owner)
     }
 
-    /// Puts the standard streams in place.
-    pub(super) fn connect(&self, console: Option<&Console>, uid: u32) -> Result<()> {
-        let stream = |fd: &Option<OwnedFd>| fd.as_ref().map_or(self.null.as_fd(), AsFd::as_fd).try_clone_to_owned();
-        let (stdin, stdout, stderr) = match (&self.io, console) {
-            (Io::Plain { stdin, stdout, stderr }, _) => (stream(stdin), stream(stdout), stream(stderr)),
+    /// Puts the standard streams in place; `null` opens what those are that nobody cares about.
+    pub(super) fn connect(
+        &self,
+        console: Option<&Console>,
+        uid: u32,
+        null: impl Fn() -> Result<OwnedFd>,
+    ) -> Result<()> {
+        let name = "standard streams";
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().at("copy", name);
+        let stream = |fd: &Option<OwnedFd>| fd.as_ref().map_or_else(&null, |fd| copy(fd.as_fd()));
+        let [stdin, stdout, stderr] = match (&self.io, console) {
+            (Io::Plain { stdin, stdout, stderr }, _) => [stream(stdin)?, stream(stdout)?, stream(stderr)?],
             (Io::Terminal, Some(console)) => {
                 let slave = console.control()?;
-                (slave.try_clone_to_owned(), slave.try_clone_to_owned(), slave.try_clone_to_owned())
+                [copy(slave)?, copy(slave)?, copy(slave)?]
             }
             (Io::Terminal, None) => return Err(Error::invalid("process.terminal", "true", "without a terminal")),
         };
-        let name = "standard streams";
-        dup2_stdin(stdin.at("copy", name)?).at("connect", name)?;
-        dup2_stdout(stdout.at("copy", name)?).at("connect", name)?;
-        dup2_stderr(stderr.at("copy", name)?).at("connect", name)?;
+        dup2_stdin(stdin).at("connect", name)?;
+        dup2_stdout(stdout).at("connect", name)?;
+        dup2_stderr(stderr).at("connect", name)?;
         identity::own_standard_streams(uid)
     }
 

@@ -19,10 +19,11 @@ use loment_sys::{
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, OFlag, open},
-    sys::stat::{Mode, SFlag, fstat, major, minor},
+    sys::stat::{Mode, SFlag, fstat},
     unistd::{chdir, fchdir},
 };
 
+use super::null;
 use crate::{
     Error, Result,
     error::Context,
@@ -42,7 +43,7 @@ pub(crate) struct Parts {
     pub(crate) root: Vec<Part>,
     /// The spec's mounts, in order; `None` where one that is there is changed.
     pub(crate) mounts: Vec<Option<Part>>,
-    /// The host's /dev/null, to cover files with.
+    /// The null device, to cover files with.
     pub(crate) null: OwnedFd,
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn gather(view: &View, cgroup: &Cgroups<'_>, users: &UserNamespaces) 
                 _ => part(plan).map(Some),
             })
             .collect::<Result<_>>()?,
-        null: null()?,
+        null: null::mask()?,
     })
 }
 
@@ -415,21 +416,6 @@ fn explained(context: FsContext, step: &str, object: &CStr, errno: Errno) -> Err
     match context.messages() {
         messages if messages.is_empty() => error,
         messages => error.hint(messages),
-    }
-}
-
-/// The host's /dev/null as a detached mount. What covers secrets must be what it seems: an image's "null" could be
-/// anything (CVE-2025-31133).
-fn null() -> Result<OwnedFd> {
-    let null = mount::clone_tree(AT_FDCWD, c"/dev/null", false).at("open", "/dev/null")?;
-    let device = fstat(&null).at("examine", "/dev/null")?;
-    let is_device = device.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
-    match is_device && (major(device.st_rdev), minor(device.st_rdev)) == (1, 3) {
-        // A copy of a shared mount is its peer: what a container mounted over its mask would cover the host's device.
-        true => mount::set_attributes(null.as_fd(), false, 0, 0, Some(Propagation::Private))
-            .at("set propagation of", "/dev/null")
-            .map(|()| null),
-        false => Err(Error::invalid("/dev/null", "of the host", "is not the null device")),
     }
 }
 

@@ -12,7 +12,7 @@ use nix::{
 use super::{
     birth::Birth,
     console::Console,
-    hooks, identity,
+    hooks, identity, null,
     procfs::ProcFs,
     program,
     root::{Links, Root},
@@ -62,7 +62,7 @@ pub(super) fn become_program(
     personality: Option<Persona>,
     setting: &Setting<'_>,
 ) -> Result<Infallible> {
-    birth.connect(setting.console.as_ref(), process.uid)?;
+    birth.connect(setting.console.as_ref(), process.uid, || null::open(&setting.root))?;
     setting.close_the_rest(birth)?;
     identity::set_limits(process, personality, setting.processors)?;
     setting.proc.set_exec_labels(process.apparmor.as_deref(), process.selinux.as_deref())?;

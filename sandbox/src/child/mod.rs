@@ -14,10 +14,12 @@ mod devices;
 pub(crate) mod elf;
 mod exec;
 pub(crate) mod gather;
+mod hierarchy;
 mod holder;
 mod hooks;
 mod identity;
 mod last;
+mod null;
 mod procfs;
 mod program;
 mod room;
@@ -43,6 +45,7 @@ pub(crate) use self::{
     builder::build,
     carrier::carry,
     exec::exec,
+    null::of_the_host as null_of_the_host,
 };
 use self::{
     console::Console,
@@ -132,6 +135,7 @@ fn can_stand_on_a_stub(plan: &Plan) -> bool {
 pub(crate) fn init_in_user_namespace(birth: &Birth, plan: &Plan, filter: Option<&Filter>) -> Result<Infallible> {
     let mounts = take_over(birth)?;
     setns(&mounts, CloneFlags::CLONE_NEWNS).at("join", "the mount namespace that was built")?;
+    drop(mounts);
     birth.reached(Phase::RootEntered);
     let proc = ProcFs::given(take(birth));
     let root = own_root()?;
@@ -183,7 +187,6 @@ pub(crate) fn hold_in_user_namespace(birth: &Birth, plan: &Plan) -> Result<Infal
 }
 
 fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
-    birth.connect(None, plan.process.uid)?;
     // Before anyone can know of it.
     holder::prepare()?;
     // The copy of the host's mounts takes time for each of them: nobody has to wait for that but who starts it, later.
@@ -191,8 +194,10 @@ fn hold_on(birth: &Birth, plan: &Plan) -> Result<Infallible> {
     if is_told {
         birth.tell_ready(None)?;
     }
-    view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
+    let root = view::enter_nothing(|| hooks::create(birth, plan, None, getpid().as_raw()))?;
     birth.reached(Phase::RootEntered);
+    // It says nothing: any descriptor will do, and this one is nothing that whoever gets hold of it could change.
+    birth.connect(None, plan.process.uid, || root.as_fd().try_clone_to_owned().at("copy", "the empty root"))?;
     identity::set_limits(&plan.process, plan.personality, None)?;
     let mut process = plan.process.clone();
     process.capabilities = Default::default();

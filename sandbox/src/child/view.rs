@@ -23,6 +23,7 @@ use nix::{
 use super::{
     devices,
     gather::{Part, Parts},
+    hierarchy,
     root::{Links, Root},
 };
 use crate::{
@@ -90,9 +91,8 @@ pub(crate) fn enter(
 }
 
 /// Puts this process over an empty root on which nothing can be written: it needs no files, and whoever looks at its
-/// `/proc/PID/root` finds none of the host's.
-/// `hooks` are as for [`enter`].
-pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
+/// `/proc/PID/root` finds none of the host's. With that root; `hooks` are as for [`enter`].
+pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<Root> {
     let (host, _) = leave_host(None)?;
     hooks()?;
     let root = empty(attr::NOSUID | attr::NODEV).at("make an", "empty root")?;
@@ -100,7 +100,8 @@ pub(crate) fn enter_nothing(hooks: impl FnOnce() -> Result<()>) -> Result<()> {
     let root = Root::new(root);
     pivot(&root, &host)?;
     // Only now, when there is nothing of the host's below it any more: by this a stub is known.
-    mount::set_attributes(root.as_fd(), false, attr::RDONLY | attr::NOEXEC, 0, None).at("close", "the empty root")
+    mount::set_attributes(root.as_fd(), false, attr::RDONLY | attr::NOEXEC, 0, None).at("close", "the empty root")?;
+    Ok(root)
 }
 
 /// A mount namespace of our own. Its copy of the host's mounts neither sends nor receives anything, and it goes away
@@ -192,7 +193,7 @@ fn attach(root: &Root, plan: &MountPlan, part: Part) -> Result<()> {
     let attributes = |set, clear| mount::set_attributes(part.mount.as_fd(), false, set, clear, None);
     attributes(0, attr::RDONLY).at("make writable", place_name(plan))?;
     for (name, mount) in &part.below {
-        attach_below(&part.mount, name, mount)
+        hierarchy::attach(&part.mount, name, mount)
             .at("mount on", format_args!("{}/{}", place_name(plan), name.display()))?;
     }
     attributes(plan.mount.set & attr::RDONLY, 0).at("make read-only", place_name(plan))
@@ -236,13 +237,6 @@ fn check_place(plan: &MountPlan, place: &OwnedFd, part: &Part) -> Result<()> {
     let covers = is_procfs(place).at("examine", place_name(plan))?;
     let is_known = || COVERABLE.iter().any(|known| plan.target == Path::new(known));
     if covers && !is_known() { refuse() } else { Ok(()) }
-}
-
-/// Makes a directory in a fresh tmpfs and mounts on it: the cgroup v1 hierarchies.
-fn attach_below(tmpfs: &OwnedFd, name: &Path, part: &OwnedFd) -> nix::Result<()> {
-    nix::sys::stat::mkdirat(tmpfs, name, Mode::from_bits_truncate(0o755))?;
-    let place = nix::fcntl::openat(tmpfs, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    mount::attach(part.as_fd(), place.as_fd())
 }
 
 /// Covers what the container must not read, and makes read-only what it must not write. A path that does not exist

@@ -6,13 +6,13 @@ use std::{
 };
 
 use loment_cgroups::{Cgroup, Layout};
-use nix::{errno::Errno, libc::SIGKILL};
+use nix::errno::Errno;
 use oci_spec::runtime::Process as ProcessSpec;
 
 use super::{
     Container, Defaults, Executing, Extras, Io, Request, Role, Starting,
     agent::{Agent, Call, HandOver},
-    creating, signal_all,
+    creating, signal_all, signal_init,
 };
 use crate::{
     Error, Result,
@@ -91,13 +91,7 @@ impl Adopted {
 
     /// Sends init a signal. `Ok(false)` when it has ended.
     pub fn signal(&self, signal: i32) -> Result<bool> {
-        let Some(init) = &self.init else { return Ok(false) };
-        let sent = init.signal(signal)?;
-        if sent && signal == SIGKILL && self.cgroup.is_frozen()? {
-            // On v1 a stopped process does not even die.
-            self.cgroup.thaw()?;
-        }
-        Ok(sent)
+        self.init.as_ref().map_or(Ok(false), |init| signal_init(init, &self.cgroup, signal))
     }
 
     /// Sends a signal to every process of the container. `Ok(false)` when there is none.

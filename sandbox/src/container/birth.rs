@@ -2,19 +2,14 @@
 
 use std::{
     cell::OnceCell,
+    io::ErrorKind,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use loment_cgroups::{Cgroup, Entry, Layout};
 use loment_sys::pidfd;
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, open},
-    poll::PollTimeout,
-    sched::CloneFlags,
-    sys::stat::Mode,
-};
+use nix::{errno::Errno, poll::PollTimeout, sched::CloneFlags};
 
 use super::{Extras, Io};
 use crate::{
@@ -159,11 +154,13 @@ impl FreshCgroup {
     /// [`record::sweep`] finds what it has made.
     pub(crate) fn make(layout: &Layout, id: &str, path: &Path, bundle: PathBuf) -> Result<Self> {
         record::write(&bundle, &Record::of_nobody(id, &Cgroup::path_of(path)?))?;
-        match Cgroup::create(layout, path) {
+        match Cgroup::claim(layout, path) {
             Ok(cgroup) => Ok(Self { cgroup: Some(cgroup), bundle }),
             Err(error) => {
-                // It may have been there before, left by an attempt that could not remove it.
-                if Cgroup::open(layout, path).is_ok_and(|left| left.directories().next().is_none()) {
+                let is_anothers = error.cause.kind() == ErrorKind::ResourceBusy;
+                // It may have been there before, left by an attempt that could not remove it. What is another's must not be
+                // swept.
+                if is_anothers || Cgroup::open(layout, path).is_ok_and(|left| left.directories().next().is_none()) {
                     let _ = record::forget(&bundle);
                 }
                 Err(error.into())
@@ -192,6 +189,8 @@ impl FreshCgroup {
             // that brought us here is the one to be told.
             let removed = match cgroup.try_remove_with_parent() {
                 Ok(true) => Ok(()),
+                // What of this container was in it has been ended.
+                _ if !cgroup.is_own() => cgroup.remove_with_parent(),
                 _ => cgroup.kill().and_then(|()| cgroup.remove_with_parent()),
             };
             // One that does not empty stays on record, for who comes after it.
@@ -244,9 +243,8 @@ pub(super) fn bear_outside(pids: Option<BorrowedFd<'_>>, child: impl FnOnce() ->
 /// The two ends of a child that is about to be made.
 pub(super) fn prepare(entry: Entry, cgroup: PathBuf, io: Io, extras: Extras) -> Result<(ParentEnd, Birth)> {
     let (parent, child) = channel::pair()?;
-    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).at("open", "/dev/null")?;
     let starter = OnceCell::new();
-    Ok((parent, Birth { channel: child, entry, cgroup, io, null, extras, starter, taker: None, listener: None }))
+    Ok((parent, Birth { channel: child, entry, cgroup, io, extras, starter, taker: None, listener: None }))
 }
 
 /// Clones a child with new namespaces, inside its v2 cgroup, in the pid namespace `pids`.
@@ -257,6 +255,30 @@ pub(super) fn bear(
     channel: ParentEnd,
     child: impl FnOnce() -> i32,
 ) -> Result<Nascent> {
+    Ok(Nascent::new(clone(new, pids, birth, child)?, channel))
+}
+
+/// [`bear`] for another process of a container, whose cgroup may have got cgroups below it that have the processes now:
+/// `beside` says where (runc #2356).
+pub(super) fn bear_another(
+    pids: BorrowedFd<'_>,
+    birth: &mut Birth,
+    channel: ParentEnd,
+    child: impl Fn(&Birth) -> i32,
+    beside: impl FnOnce() -> Result<Entry>,
+) -> Result<Nascent> {
+    let bear = |birth: &Birth| clone(CloneFlags::empty(), Some(pids), birth, || child(birth));
+    let process = match bear(birth) {
+        Err(error) if error.errno() == Some(Errno::EBUSY) => {
+            birth.entry = beside()?;
+            bear(birth)?
+        }
+        born => born?,
+    };
+    Ok(Nascent::new(process, channel))
+}
+
+fn clone(new: CloneFlags, pids: Option<BorrowedFd<'_>>, birth: &Birth, child: impl FnOnce() -> i32) -> Result<Process> {
     // Our own mount namespace is left after the parts have been gathered in it, a cgroup namespace is made when the
     // child is in its cgroup.
     let new = new - CloneFlags::CLONE_NEWNS - CloneFlags::CLONE_NEWCGROUP;
@@ -264,7 +286,7 @@ pub(super) fn bear(
     let cgroup = birth.entry.directory();
     let _visit = pids.map(Visit::of_children_to).transpose()?;
     let born = loment_sys::clone::clone3(new.bits() as u64, cgroup, child);
-    Ok(Nascent::new(Process::new(error::born(born, "clone", "the container's process")?), channel))
+    Ok(Process::new(error::born(born, "clone", "the container's process")?))
 }
 
 /// Opens the namespaces to be joined; that of pids is the parent's business.

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use nix::sched::CloneFlags;
+use loment_cgroups::Entry;
+use nix::errno::Errno;
 use oci_spec::runtime::Process as ProcessSpec;
 
 use super::{
@@ -17,7 +18,8 @@ use super::{
 use crate::{
     Error, Result,
     channel::Report,
-    child,
+    child::{self, Birth},
+    error::Context,
     plan::{
         process::{self, ProcessPlan},
         user,
@@ -56,9 +58,10 @@ impl Executing {
         let (channel, mut birth) =
             birth::prepare(container.cgroup.entry()?, container.cgroup.path().to_owned(), io, extras)?;
         birth.listener = call.as_ref().map(|call| Arc::clone(&call.place));
-        let child = birth::bear(CloneFlags::empty(), Some(init.as_fd()), &birth, channel, || {
+        let run = |birth: &Birth| {
             birth.run(|birth| child::exec(birth, &plan, *personality, &init, inhabited, filter.as_deref()))
-        })?;
+        };
+        let child = birth::bear_another(init.as_fd(), &mut birth, channel, run, || beside_init(container))?;
         trace.reached(Phase::Cloned);
         container.remember(child.other());
         let listener = match (call, agent) {
@@ -115,6 +118,16 @@ impl Executing {
 impl AsFd for Executing {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_ref().filter(|_| self.ready).map_or(self.child.as_fd(), AsFd::as_fd)
+    }
+}
+
+/// Where init is.
+fn beside_init(container: &Container) -> Result<Entry> {
+    let entry = container.cgroup.entry_beside(container.init.pid())?;
+    // Only now it is known that the pid was still its own.
+    match container.init.has_ended() {
+        false => Ok(entry),
+        true => Err(Errno::ESRCH).at("exec beside process", container.init.pid()),
     }
 }
 

@@ -109,7 +109,7 @@ pub enum Role {
 /// Standard input, output and error of a process.
 #[derive(Debug)]
 pub enum Io {
-    /// Descriptors; `None` is /dev/null.
+    /// Descriptors; `None` is the container's own /dev/null.
     Plain {
         /// Standard input.
         stdin: Option<OwnedFd>,
@@ -255,6 +255,11 @@ impl Container {
         Ok(self.cgroup.update(resources)?)
     }
 
+    /// Sends init a signal. `Ok(false)` when it has ended. One that is paused dies of SIGKILL, and is paused no more.
+    pub fn signal(&self, signal: i32) -> Result<bool> {
+        signal_init(&self.init, &self.cgroup, signal)
+    }
+
     /// Sends a signal to every process of the container. `Ok(false)` when there is none.
     pub fn signal_all(&self, signal: i32) -> Result<bool> {
         signal_all(&self.cgroup, signal)
@@ -280,7 +285,7 @@ impl Container {
     /// [`Container::delete`] without waiting: false while something of the container is still ending. To be asked again.
     /// When it is true there may still be an [`Container::aftermath`].
     pub fn try_delete(&mut self) -> Result<bool> {
-        let gone = self.try_end_attempt()? && self.cgroup.try_remove_with_parent()?;
+        let gone = self.try_end()? && self.cgroup.try_remove_with_parent()?;
         if gone && self.aftermath.is_nothing() {
             record::forget(&self.bundle)?;
         }
@@ -309,14 +314,20 @@ impl Container {
     }
 
     /// Ends this attempt at running the container: kills what is left, and keeps the cgroup with what it has counted
-    /// for the next [`Creating::begin`] of the same container.
+    /// for the next [`Creating::begin`] of the same container. What the container has done to it is undone: cgroups below,
+    /// controllers for them, a pause.
     pub fn end_attempt(&mut self) -> Result<()> {
         self.kill()?;
+        self.cgroup.reset()?;
         self.aftermath_of_attempt()?.map_or(Ok(()), |errand| errand.finish().map(drop))
     }
 
     /// [`Container::end_attempt`] without waiting: false while a process is still ending. To be asked again.
     pub fn try_end_attempt(&mut self) -> Result<bool> {
+        Ok(self.try_end()? && self.cgroup.try_reset()?)
+    }
+
+    fn try_end(&mut self) -> Result<bool> {
         self.cgroup.kill()?;
         let others = self.others.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut failure = None;
@@ -355,6 +366,15 @@ impl Container {
         others.retain(Other::is_owned);
         others.extend(process);
     }
+}
+
+fn signal_init(init: &Process, cgroup: &Cgroup, signal: i32) -> Result<bool> {
+    let sent = init.signal(signal)?;
+    if sent && signal == SIGKILL && cgroup.is_frozen()? {
+        // On v1 a stopped process does not even die.
+        cgroup.thaw()?;
+    }
+    Ok(sent)
 }
 
 fn signal_all(cgroup: &Cgroup, signal: i32) -> Result<bool> {

@@ -177,10 +177,11 @@ impl ContainerState {
         self.run.as_ref().and_then(|run| run.exit.as_ref())
     }
 
-    /// Whether what waits for this container may go on: it runs, its postStart hook has returned, and its startup probe
-    /// has succeeded.
+    /// Whether what waits for this container may go on: it runs, its postStart hook has succeeded, and so has its startup
+    /// probe.
     pub fn is_started(&self) -> bool {
-        self.stage == Stage::Running && !self.life.post_start && self.life.probes.started()
+        let hook_failed = self.run.as_ref().is_some_and(|run| run.hook_error.is_some());
+        self.stage == Stage::Running && !self.life.post_start && !hook_failed && self.life.probes.started()
     }
 
     /// Whether it counts as ready: an init container when it has succeeded, another when it has started and its

@@ -39,6 +39,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_seccomp_profile_applies,
     a_user_that_is_not_root_may_reopen_standard_output,
     an_overlay_root_keeps_its_lower_layers_clean,
+    a_layer_with_much_in_it_is_emptied_by_an_errand,
     an_overlay_of_many_long_layers_is_mounted,
     a_terminal_is_the_containers_own,
     a_holder_holds_namespaces_and_ends_on_sigterm,
@@ -368,6 +369,19 @@ fn an_overlay_root_keeps_its_lower_layers_clean() {
     assert!(loment_sandbox::layer::fresh_writable_layer(&bundle.rootfs).unwrap());
     assert_eq!(fs::read_dir(bundle.path.join("upper")).unwrap().count(), 0);
     bundle.output();
+}
+
+fn a_layer_with_much_in_it_is_emptied_by_an_errand() {
+    let mut bundle = Bundle::new("i=0; while [ $i -lt 2000 ]; do : > /tmp/$i; i=$((i+1)); done");
+    overlay(&mut bundle, &[]);
+    bundle.output();
+    let errand = loment_sandbox::layer::begin_fresh_writable_layer(&bundle.rootfs).unwrap();
+    let left = fs::read_dir(bundle.path.join("upper/tmp")).unwrap().count();
+    assert!((1..2000).contains(&left), "{left} files are left to the errand");
+    assert!(errand.expect("an errand").finish().unwrap().is_empty());
+    assert_eq!(fs::read_dir(bundle.path.join("upper")).unwrap().count(), 0);
+    let errand = loment_sandbox::layer::begin_fresh_writable_layer(&bundle.rootfs).unwrap();
+    assert!(errand.is_none(), "what is empty needs none");
 }
 
 fn an_overlay_of_many_long_layers_is_mounted() {

@@ -7,6 +7,7 @@ mod support;
 mod ambient;
 mod attacks;
 mod capabilities;
+mod cgroups;
 mod create;
 mod exec;
 mod failures;
@@ -16,6 +17,7 @@ mod mounts;
 mod mutations;
 mod network;
 mod notify;
+mod null;
 mod pins;
 mod secrecy;
 mod stubs;
@@ -27,31 +29,33 @@ fn main() {
     support::keep_mounts_to_ourselves();
     let mut arguments = libtest_mimic::Arguments::from_args();
     arguments.test_threads = Some(1);
-    let tests = [
-        ambient::TESTS,
-        attacks::TESTS,
-        capabilities::TESTS,
-        create::TESTS,
-        exec::TESTS,
-        failures::TESTS,
-        fields::TESTS,
-        hooks::TESTS,
-        mounts::TESTS,
-        mutations::TESTS,
-        network::TESTS,
-        notify::TESTS,
-        pins::TESTS,
-        secrecy::TESTS,
-        stubs::TESTS,
-        traces::TESTS,
-        users::TESTS,
-    ];
-    let tests = tests.concat();
     // Real systemd, in a guest at least: see scripts/guest.
     let systemd = if systemd::runs() { systemd::TESTS } else { systemd::TESTS_WITHOUT };
-    let tests = [&tests[..], systemd].concat();
-    let trials = tests.into_iter().map(|(name, test)| {
-        libtest_mimic::Trial::test(name, move || {
+    let modules = [
+        ("ambient", ambient::TESTS),
+        ("attacks", attacks::TESTS),
+        ("capabilities", capabilities::TESTS),
+        ("cgroups", cgroups::TESTS),
+        ("create", create::TESTS),
+        ("exec", exec::TESTS),
+        ("failures", failures::TESTS),
+        ("fields", fields::TESTS),
+        ("hooks", hooks::TESTS),
+        ("mounts", mounts::TESTS),
+        ("mutations", mutations::TESTS),
+        ("network", network::TESTS),
+        ("notify", notify::TESTS),
+        ("null", null::TESTS),
+        ("pins", pins::TESTS),
+        ("secrecy", secrecy::TESTS),
+        ("stubs", stubs::TESTS),
+        ("systemd", systemd),
+        ("traces", traces::TESTS),
+        ("users", users::TESTS),
+    ];
+    let tests = modules.into_iter().flat_map(|(module, tests)| tests.iter().map(move |test| (module, *test)));
+    let trials = tests.map(|(module, (name, test))| {
+        libtest_mimic::Trial::test(format!("{module}::{name}"), move || {
             support::leaves_the_machine_as_found(test);
             Ok(())
         })

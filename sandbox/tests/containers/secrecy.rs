@@ -11,7 +11,7 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
 ];
 
 /// A container in the pid namespace of a holder, where pid 1 runs the runtime's program.
-fn beside_a_holder(script: &str, capability: Option<&str>) -> String {
+pub(crate) fn beside_a_holder(script: &str, capability: Option<&str>) -> String {
     let mut holder = Bundle::new("this is never run");
     holder.role = loment_sandbox::container::Role::Holder;
     let running = holder.started();

@@ -7,11 +7,13 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::symlink,
     },
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
 };
 
 use loment_cgroups::Layout;
@@ -193,9 +195,20 @@ impl Bundle {
     }
 }
 
+/// Cleans up in a destructor. What goes wrong with that fails the test, but not while the test is failing already: a second
+/// panic would end the program, with all other tests, and nobody would read the first.
+pub(crate) fn clean_up(work: impl FnOnce()) {
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    if let Err(panic) = done
+        && !thread::panicking()
+    {
+        panic::resume_unwind(panic);
+    }
+}
+
 impl Drop for Bundle {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.path).unwrap();
+        clean_up(|| fs::remove_dir_all(&self.path).unwrap());
         for hierarchy in hierarchies() {
             let _ = fs::remove_dir(hierarchy.join(cgroups().trim_start_matches('/')));
         }
@@ -231,7 +244,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.delete().unwrap();
+        clean_up(|| self.0.delete().unwrap());
     }
 }
 

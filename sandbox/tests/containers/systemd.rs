@@ -19,6 +19,8 @@ pub(crate) const TESTS: &[(&str, fn())] = tests![
     a_scope_goes_with_its_container_and_systemd_forgets_it,
     a_container_killed_for_want_of_memory_leaves_no_failed_unit,
     a_kill_for_want_of_memory_is_in_the_slices_count_when_its_scope_is_gone,
+    an_update_of_a_part_keeps_the_rest_for_systemd_too,
+    runc_2204_an_update_with_the_same_devices_closes_none_for_a_moment,
     an_update_outlasts_a_reload_of_systemd,
     devices_stay_closed_when_systemd_is_reloaded,
     an_exec_is_in_the_scope,
@@ -148,13 +150,52 @@ fn a_kill_for_want_of_memory_is_in_the_slices_count_when_its_scope_is_gone() {
     systemctl(&["stop", "lomenttest.slice"]);
 }
 
+/// As the shim and the command line do it.
+fn update(running: &Running, resources: Value) {
+    let mut resources = serde_json::from_value(resources).unwrap();
+    running.0.cgroup().tell_systemd(&mut resources).unwrap().expect("it is a scope").finish().unwrap();
+    running.0.update(&resources).unwrap();
+}
+
+fn an_update_of_a_part_keeps_the_rest_for_systemd_too() {
+    let (mut bundle, unit) = scoped("sleep 100");
+    limit(&mut bundle, "memory", json!({"limit": 64 << 20}));
+    limit(&mut bundle, "cpu", json!({"quota": 33_333, "period": 100_000}));
+    let running = bundle.started();
+    let told = || (property(&unit, "CPUQuotaPerSecUSec"), property(&unit, "CPUQuotaPeriodUSec"));
+    let quota = || read(&running, "cpu", "cpu.cfs_quota_us", "cpu.max");
+    update(&running, json!({"cpu": {"period": 50_000}}));
+    // 66.666 per cent, rounded up, for systemd only.
+    assert_eq!(told(), ("670ms".into(), "50ms".into()));
+    assert_eq!(quota(), if is_unified() { "33333 50000" } else { "33333" });
+    update(&running, json!({"cpu": {"quota": 25_000}}));
+    assert_eq!(told(), ("500ms".into(), "50ms".into()));
+    assert_eq!(quota(), if is_unified() { "25000 50000" } else { "25000" });
+    if is_unified() {
+        update(&running, json!({"memory": {"swap": 96 << 20}, "unified": {"memory.min": "1048576"}}));
+        assert_eq!(property(&unit, "MemorySwapMax"), (32 << 20).to_string());
+        assert_eq!(property(&unit, "MemoryMin"), (1 << 20).to_string());
+    }
+}
+
+fn runc_2204_an_update_with_the_same_devices_closes_none_for_a_moment() {
+    let (bundle, unit) =
+        scoped("while [ ! -e /tmp/done ]; do : </dev/null || touch /tmp/closed; done; [ ! -e /tmp/closed ]");
+    let mut running = bundle.started();
+    let devices = bundle.spec["linux"]["resources"]["devices"].clone();
+    for pids in 50..70 {
+        update(&running, json!({"devices": devices, "pids": {"limit": pids}}));
+    }
+    assert_eq!(property(&unit, "TasksMax"), "69");
+    assert_eq!(running.exec("touch /tmp/done").0, 0);
+    assert_eq!(wait(running.0.init_mut()).code, 0);
+}
+
 fn an_update_outlasts_a_reload_of_systemd() {
     let (mut bundle, unit) = scoped("sleep 100");
     limit(&mut bundle, "memory", json!({"limit": 64 << 20}));
     let running = bundle.started();
-    let more = serde_json::from_value(json!({"memory": {"limit": 96 << 20}, "pids": {"limit": 55}})).unwrap();
-    running.0.cgroup().tell_systemd(&more).unwrap().expect("it is a scope").finish().unwrap();
-    running.0.update(&more).unwrap();
+    update(&running, json!({"memory": {"limit": 96 << 20}, "pids": {"limit": 55}}));
     assert_eq!(property(&unit, "TasksMax"), "55");
     systemctl(&["daemon-reload"]);
     // Something that makes systemd write the scope's limits again.
@@ -257,7 +298,7 @@ impl NoBus {
 
 impl Drop for NoBus {
     fn drop(&mut self) {
-        umount(Self::SOCKET).unwrap();
+        clean_up(|| umount(Self::SOCKET).unwrap());
     }
 }
 

@@ -66,6 +66,19 @@ fn s2_a_sidecar_holds_up_what_comes_after_it_until_its_post_start_hook_has_retur
 }
 
 #[test]
+fn s2_nothing_begins_behind_a_sidecar_whose_post_start_hook_has_failed() {
+    let mut spec = pod(Always, &[("proxy", Sidecar), ("setup", Init), ("web", App)]);
+    container(&mut spec, "proxy").post_start = hook();
+    let mut world = busy(spec);
+    world.hook(world.id("proxy"), PostStart, Some("exit code 1"));
+    assert_eq!(world.running(), ["proxy"], "it is being ended");
+    world.exit("proxy", 137);
+    assert_eq!(world.running(), ["proxy"], "restarted at once");
+    world.hook(world.id("proxy"), PostStart, None);
+    assert_eq!(world.running(), ["proxy", "setup"]);
+}
+
+#[test]
 fn a2_a_post_start_hook_that_fails_ends_the_container_which_is_then_restarted_as_its_policy_says() {
     for policy in [Always, OnFailure, Never] {
         let mut spec = pod(policy, &[("web", App)]);

@@ -54,13 +54,17 @@ impl Host {
     /// Does something to the task that the container is now.
     fn with_task<F>(self: &Arc<Self>, container: ContainerId, work: fn(Arc<Task>, ContainerId) -> F)
     where
-        F: Future<Output = Event> + Send + 'static,
+        F: Future<Output = Option<Event>> + Send + 'static,
     {
         let Some(task) = self.task(container) else {
             return log::error!("pod: an action for container {container:?}, which was never created");
         };
         let host = Arc::clone(self);
-        tokio::spawn(async move { host.tell(work(task, container).await) });
+        tokio::spawn(async move {
+            if let Some(outcome) = work(task, container).await {
+                host.tell(outcome);
+            }
+        });
     }
 
     /// Asks something of a running container; given up when it ends.
@@ -118,17 +122,13 @@ impl Host {
     }
 }
 
-async fn open(task: Arc<Task>, container: ContainerId) -> Event {
-    match task.open_attempt().await {
-        Ok(()) => Event::Opened { container },
-        // What a CRI client expects of a container that could not be started.
-        Err(failure) => Event::StartFailed { container, code: 128, message: failure.message },
-    }
+async fn open(task: Arc<Task>, container: ContainerId) -> Option<Event> {
+    task.open_attempt().await.then_some(Event::Opened { container })
 }
 
-async fn prepare(task: Arc<Task>, container: ContainerId) -> Event {
-    match task.renew().await {
+async fn prepare(task: Arc<Task>, container: ContainerId) -> Option<Event> {
+    Some(match task.renew().await {
         Ok(()) => Event::Ready { container },
         Err(failure) => Event::PrepareFailed { container, message: failure.message },
-    }
+    })
 }

@@ -22,6 +22,7 @@ use super::{
     api::Entry,
     host::Host,
     names::{STATUS, TIMELINE},
+    place,
 };
 use crate::{failure::Result, task::ready::readable};
 
@@ -46,7 +47,7 @@ struct News {
 
 /// What another shim has left of the pod: its last status, and how many entries its timeline has.
 pub(super) fn saved(directory: &Path) -> Option<(PodStatus, u64)> {
-    let text = fs::read_to_string(directory.join(STATUS)).ok()?;
+    let text = place::read(directory, STATUS)?;
     match serde_json::from_str(&text) {
         Ok(status) => Some((status, begun(directory))),
         Err(error) => {
@@ -58,7 +59,7 @@ pub(super) fn saved(directory: &Path) -> Option<(PodStatus, u64)> {
 
 /// How many entries a timeline has that another shim has begun.
 fn begun(directory: &Path) -> u64 {
-    let last = fs::read_to_string(directory.join(TIMELINE)).unwrap_or_default();
+    let last = place::read(directory, TIMELINE).unwrap_or_default();
     entries(&last)
 }
 
@@ -158,7 +159,11 @@ fn line(entry: &Entry) -> String {
 
 async fn write(directory: PathBuf, news: News) -> Result<()> {
     let mut errand = Errand::fetch("write down the pod's status", move || {
-        match replace(&directory, news.status.as_deref()).and_then(|()| append(&directory, &news.lines)) {
+        let written = place::open(&directory).and_then(|opened| {
+            let here = place::path_of(&opened);
+            replace(&here, news.status.as_deref()).and_then(|()| append(&here, &news.lines))
+        });
+        match written {
             // The pod is another client's, or is being deleted.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(Error::io("write down the pod's status in", directory.display(), &error)),
@@ -181,7 +186,8 @@ fn replace(directory: &Path, status: Option<&str>) -> std::io::Result<()> {
 /// Replaces a file as a whole.
 fn put(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let fresh = path.with_added_extension("new");
-    let written = fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path));
+    let file = place::carefully().write(true).create(true).truncate(true).open(&fresh);
+    let written = file.and_then(|mut file| file.write_all(text)).and_then(|()| fs::rename(&fresh, path));
     if written.is_err() {
         // It would take up what room there is.
         let _missing = fs::remove_file(&fresh);
@@ -191,7 +197,7 @@ fn put(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 fn append(directory: &Path, lines: &str) -> std::io::Result<()> {
     let path = directory.join(TIMELINE);
-    let mut file = fs::File::options().create(true).append(true).open(&path)?;
+    let mut file = place::carefully().create(true).append(true).open(&path)?;
     let before = file.metadata()?.len();
     if let Err(error) = file.write_all(lines.as_bytes()) {
         // A disk that has no more room may have taken a part, which is written again.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -17,7 +16,8 @@ use tokio::{
 
 use super::{
     chronicle,
-    names::{BEGUN, CONTAINER_NAME, DIRECTORY, HELD_IN, LOGS, MANIFEST},
+    names::{BEGUN, CONTAINER_NAME, MANIFEST},
+    place::{self, Places},
     sandbox::Sandbox,
     storage,
     timeline::Timeline,
@@ -41,10 +41,7 @@ pub(crate) struct Host {
     outbox: Mutex<Option<mpsc::UnboundedReceiver<Event>>>,
     members: Mutex<HashMap<ContainerId, Slot>>,
     pub(super) sandbox: Sandbox,
-    /// Where that a held pod has begun is written down.
-    held_in: Option<PathBuf>,
-    directory: Option<PathBuf>,
-    logs: Option<PathBuf>,
+    places: Places,
     /// What its storage may be, if that is limited.
     pub(super) storage: Option<storage::Limits>,
     pub(super) timeline: Mutex<Timeline>,
@@ -100,26 +97,23 @@ impl Host {
         let Some(manifest) = annotation(sandbox, MANIFEST) else { return Ok(None) };
         let pod = PodSpec::from_manifest(manifest)
             .map_err(|error| Failure::from(error).while_doing(format!("read annotation {MANIFEST}")))?;
-        let absolute = |name| annotation(sandbox, name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let (directory, held_in, logs) = (absolute(DIRECTORY), absolute(HELD_IN), absolute(LOGS));
+        let places = Places::of(sandbox, &pod)?;
         let storage = storage::Limits::of(manifest);
         let (inbox, outbox) = mpsc::unbounded_channel();
         let started = (Instant::now(), SystemTime::now());
-        let (machine, timeline) = match directory.as_deref().and_then(chronicle::saved) {
+        let (machine, timeline) = match places.directory.as_deref().and_then(chronicle::saved) {
             // Another shim has run the pod until the machine was started anew.
             Some((status, entries)) => (Machine::resume(pod, &status, START, started.1), Timeline::from(entries)),
             None => (Machine::new(pod, START), Timeline::default()),
         };
         Ok(Some(Arc::new(Self {
-            machine: Mutex::new(if held_in.is_some() { machine.held() } else { machine }),
+            machine: Mutex::new(if places.held_in.is_some() { machine.held() } else { machine }),
             started,
             inbox,
             outbox: Mutex::new(Some(outbox)),
             members: Mutex::default(),
             sandbox: Sandbox::default(),
-            held_in,
-            directory,
-            logs,
+            places,
             storage,
             timeline: Mutex::new(timeline),
             steps: watch::Sender::new(0),
@@ -131,7 +125,7 @@ impl Host {
     /// Takes events, one after the other, for as long as the shim lives.
     pub(crate) async fn run(self: Arc<Self>) {
         let Some(mut outbox) = crate::lock(&self.outbox).take() else { return };
-        if let Some(directory) = self.directory.clone() {
+        if let Some(directory) = self.places.directory.clone() {
             tokio::spawn(chronicle::keep(Arc::clone(&self), directory));
         }
         if self.storage.is_some() {
@@ -221,12 +215,12 @@ impl Host {
 
     /// The pod's directory.
     pub(super) fn directory(&self) -> Option<&Path> {
-        self.directory.as_deref()
+        self.places.directory.as_deref()
     }
 
     /// The directory of a container's logs.
     pub(super) fn logs_of(&self, name: &str) -> Option<PathBuf> {
-        Some(self.logs.as_ref()?.join(name))
+        Some(self.places.logs.as_ref()?.join(name))
     }
 
     /// Whether no container runs or will run.
@@ -281,9 +275,9 @@ impl Host {
     ///
     /// Errors: it cannot be written down; then the pod goes on waiting.
     pub(crate) fn release(&self) -> Result<()> {
-        if let Some(directory) = &self.held_in {
-            let path = directory.join(BEGUN);
-            File::create(&path).map_err(|error| {
+        if let Some(directory) = &self.places.held_in {
+            place::touch(directory, BEGUN).map_err(|error| {
+                let path = directory.join(BEGUN);
                 Failure::unknown(format!("write down that the pod has begun: make {}: {error}", path.display()))
             })?;
         }

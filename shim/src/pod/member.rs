@@ -105,6 +105,15 @@ impl Member {
         self.host.tell(Event::Exited { container: self.id, code: exit.code, oom_killed, message });
     }
 
+    /// Its program could not be executed, and its process is gone.
+    pub(crate) fn could_not_start(&self, task: &str, message: String) {
+        if self.host.part(self.id, task) == Part::Present {
+            self.host.give_up_asking(self.id);
+            // What a CRI client expects of a container that could not be started.
+            self.host.tell(Event::StartFailed { container: self.id, code: 128, message });
+        }
+    }
+
     /// What an attempt that has ended with `code` has left to say.
     pub(crate) async fn last_words(&self, task: &Task, code: u32) -> Option<String> {
         let (name, policy) = self.spec(|spec| (spec.name.clone(), spec.termination_message.clone()))?;

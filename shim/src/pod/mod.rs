@@ -5,6 +5,7 @@
 //! | `host`, `acting` | the lifecycle machine is fed with what happens, and what it answers is done |
 //! | `member`, `sandbox` | what the tasks of containers and of the sandbox tell |
 //! | `asking`, `prober` | probes and hooks |
+//! | `place` | the directories that annotations name |
 //! | `words` | termination messages |
 //! | `storage`, `eviction` | local storage that is limited |
 //! | `timeline`, `chronicle` | what happened, in memory and on disk |
@@ -19,6 +20,7 @@ mod eviction;
 pub(crate) mod host;
 pub(crate) mod member;
 pub mod names;
+mod place;
 mod prober;
 mod sandbox;
 pub(crate) mod service;

@@ -10,10 +10,9 @@ use loment_sandbox::{
 };
 use serde::Deserialize;
 
+use super::names::STORAGE_INTERVAL;
 use crate::{failure::Result, task::ready::readable};
 
-/// Annotation: time between two looks at what is used.
-const INTERVAL: &str = "io.loment.pod.storage-interval";
 /// The same without it.
 const USUAL: Duration = Duration::from_secs(10);
 /// Looking more often would be a busy loop.
@@ -146,7 +145,7 @@ impl Limits {
             return None;
         }
         let annotations = written.metadata.unwrap_or_default().annotations.unwrap_or_default();
-        let interval = annotations.get(INTERVAL).and_then(Option::as_deref).and_then(duration::parse);
+        let interval = annotations.get(STORAGE_INTERVAL).and_then(Option::as_deref).and_then(duration::parse);
         Some(Self { volumes, containers, pod, interval: interval.unwrap_or(USUAL).max(SHORTEST) })
     }
 
@@ -277,7 +276,7 @@ mod tests {
     fn the_interval_is_what_the_annotation_says() {
         let with = |interval: &str| {
             let pod = json!({
-                "metadata": {"annotations": {INTERVAL: interval}},
+                "metadata": {"annotations": {STORAGE_INTERVAL: interval}},
                 "spec": {"containers": [container("a", Some("1"))]},
             });
             Limits::of(&pod.to_string()).unwrap().interval

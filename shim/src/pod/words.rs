@@ -9,10 +9,9 @@ use std::{
 };
 
 use loment_sandbox::lifecycle::message;
-use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::Mode,
-};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+
+use super::place;
 
 /// How much of a log's end may hold the lines that are wanted: long lines are cut in pieces of 16 KiB by containerd.
 const TAIL: u64 = 64 << 10;
@@ -22,10 +21,12 @@ const LOOK: Duration = Duration::from_millis(10);
 const QUIET: u32 = 3;
 /// The same for one that has nothing of this attempt yet.
 const SILENT: u32 = 10;
+/// How many looks there are in all: somebody may write without end.
+const LOOKS: u32 = 200;
 
 /// The message file of the container `name` of the pod with this directory. Nothing in it leads anywhere else.
 fn open_file(directory: &Path, name: &str, flags: OFlag) -> Option<File> {
-    let top = open(directory, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let top = place::open(directory).ok()?;
     let how = OpenHow::new()
         // The file may have become anything, a fifo too.
         .flags(flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
@@ -71,7 +72,7 @@ pub(super) fn length(directory: &Path) -> u64 {
 /// written; its client has read it already.
 pub(super) async fn from_log(directory: &Path, from: u64) -> Option<String> {
     let (mut last, mut unchanged) = (length(directory), 0);
-    loop {
+    for _ in 0..LOOKS {
         tokio::time::sleep(LOOK).await;
         let now = length(directory);
         unchanged = if now == last { unchanged + 1 } else { 0 };
@@ -80,8 +81,8 @@ pub(super) async fn from_log(directory: &Path, from: u64) -> Option<String> {
             break;
         }
     }
-    let mut file = File::open(newest_log(directory)?).ok()?;
-    let length = file.metadata().ok()?.len();
+    let mut file = place::carefully().read(true).open(newest_log(directory)?).ok()?;
+    let length = file.metadata().ok().filter(fs::Metadata::is_file)?.len();
     // A log that is shorter than it was has been begun anew.
     let from = if length < from { 0 } else { from };
     file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL)))).ok()?;
@@ -115,6 +116,8 @@ fn lines(log: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
 
     use super::*;
 

@@ -182,13 +182,14 @@ impl TaskRpc for TaskService {
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
         let task = self.shim.task(&request.id)?;
-        let resources = create::resources(&request.resources.value)?;
+        let mut resources = create::resources(&request.resources.value)?;
         self.to_the_end(async move {
-            if let Some(errand) = task.with_container(|container| Ok(container.cgroup().tell_systemd(&resources)?))? {
+            let told = task.with_container(|container| Ok(container.cgroup().tell_systemd(&mut resources)?))?;
+            if let Some(errand) = told {
                 readable(&errand).await?;
                 errand.finish()?;
             }
-            task.with_container(|container| Ok(container.update(&resources)?))?;
+            task.update(&resources)?;
             Ok(Empty::default())
         })
         .await

@@ -159,7 +159,12 @@ impl PodSandbox {
             sandbox.release(shim, ENDING).await?;
             return Err(failure);
         }
-        shim.has_pod_sandbox(&sandbox, pod)?;
+        if let Err(failure) = shim.has_pod_sandbox(&sandbox, pod) {
+            // Another one came first, while the holder was being made.
+            sandbox.release(shim, ENDING).await?;
+            sandbox.fittings.remove();
+            return Err(failure);
+        }
         if shim.is_to_leave() {
             // Its client has given it up while it was being made.
             sandbox.shut_down(shim).await?;

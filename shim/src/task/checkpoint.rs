@@ -89,7 +89,9 @@ impl Task {
 
     /// Its processes will stay where they are.
     pub(super) fn never_restored(&self, signal: i32) {
-        crate::lock(&self.live).container = Vessel::Gone;
+        let mut live = crate::lock(&self.live);
+        (live.container, live.reaped) = (Vessel::Gone, true);
+        drop(live);
         let exit = Exit { code: 128 + signal.unsigned_abs(), at: std::time::SystemTime::now() };
         self.finish(exit);
     }

@@ -43,9 +43,14 @@ impl Task {
         // Before anything is waited for: systemd removes a scope that is empty, and its counts with it.
         let oom_killed = self.ended_for_memory(exit).await;
         if let Some(member) = self.plan.member.clone() {
+            // What it has left in a pid namespace of the pod's goes on writing to its log.
+            self.end_others().await;
             let message = member.last_words(&self, exit.code).await;
             let _turn = self.turn.lock().await;
-            member.exited(&self.plan.id, exit, oom_killed, message);
+            match self.tell_attempt() {
+                Some(why) => member.could_not_start(&self.plan.id, why),
+                None => member.exited(&self.plan.id, exit, oom_killed, message),
+            }
             return;
         }
         if self.is_sandbox()
@@ -111,7 +116,10 @@ impl Task {
         let pid = live.pid();
         drop(live);
         self.plan.stdio.release_when_read();
-        self.exit.set(exit);
+        // A sandbox that is given up while a new holder is made has ended already.
+        if !self.exit.set(exit) {
+            return;
+        }
         self.shim.quiet.disturb();
         self.announce(&Event::Exit(TaskExit {
             container_id: self.plan.id.clone(),
@@ -136,7 +144,9 @@ impl Task {
             return Ok(());
         }
         if self.is_restorable() {
-            self.never_restored(signal);
+            if signal != 0 {
+                self.never_restored(signal);
+            }
             return Ok(());
         }
         if signal == nix::libc::SIGKILL && self.stage() == Stage::Created {

@@ -103,8 +103,7 @@ impl Exec {
         let (process, relay) = match started {
             Ok(started) => started,
             Err(failure) => {
-                // Whoever waits must not wait for ever; 255 is what containerd's own shim answers.
-                self.end(Exit { code: 255, at: std::time::SystemTime::now() });
+                self.give_up();
                 let failure = failure.while_doing(format!("exec in container {}", task.id()));
                 // The container's end came first: that is the reason, whichever step has met it.
                 return Err(if task.has_ended() { Failure::precondition(failure.message) } else { failure });
@@ -196,6 +195,13 @@ impl Exec {
             exited_at: MessageField::some(timestamp(exit.at)),
             ..TaskExit::default()
         }));
+    }
+
+    /// It will never be started. Whoever waits must not wait for ever; 255 is what containerd's own shim answers.
+    pub(crate) fn give_up(&self) {
+        if self.stage() == Stage::Created {
+            self.end(Exit { code: 255, at: std::time::SystemTime::now() });
+        }
     }
 
     fn end(&self, exit: Exit) {

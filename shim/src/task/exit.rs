@@ -13,13 +13,13 @@ impl ExitCell {
         Self(watch::Sender::new(None))
     }
 
-    /// The process has ended. A second end is ignored: the first one has been told.
-    pub(crate) fn set(&self, exit: Exit) {
+    /// The process has ended. A second end is ignored, and `false`: the first one has been told.
+    pub(crate) fn set(&self, exit: Exit) -> bool {
         self.0.send_if_modified(|cell| {
             let first = cell.is_none();
             cell.get_or_insert(exit);
             first
-        });
+        })
     }
 
     /// The end, if it has come.

@@ -11,6 +11,7 @@ mod memory;
 pub(crate) mod ready;
 pub(crate) mod stage;
 mod supervised;
+mod updates;
 pub(crate) mod usage;
 
 use std::{
@@ -27,7 +28,7 @@ use loment_sandbox::{
     process::Exit,
     trace::{Phase, Trace},
 };
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
 use tokio::{
     sync::{Mutex as Turn, Notify},
     task::AbortHandle,
@@ -39,6 +40,7 @@ use self::{
     memory::Kills,
     ready::readable,
     stage::{Stage, Step},
+    updates::Updates,
 };
 use crate::{
     events::Event,
@@ -79,10 +81,16 @@ struct Live {
     opened: bool,
     /// Whether the process of the present attempt has been reaped.
     reaped: bool,
+    /// What has kept the present attempt from running: told when its process is gone.
+    start_error: Option<String>,
+    /// Whether the end of the present attempt has been told to the pod.
+    told: bool,
     /// The end of a pod's container that its client has not started yet: told when it does.
     untold: Option<Exit>,
     /// Whether a client has sent it a signal: its end is then no surprise.
     signalled: bool,
+    /// What its limits have been changed to since it was created.
+    updates: Updates,
     /// How many attempts there have been before the present one.
     attempt: u32,
     /// That of the present attempt.
@@ -101,23 +109,23 @@ enum Vessel {
 
 impl Live {
     fn new(container: Vessel, relay: Option<Arc<Relay>>, kills: Kills) -> Self {
-        let (stage, execs, memory_watch, last_usage) = (Stage::Created, BTreeMap::new(), None, None);
-        let (opened, reaped, untold, signalled) = (false, false, None, false);
-        let (attempt, trace) = (0, Trace::default());
         Self {
-            stage,
+            stage: Stage::Created,
             container,
             relay,
-            execs,
+            execs: BTreeMap::new(),
             kills,
-            memory_watch,
-            last_usage,
-            opened,
-            reaped,
-            untold,
-            signalled,
-            attempt,
-            trace,
+            memory_watch: None,
+            last_usage: None,
+            opened: false,
+            reaped: false,
+            start_error: None,
+            told: false,
+            untold: None,
+            signalled: false,
+            updates: Updates::default(),
+            attempt: 0,
+            trace: Trace::default(),
         }
     }
 
@@ -305,6 +313,12 @@ impl Task {
         Ok(())
     }
 
+    /// Whether the present attempt has been started and has not ended.
+    fn runs(&self) -> bool {
+        let live = crate::lock(&self.live);
+        live.opened && !live.reaped
+    }
+
     /// Whether the start of the present attempt has come to its end.
     pub(crate) fn is_open(&self) -> bool {
         crate::lock(&self.live).opened
@@ -328,12 +342,26 @@ impl Task {
     pub(crate) async fn freeze(&self, step: Step) -> Result<()> {
         let _turn = self.turn.lock().await;
         let next = self.stage().take(step, &format!("container {}", self.plan.id))?;
+        // A frozen process never passes its gate, and would keep the turn that a Resume waits for.
+        if step == Step::Pause && self.plan.member.is_some() && !self.runs() {
+            let why = "it waits for its turn in the pod";
+            return Err(Failure::precondition(format!("pause container {}: {why}", self.plan.id)));
+        }
         self.with_container(|container| {
             let done = if step == Step::Pause { container.pause() } else { container.resume() };
             Ok(done?)
         })?;
         crate::lock(&self.live).stage = next;
         Ok(())
+    }
+
+    /// Changes the limits of the container, for the attempts to come too.
+    pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
+        self.with_container(|container| Ok(container.update(resources)?))?;
+        match &self.plan.member {
+            Some(_) => crate::lock(&self.live).updates.add(resources),
+            None => Ok(()),
+        }
     }
 
     /// Registers a further process.
@@ -370,6 +398,9 @@ impl Task {
         if let Some(why) = self.no_exec_because() {
             // Nothing will be written: its client must not wait for it.
             exec.stdio().handed_over();
+            if why == ENDED {
+                exec.give_up();
+            }
             return Err(Failure::precondition(format!("exec in container {}: it {why}", self.plan.id)));
         }
         exec.start(self).await
@@ -379,7 +410,7 @@ impl Task {
     fn no_exec_because(&self) -> Option<&'static str> {
         let live = crate::lock(&self.live);
         match live.stage {
-            stage if !stage.alive() || live.reaped => Some("has ended"),
+            stage if !stage.alive() || live.reaped => Some(ENDED),
             // It would be frozen before it has reported, and whoever waits for it with it.
             Stage::Paused => Some("is paused"),
             _ if self.plan.member.is_some() && !live.opened => Some("waits for its turn in the pod"),
@@ -396,6 +427,9 @@ impl Task {
         Ok((exec.pid(), exec.exit().get()))
     }
 }
+
+/// Why there is no further process in a container for ever.
+const ENDED: &str = "has ended";
 
 /// A terminal's size in characters; one beyond what the kernel can say is cut.
 pub(crate) fn characters(size: u64) -> u16 {

@@ -9,17 +9,38 @@ use loment_sandbox::{
     trace::{self, Phase},
 };
 
-use super::{Task, Vessel, attempt, memory::Kills, stage::Stage};
+use super::{
+    Task, Vessel, attempt,
+    memory::Kills,
+    stage::{Stage, Step},
+};
 use crate::{
     failure::{Failure, Result},
     spec,
 };
 
 impl Task {
-    /// Opens the gate of the present attempt.
-    pub(crate) async fn open_attempt(&self) -> Result<()> {
+    /// Opens the gate of the present attempt; `false` when it could not be started. Why not is told when its process is
+    /// gone, instead of its exit: only then can there be another attempt.
+    pub(crate) async fn open_attempt(&self) -> bool {
         let _turn = self.turn.lock().await;
-        self.open().await
+        let Err(failure) = self.open().await else { return true };
+        let mut live = crate::lock(&self.live);
+        if !live.told {
+            live.start_error = Some(failure.message);
+        }
+        // It ends by itself, unless it was something else that failed.
+        if let Some(Err(error)) = live.container().map(|container| container.init().signal(nix::libc::SIGKILL)) {
+            log::warn!("end container {}: {error}", self.plan.id);
+        }
+        false
+    }
+
+    /// Its pod is told now that the present attempt has ended. Answers with what has kept it from running, if anything has.
+    pub(super) fn tell_attempt(&self) -> Option<String> {
+        let mut live = crate::lock(&self.live);
+        live.told = true;
+        live.start_error.take()
     }
 
     /// Replaces an attempt that has ended by a fresh one: a new process at its gate, over a clean writable layer, in
@@ -55,12 +76,14 @@ impl Task {
         if let Some(relay) = self.relay() {
             super::end::drain_terminal(&relay).await;
         }
-        layer::fresh_writable_layer(&self.plan.rootfs)?;
+        let rest = layer::begin_fresh_writable_layer(&self.plan.rootfs)?;
+        self.clear_up(rest).await?;
         if let Some(member) = &self.plan.member {
             member.renewed();
         }
         let (asked, number) = (trace::now(), crate::lock(&self.live).attempt + 1);
         let mut spec = spec::read(&self.plan.bundle)?;
+        crate::lock(&self.live).updates.apply(&mut spec)?;
         self.shim.fit_into_pod(&mut spec)?;
         let spec = Arc::new(spec);
         let trace = self.plan.trace_in(&self.shim, number);
@@ -71,7 +94,9 @@ impl Task {
         let mut live = crate::lock(&self.live);
         live.kills = Kills::before(&container);
         live.container = Vessel::Here(container);
-        (live.relay, live.opened, live.reaped) = (relay, false, false);
+        (live.relay, live.opened, live.reaped, live.told) = (relay, false, false, false);
+        // What was paused was the attempt that has ended.
+        live.stage = live.stage.next(Step::Resume).unwrap_or(live.stage);
         (live.attempt, live.trace) = (number, trace);
         live.execs.retain(|_, exec| exec.stage() != Stage::Stopped);
         drop(live);
@@ -86,7 +111,7 @@ impl Task {
             self.killed.notify_waiters();
         }
         self.note_signal(signal);
-        self.with_container(|container| Ok(container.init().signal(signal)?)).map(drop)
+        self.with_container(|container| Ok(container.signal(signal)?)).map(drop)
     }
 
     /// There will be no other attempt: one that is being made and waits for hooks is given up.

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -21,7 +20,7 @@ use protobuf::{Message, well_known_types::any::Any};
 use serde_json::{Value, json};
 
 use crate::{
-    Place, sleep,
+    Place, clean_up, skipped, sleep,
     task::{Task, patience, slowness},
 };
 
@@ -60,8 +59,7 @@ fn criu_works() -> bool {
             output.map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stderr).into());
         let why = format!("no container is brought back: {} check: {}", program.display(), why.trim());
         assert!(std::env::var_os("LOMENT_TEST_CRIU").is_none(), "{why}");
-        // Said in any case, also where what a test says is kept from sight.
-        let _ = writeln!(io::stderr(), "SKIPPED: {why}");
+        skipped(&why);
     }
     works
 }
@@ -151,8 +149,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        clean_up(|| {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        });
     }
 }
 

@@ -46,7 +46,7 @@ use nix::{
 use serde_json::json;
 
 use crate::{
-    Place,
+    Place, clean_up,
     task::{Task, patience, slowness},
 };
 
@@ -111,12 +111,14 @@ impl Limit {
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        let parent = self.0.parent().unwrap().join("cgroup.procs");
-        for pid in fs::read_to_string(self.0.join("cgroup.procs")).unwrap().lines() {
-            // It may have ended.
-            let _gone = fs::write(&parent, pid);
-        }
-        until("the limit's cgroup is empty", || fs::remove_dir(&self.0).is_ok());
+        clean_up(|| {
+            let parent = self.0.parent().unwrap().join("cgroup.procs");
+            for pid in fs::read_to_string(self.0.join("cgroup.procs")).unwrap().lines() {
+                // It may have ended.
+                let _gone = fs::write(&parent, pid);
+            }
+            until("the limit's cgroup is empty", || fs::remove_dir(&self.0).is_ok());
+        });
     }
 }
 
@@ -181,7 +183,7 @@ impl Place {
     }
 
     /// Where the container's cgroup is, in each hierarchy, and what containers beside it have.
-    fn cgroups(&self) -> Vec<PathBuf> {
+    pub(crate) fn cgroups(&self) -> Vec<PathBuf> {
         let top = Path::new("/sys/fs/cgroup");
         let below = fs::read_dir(top).unwrap().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
         let is_ours = |path: &PathBuf| {

@@ -11,7 +11,7 @@ use containerd_shim_protos::api::Status;
 use serde_json::json;
 
 use super::{SLEEP, lives, refusal, until};
-use crate::{Place, task::Task};
+use crate::{Place, clean_up, skipped, task::Task};
 
 /// A process of nobody's in particular.
 pub(super) struct Stranger(Child);
@@ -32,13 +32,36 @@ impl Stranger {
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
+        clean_up(|| {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        });
     }
 }
 
-/// Of cgroup v1. What is frozen on v2 is killed all the same, and nothing of this can be.
+/// Of cgroup v1.
 const FREEZER: &str = "/sys/fs/cgroup/freezer";
+
+fn has_freezer() -> bool {
+    let is_there = Path::new(FREEZER).exists();
+    if !is_there {
+        skipped("no container that cannot end: what is frozen on cgroup v2 is killed all the same");
+    }
+    is_there
+}
+
+/// A hierarchy of cgroup v1 in which a process can be that is in no other of a container's.
+const PIDS: &str = "/sys/fs/cgroup/pids";
+
+fn has_many_hierarchies() -> bool {
+    let is_there = Path::new(PIDS).exists();
+    if !is_there {
+        skipped(
+            "no stranger in a container's cgroup: in the only hierarchy of cgroup v2 the kernel kills it with the others",
+        );
+    }
+    is_there
+}
 
 /// A cgroup above those of containers, which the test freezes.
 struct Above {
@@ -80,14 +103,13 @@ impl Drop for Above {
 /// The stranger is in one hierarchy only, where nobody looks for processes to be killed: as one that a tool of the machine
 /// has put there. (With a single hierarchy the kernel kills whoever is in the cgroup.)
 fn with_a_stranger(test: impl FnOnce(&Place, &Task, &Path, Stranger)) {
-    let pids = Path::new("/sys/fs/cgroup/pids");
-    if !pids.exists() {
+    if !has_many_hierarchies() {
         return;
     }
     let place = Place::new();
     let task = place.task(false, SLEEP);
     task.run().unwrap();
-    let (stranger, cgroup) = (Stranger::new(), pids.join(&task.id));
+    let (stranger, cgroup) = (Stranger::new(), Path::new(PIDS).join(&task.id));
     stranger.enter(&cgroup);
     test(&place, &task, &cgroup, stranger);
 }
@@ -132,8 +154,7 @@ fn after_the_death_of_a_shim_the_same_is_true_of_the_action() {
 
 #[test]
 fn a_create_that_fails_over_a_cgroup_which_does_not_empty_leaves_it_on_record() {
-    let pids = Path::new("/sys/fs/cgroup/pids");
-    if !pids.exists() {
+    if !has_many_hierarchies() {
         return;
     }
     // A container by itself, and one of a sandbox, whose record is where its shim was started.
@@ -149,7 +170,7 @@ fn a_create_that_fails_over_a_cgroup_which_does_not_empty_leaves_it_on_record() 
                 (sandbox.container, record)
             }
         };
-        let (stranger, cgroup) = (Stranger::new(), pids.join(&task.id));
+        let (stranger, cgroup) = (Stranger::new(), Path::new(PIDS).join(&task.id));
         fs::create_dir(&cgroup).unwrap();
         stranger.enter(&cgroup);
         let missing =
@@ -170,7 +191,7 @@ fn a_create_that_fails_over_a_cgroup_which_does_not_empty_leaves_it_on_record() 
 
 #[test]
 fn a_frozen_container_ends_when_it_can_and_until_then_every_answer_says_so() {
-    if !Path::new(FREEZER).exists() {
+    if !has_freezer() {
         return;
     }
     let place = Place::new();
@@ -192,7 +213,7 @@ fn a_frozen_container_ends_when_it_can_and_until_then_every_answer_says_so() {
 
 #[test]
 fn a_frozen_container_that_was_never_started_is_deleted_when_it_can_end() {
-    if !Path::new(FREEZER).exists() {
+    if !has_freezer() {
         return;
     }
     let place = Place::new();
@@ -217,7 +238,7 @@ fn a_frozen_container_that_was_never_started_is_deleted_when_it_can_end() {
 
 #[test]
 fn after_the_death_of_a_shim_a_frozen_container_stays_on_record_until_it_can_end() {
-    if !Path::new(FREEZER).exists() {
+    if !has_freezer() {
         return;
     }
     let place = Place::new();

@@ -21,7 +21,7 @@ use nix::{
 use serde_json::json;
 
 use super::{SLEEP, lives, refusal, until};
-use crate::{Place, task::Task};
+use crate::{Place, clean_up, task::Task};
 
 const FULL: &str = "No space left on device";
 const READ_ONLY: &str = "Read-only file system";
@@ -76,7 +76,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        umount2(&self.0, MntFlags::MNT_DETACH).unwrap();
+        clean_up(|| umount2(&self.0, MntFlags::MNT_DETACH).unwrap());
     }
 }
 
@@ -266,7 +266,7 @@ fn a_pod_whose_directory_is_full_goes_on_and_is_told_of_when_there_is_room() {
     mkfifo(&log, Mode::S_IRWXU).unwrap();
     let mut log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(log).unwrap();
     let (sandbox, tasks) = place.pod(&["one"], json!({}), SLEEP);
-    sandbox.change(|spec| spec["annotations"]["io.loment.pod.directory"] = json!(disk.0.display().to_string()));
+    Place::keep(&sandbox, &disk.0);
     sandbox.run().unwrap();
     tasks[0].run().unwrap();
     let text = |file: &str| fs::read_to_string(disk.0.join(file)).unwrap_or_default();

@@ -1,6 +1,11 @@
 //! Clients that ask again, that go away in the middle, and that come after the death of a shim.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use containerd_shim_protos::{
     api::{DeleteRequest, StartRequest, StateRequest, Status},
@@ -225,10 +230,14 @@ fn killed_when_there_is(path: &Path, place: &Place, task: &Task) {
     let shim = Pid::from_raw(place.shim());
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !path.exists() {
-                std::hint::spin_loop();
+            // The moment is short: nobody sleeps.
+            let deadline = Instant::now() + Duration::from_secs(20) * slowness();
+            let mut is_there = false;
+            while !is_there && Instant::now() < deadline {
+                is_there = path.exists();
             }
             kill(shim, Signal::SIGKILL).unwrap();
+            assert!(is_there, "there never was {}", path.display());
         });
         let _lost = task.created();
     });

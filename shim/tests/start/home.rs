@@ -1,6 +1,6 @@
 //! A shim of which nobody knows any more: its bundle is gone, and nothing of it runs.
 
-use std::{fs, thread::sleep, time::Duration};
+use std::{fs, path::PathBuf, thread::sleep, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -49,12 +49,12 @@ fn a_shim_whose_container_has_ended_leaves_with_its_bundle_and_one_whose_contain
     place.loses("bundle");
     sleep(QUIET * slowness());
     assert_eq!(place.shims().len(), 1, "it has left, and its container runs");
-    let cgroup = std::path::Path::new("/sys/fs/cgroup/memory").join(&place.id);
+    assert!(!place.cgroups().is_empty(), "nobody could see that the cgroup of its container goes");
     task.killed().unwrap();
     place.gone();
     place.has_again();
     assert!(!socket.exists(), "its socket is still there");
-    assert!(!cgroup.exists(), "the cgroup of its container is still there");
+    assert_eq!(place.cgroups(), Vec::<PathBuf>::new(), "cgroups of its container are still there");
 }
 
 /// containerd loses a task like this when its client hangs up, and then runs `delete` for it, which kills the holder.

@@ -39,6 +39,20 @@ impl Place {
         (sandbox, tasks)
     }
 
+    /// Has the pod of a sandbox keep its files in a directory, which is made as `loment create` makes it.
+    pub(crate) fn keep(sandbox: &Task, directory: &Path) {
+        let uid = "5b8a";
+        fs::write(directory.join("pod.json"), json!({"metadata": {"uid": uid}}).to_string()).unwrap();
+        sandbox.change(|spec| {
+            let annotations = &mut spec["annotations"];
+            let mut manifest: serde_json::Value =
+                serde_json::from_str(annotations["io.loment.pod.manifest"].as_str().unwrap()).unwrap();
+            manifest["metadata"]["uid"] = json!(uid);
+            annotations["io.loment.pod.manifest"] = json!(manifest.to_string());
+            annotations["io.loment.pod.directory"] = json!(directory.display().to_string());
+        });
+    }
+
     fn member(&self, sandbox: &Task, name: &str) -> Task {
         let bundle = self.directory.join(format!("bundle-{name}"));
         fs::create_dir_all(bundle.join("rootfs")).unwrap();
@@ -115,9 +129,7 @@ fn a_probe_that_takes_a_program_which_is_missing_says_so_and_changes_nothing() {
     let place = Place::new();
     let liveness = json!({"httpGet": {"port": 1}, "periodSeconds": 1, "failureThreshold": 1});
     let (sandbox, tasks) = place.pod(&["one"], json!({"livenessProbe": liveness}), "exec sleep 1000");
-    sandbox.change(|spec| {
-        spec["annotations"]["io.loment.pod.directory"] = json!(place.directory.display().to_string());
-    });
+    Place::keep(&sandbox, &place.directory);
     sandbox.created().unwrap();
     sandbox.started().unwrap();
     tasks[0].created().unwrap();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Place, sleep};
+use crate::{Place, sleep, task::slowness};
 
 impl Place {
     /// Runs a container to its end with its terminal's output there.
@@ -37,7 +37,7 @@ fn a_terminals_output_may_go_to_a_logger_which_finds_its_end() {
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     place.run_at_a_terminal(&format!("binary://{}?log={}", script.display(), log.display()));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20) * slowness();
     while !fs::read_to_string(&log).is_ok_and(|text| text.ends_with("end\n")) {
         assert!(Instant::now() < deadline, "the logger did not find the end: {:?}", fs::read_to_string(&log));
         sleep(Duration::from_millis(5));

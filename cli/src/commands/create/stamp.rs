@@ -9,6 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kept::record;
 
+/// Bytes of `generateName` that a server takes: with what comes behind it, it is a label of DNS still.
+const LONGEST_PREFIX: usize = 58;
+
 /// Gives a pod what a server gives it: a uid, the time, its node, and a name if it only has the beginning of one.
 pub(super) fn stamp(pod: &mut Pod, node: &str) -> anyhow::Result<()> {
     if pod.metadata.name.as_deref().unwrap_or_default().is_empty()
@@ -19,6 +22,7 @@ pub(super) fn stamp(pod: &mut Pod, node: &str) -> anyhow::Result<()> {
         let random = random_bytes::<5>()?;
         let letter =
             |byte: u8| LETTERS.get(usize::from(byte) % LETTERS.len()).map_or('x', |letter| char::from(*letter));
+        let prefix = prefix.get(..LONGEST_PREFIX).unwrap_or(prefix);
         pod.metadata.name = Some(format!("{prefix}{}", random.map(letter).iter().collect::<String>()));
     }
     if let Some(spec) = &mut pod.spec {
@@ -68,5 +72,9 @@ mod tests {
         stamp(&mut pod, "node").unwrap();
         let name = pod.metadata.name.unwrap();
         assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+        let mut pod = Pod::default();
+        pod.metadata.generate_name = Some("a".repeat(100));
+        stamp(&mut pod, "node").unwrap();
+        assert_eq!(pod.metadata.name.unwrap().len(), 63);
     }
 }

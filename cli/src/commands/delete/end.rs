@@ -1,9 +1,8 @@
 //! One pod stopped, and everything of it removed.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use loment_cri::v1;
 
 use super::grace::Grace;
@@ -18,26 +17,54 @@ use crate::{cgroup, disk, make, pod};
 /// What may pass beyond the grace before the sandbox is taken down with whatever is in it.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// Stops a pod and removes everything of it but its history.
+/// Stops a pod and removes everything of it but its history. Nobody else makes, resumes or deletes a pod of its name
+/// meanwhile; who does so already is waited for, and told by the mark that it is to go.
 pub(crate) async fn delete(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
     pod::mark_deletion(found, grace.duration(found))?;
-    if !found.is_lost() {
-        if grace != Grace::Force {
-            stop(session, found, grace).await;
+    let (state, namespace, name) = (&session.global.state_dir, found.namespace(), found.name());
+    let _name = match disk::NameLock::take(state, namespace, name)? {
+        Some(lock) => lock,
+        None => {
+            // It may be deleted with a longer grace.
+            hasten(session, found, grace).await;
+            disk::NameLock::wait(state, namespace, name).await?
         }
-        if let Err(error) = history::keep(session, found).await {
-            note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
-        }
-        session.client.stop_pod_sandbox(&found.sandbox.id).await?;
-        session.client.clear_pod_sandbox(&found.sandbox.id).await?;
-        cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
-    } else {
+    };
+    // It was found before: another command may have made it anew, or have deleted it.
+    let now = session.find(namespace, name).await?.filter(|now| now.uid() == found.uid());
+    remove(session, &now.unwrap_or_else(|| found.lost()), grace).await
+}
+
+/// Ends what runs of a pod within its grace, whoever is deleting it.
+async fn hasten(session: &Session, found: &Found, grace: Grace) {
+    if found.is_lost() {
+        return;
+    }
+    if grace != Grace::Force {
+        return stop(session, found, grace).await;
+    }
+    if let Err(error) = session.client.stop_pod_sandbox(&found.sandbox.id).await {
+        note(&format!("Warning: {error:#}"));
+    }
+}
+
+/// The rest of a deletion, by whoever has the name.
+async fn remove(session: &Session, found: &Found, grace: Grace) -> anyhow::Result<()> {
+    if found.is_lost() {
         // containerd may have forgotten what still runs of it.
         make::remove_sandboxes(session, &found.pod).await?;
+        return remove_files(session, found).await;
     }
-    remove_files(session, found).await?;
-    // A command that was killed when it had made the pod has left its lock: taken and let go it is removed.
-    disk::NameLock::take(&session.global.state_dir, found.namespace(), found.name()).map(drop)
+    if grace != Grace::Force {
+        stop(session, found, grace).await;
+    }
+    if let Err(error) = history::keep(session, found).await {
+        note(&format!("Warning: what has happened to pod {:?} is not kept: {error:#}", found.name()));
+    }
+    session.client.stop_pod_sandbox(&found.sandbox.id).await?;
+    session.client.clear_pod_sandbox(&found.sandbox.id).await?;
+    cgroup::remove(&lower::sandbox::cgroup(&found.pod))?;
+    remove_files(session, found).await
 }
 
 /// Lets the pod's shim end its containers in their order. Without a shim they are ended from here.
@@ -86,37 +113,11 @@ async fn stop_by_hand(session: &Session, found: &Found, grace: Duration) -> anyh
     Ok(())
 }
 
-/// Removes the pod's files: only directories that are named after this very pod, whatever its annotations say.
+/// Removes the pod's files, and its logs where they are: another directory for those may have been given since.
 async fn remove_files(session: &Session, found: &Found) -> anyhow::Result<()> {
-    let ours = Layout::of(&found.pod, &session.global.state_dir, &session.global.log_dir);
-    let directory = found.directory().unwrap_or(&ours.directory);
-    let logs = found.logs().unwrap_or(&ours.logs);
-    for (path, named) in [(directory, &ours.directory), (logs, &ours.logs)] {
-        if !is_of_pod(path, named, lower::uid(&found.pod)) {
-            bail!("{} does not look like a directory of this pod: remove it by hand", path.display());
-        }
-    }
-    image_volumes::release(&session.client, directory).await?;
-    disk::remove(directory, logs)
-}
-
-fn is_of_pod(path: &Path, named: &Path, uid: &str) -> bool {
-    let plain = !uid.is_empty() && !uid.contains('/') && !uid.starts_with('.');
-    plain && path.is_absolute() && path.file_name() == named.file_name() && path.components().count() > 2
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_directory_that_is_named_after_the_pod_is_removed() {
-        let uid = "5b8a";
-        let named = Path::new("/var/lib/loment/pods/5b8a");
-        assert!(is_of_pod(Path::new("/srv/state/pods/5b8a"), named, uid));
-        assert!(!is_of_pod(Path::new("/etc"), named, uid));
-        assert!(!is_of_pod(Path::new("pods/5b8a"), named, uid));
-        assert!(!is_of_pod(Path::new("/"), Path::new("/var/lib/loment/pods"), ""));
-        assert!(!is_of_pod(Path::new("/var/lib"), Path::new("/var/lib/loment/pods/../lib"), "../lib"));
-    }
+    let (state, logs) = (&session.global.state_dir, &session.global.log_dir);
+    let layout = Layout::kept(&found.pod, state, logs)?;
+    let logs = found.logs().unwrap_or(&layout.logs);
+    image_volumes::release(&session.client, &layout.directory).await?;
+    disk::remove(&state.join("pods"), &layout.directory, logs)
 }

@@ -54,6 +54,14 @@ fn the_daemon_sets_of_deploy_run_commands_that_there_are() {
 }
 
 #[test]
+fn the_unit_of_deploy_runs_a_command_that_there_is() {
+    let unit = fs::read_to_string(repository().join("deploy/systemd/loment-resume.service")).unwrap();
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let verb = Arguments::try_parse_from(command.split_whitespace()).unwrap().verb;
+    assert!(matches!(verb, Verb::Resume(_)), "{command}");
+}
+
+#[test]
 fn each_resource_of_a_kustomization_is_there() {
     for directory in ["deploy/install", "deploy/uninstall"] {
         let resources = yaml(&format!("{directory}/kustomization.yaml"))["resources"].clone();

@@ -39,7 +39,7 @@ Examples:
   # The RuntimeClass for a cluster alone
   loment install --dry-run -o json | jq .runtimeClass
 
-`loment uninstall` gives everything back as it was. For all nodes of a cluster: docs/install.md";
+`loment uninstall` takes back what was written. For all nodes of a cluster: docs/install.md";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -1,6 +1,7 @@
 //! `loment uninstall`: what `loment install` has written, taken back.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -68,15 +69,15 @@ pub(crate) async fn run(global: &Global, args: &Uninstall) -> anyhow::Result<()>
     let Some(record) = record::choose(records, kind, handler)? else { return nothing(global, args) };
     let kind = kind_of(&record)?;
     let global = &args.machine.global(global, kind);
+    let programs = own_programs(&global.state_dir, &record)?;
     if !args.force {
-        check_unused(global, &record).await?;
+        check_unused(global, &programs).await?;
     }
     // Decided before anything is touched: all, or nothing.
     let undo = match &record.change {
         Some(change) => undoing(change, Source::read(&change.path)?.text.as_deref()).map_err(anyhow::Error::msg)?,
         None => Undo::Nothing,
     };
-    let programs = own_programs(&global.state_dir, &record)?;
     let restart = args.again.command(kind);
     let mut restarted = false;
     if !args.dry_run {
@@ -109,38 +110,66 @@ fn nothing(global: &Global, args: &Uninstall) -> anyhow::Result<()> {
 }
 
 fn kind_of(record: &Record) -> anyhow::Result<Kind> {
-    let all = [Kind::Containerd, Kind::K3s, Kind::Rke2, Kind::Microk8s];
-    all.into_iter()
+    Kind::ALL
+        .into_iter()
         .find(|kind| kind.name() == record.kind)
         .with_context(|| format!("the record names {:?}", record.kind))
 }
 
-/// Refuses while there are pods of the class: containerd tells, and where it does not answer, the shims that run.
-async fn check_unused(global: &Global, record: &Record) -> anyhow::Result<()> {
+/// Refuses while there are pods of the class, which containerd tells, or other containers that run with a program that is
+/// removed: those of docker and of `ctr` name it without a class, and CRI knows none of them.
+async fn check_unused(global: &Global, programs: &[PathBuf]) -> anyhow::Result<()> {
     let handler = &global.runtime_handler;
     let pods = match Session::open(global).await {
         Ok(session) => session.client.list_pod_sandboxes(None).await.ok(),
         Err(_) => None,
     };
-    let Some(pods) = pods else {
-        let Some(pid) = record.programs.iter().find_map(|program| runs(program)) else { return Ok(()) };
-        bail!(
-            "process {pid} is a shim that serves a pod, and containerd does not answer: start it and delete the pods of the \
-             runtime class {handler:?} first, or use --force"
-        );
-    };
-    let users: Vec<String> = pods.iter().filter(|pod| pod.runtime_handler == *handler).map(name).collect();
+    let users = pods.iter().flatten().filter(|pod| pod.runtime_handler == *handler).map(name);
+    let users: Vec<String> = users.collect();
     if let [first, others @ ..] = users.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
         bail!("pod {first}{more} has the runtime class {handler:?}: delete it first, or use --force");
     }
-    Ok(())
+    let Some(pid) = still_runs(programs).await else { return Ok(()) };
+    if pods.is_none() {
+        bail!(
+            "process {pid} is a shim that serves a pod, and containerd does not answer: start it and delete the pods of the \
+             runtime class {handler:?} first, or use --force"
+        );
+    }
+    bail!(
+        "process {pid} is a shim, and serves no pod of the runtime class {handler:?}: a container of docker or of `ctr`, or of \
+         another containerd; `ps -o args {pid}` has its id: remove it first, or use --force (what no containerd knows is \
+         removed by `loment gc`)"
+    )
 }
 
-/// A process that runs this program.
+/// A process that runs one of these programs, and goes on to: the shim of a pod that has just been removed is about to end.
+async fn still_runs(programs: &[PathBuf]) -> Option<u32> {
+    const LOOKS: u32 = 20;
+    let mut found = None;
+    for _ in 0..LOOKS {
+        found = Some(programs.iter().find_map(|program| runs(program))?);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    found
+}
+
+/// A process that runs this program: the file itself, by whichever name, or one that was at its place before.
 fn runs(program: &Path) -> Option<u32> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let file = identity(program);
+    let directory = program.parent().and_then(|directory| fs::canonicalize(directory).ok()).unwrap_or_default();
+    let resolved = directory.join(program.file_name().unwrap_or_default());
+    let is_it = |exe: &Path| {
+        let link = fs::read_link(exe).unwrap_or_default();
+        // The kernel marks what was removed, or replaced.
+        let before = link.to_str().and_then(|link| link.strip_suffix(" (deleted)")).map(Path::new);
+        let was_there = before.is_some_and(|before| [program, &resolved].contains(&before));
+        was_there || (file.is_some() && identity(exe) == file)
+    };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut runs = processes.filter(|one| fs::read_link(one.path().join("exe")).is_ok_and(|exe| exe == program));
+    let mut runs = processes.filter(|one| is_it(&one.path().join("exe")));
     runs.find_map(|one| one.file_name().to_str()?.parse().ok())
 }
 
@@ -203,5 +232,53 @@ impl Done<'_> {
             text.push_str(&format!("containerd forgets the runtime class when it starts again: {restart}\n"));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::disk::tests::Scratch;
+
+    /// A process that waits; it is ended with its owner.
+    struct Waits(Child);
+
+    impl Waits {
+        fn start(program: &Path) -> Self {
+            Waits(Command::new(program).args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap())
+        }
+    }
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let _ended = self.0.kill().and_then(|()| self.0.wait());
+        }
+    }
+
+    fn copy(to: &Path) {
+        // A process of its own copies it: no thread's child has it open to write.
+        assert!(Command::new("cp").arg("-L").arg("/bin/sh").arg(to).status().unwrap().success());
+    }
+
+    #[test]
+    fn who_runs_a_program_is_found_by_a_link_to_it_and_after_it_was_replaced() {
+        let scratch = Scratch::new("runs");
+        let real = scratch.0.join("real");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, scratch.0.join("bin")).unwrap();
+        let (program, recorded) = (real.join("shim"), scratch.0.join("bin/shim"));
+        copy(&program);
+        assert_eq!(runs(&recorded), None);
+        let shim = Waits::start(&program);
+        assert_eq!(runs(&recorded), Some(shim.0.id()), "its directory is a link");
+        copy(&real.join("next"));
+        fs::rename(real.join("next"), &program).unwrap();
+        assert_eq!(runs(&recorded), Some(shim.0.id()), "it was replaced since");
+        fs::remove_file(&program).unwrap();
+        assert_eq!(runs(&recorded), Some(shim.0.id()), "it was removed since");
+        drop(shim);
+        assert_eq!(runs(&recorded), None);
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn check(errors: &mut Errors, meta: &ObjectMeta) {
         }
         None => {}
     }
+    check_prefix(errors, meta.generate_name.as_deref().unwrap_or_default());
     check_label(errors, "metadata.namespace", meta.namespace.as_deref().unwrap_or("default"));
     for (key, value) in meta.labels.iter().flatten() {
         if let Some(problem) = qualified_name_problem(key) {
@@ -42,6 +43,14 @@ pub(crate) fn check(errors: &mut Errors, meta: &ObjectMeta) {
     check_all_annotations(errors, meta.annotations.as_ref());
     let finalizers = meta.finalizers.iter().flatten().next().is_some();
     errors.refuse("metadata.finalizers", finalizers, "there is no controller here that would remove them");
+}
+
+/// The beginning of a name: what comes behind it are letters and digits, so that it may end in a hyphen.
+fn check_prefix(errors: &mut Errors, prefix: &str) {
+    let name = prefix.strip_suffix('-').map_or_else(|| prefix.to_owned(), |before| format!("{before}a"));
+    for problem in subdomain_problem(&name).into_iter().filter(|_| !prefix.is_empty()) {
+        errors.invalid("metadata.generateName", quoted(prefix), problem);
+    }
 }
 
 fn check_all_annotations(errors: &mut Errors, annotations: Option<&BTreeMap<String, String>>) {

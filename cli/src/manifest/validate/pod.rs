@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
+use super::super::annotations;
 use super::errors::{Errors, quoted};
 use super::names::qualified_name_problem;
 use super::{Rules, container, metadata, network, resources, security, sysctls, volumes};
@@ -24,6 +25,9 @@ pub(super) fn check(errors: &mut Errors, pod: &Pod, rules: Rules<'_>) {
     refuse_unsupported(errors, spec);
     check_runtime_class(errors, spec, rules.runtime_handler);
     warn(errors, spec);
+    annotations::unknown(pod.metadata.annotations.iter().flatten().map(|(name, _)| name))
+        .into_iter()
+        .for_each(|text| errors.warn(text));
 }
 
 /// What is taken, but may not do what its author expects.
@@ -68,7 +72,8 @@ fn check_namespaces(errors: &mut Errors, spec: &PodSpec) {
     for (path, _) in others.iter().filter(|(_, set)| spec.host_users == Some(false) && yes(*set)) {
         errors.forbidden(path, &format!("when `hostUsers` is false, `{}` must be false", &path[5..]));
     }
-    let reason = "containerd 1.6 and 1.7 give a pod no users of its own that its volumes could follow";
+    // A kubelet has the volumes of such a pod mounted with its users, by containerd 2.x; here nobody does.
+    let reason = "the volumes that loment makes do not follow a pod's users; Kubernetes runs such pods with loment";
     errors.refuse("spec.hostUsers", spec.host_users == Some(false), reason);
 }
 

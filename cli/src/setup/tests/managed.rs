@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::config::Schema;
 use super::super::found::{self, Kind};
-use super::super::plan::{plan, table};
+use super::super::plan::{Wanted, plan, table};
 use super::{Root, containerds, fixture, of, there_and_back, wanted};
 
 #[test]
@@ -80,6 +80,22 @@ fn a_class_that_only_the_generated_file_of_k3s_has_is_written_again() {
     let other = table.replace("loment.v2", "other.v2");
     root.put("k3s/agent/etc/containerd/config.toml", &format!("{}{other}", fixture("k3s-v2.toml")));
     assert!(plan(&root.find_managed(), &wanted()).unwrap_err().to_string().contains("--runtime-handler"));
+}
+
+#[test]
+fn a_class_that_k3s_rke2_or_microk8s_has_for_runc_is_never_taken_over() {
+    for (path, name) in [
+        ("k3s/agent/etc/containerd/config.toml", "k3s-v2.toml"),
+        ("k3s/agent/etc/containerd/config.toml", "k3s-v3.toml"),
+        ("rke2/agent/etc/containerd/config.toml", "rke2-v2.toml"),
+        ("rke2/agent/etc/containerd/config.toml", "rke2-v3.toml"),
+        ("microk8s/containerd-template.toml", "microk8s.toml"),
+    ] {
+        let root = Root::new();
+        root.put(path, &fixture(name));
+        let error = plan(&root.find_managed(), &Wanted { handler: "runc".into(), ..wanted() }).unwrap_err().to_string();
+        assert!(error.contains("--runtime-handler"), "{name}: {error}");
+    }
 }
 
 #[test]

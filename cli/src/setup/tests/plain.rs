@@ -131,6 +131,33 @@ fn what_cannot_be_done_is_refused_with_a_remedy() {
 }
 
 #[test]
+fn a_class_of_another_runtime_is_never_taken_over_also_one_that_is_built_in() {
+    for (program, _) in containerds() {
+        for text in [None, Some("version = 2\n".to_owned()), Some(fixture("nvidia-v2.toml"))] {
+            let root = Root::new();
+            if let Some(text) = &text {
+                root.put("config.toml", text);
+            }
+            let runc = Wanted { handler: "runc".into(), ..wanted() };
+            let error = plan(&root.find(&program), &runc).unwrap_err().to_string();
+            assert!(error.contains("io.containerd.runc.v2") && error.contains("--runtime-handler"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_is_named_and_not_there_is_refused_but_for_the_usual_one() {
+    let root = Root::new();
+    let (program, _) = containerds().remove(0);
+    let named = |name: &str| Hints { config: Some(root.0.join(name)), program: Some(program.clone()), kind: None };
+    let error = found::find(&root.places(), &named("misspelt.toml")).unwrap_err().to_string();
+    assert!(error.contains("misspelt.toml: name with --config"), "{error}");
+    assert!(found::find(&root.places(), &named("config.toml")).is_ok());
+    root.put("other.toml", "version = 2\n");
+    assert!(found::find(&root.places(), &named("other.toml")).is_ok());
+}
+
+#[test]
 fn a_path_of_the_shim_is_written_where_containerd_would_not_look() {
     let wanted = Wanted { runtime_path: Some("/opt/a \"b\"/shim".into()), ..wanted() };
     for (program, _) in containerds() {

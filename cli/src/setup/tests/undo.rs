@@ -35,8 +35,30 @@ fn what_others_have_changed_in_it_is_not_undone() {
     assert!(undoing(&change, Some(&edited)).unwrap_err().contains("by hand"));
     let twice = format!("{0}{0}", change.text);
     assert!(undoing(&change, Some(&twice)).is_err());
-    let created = Change { way: Way::Created, ..change };
-    assert!(undoing(&created, Some("version = 2\n")).unwrap_err().contains("by hand"));
+    let created = Change { way: Way::Created, text: format!("version = 2\n{}", change.text), ..change };
+    let edited = created.text.replace("io.loment.*", "x.*");
+    assert!(undoing(&created, Some(&edited)).unwrap_err().contains("by hand"));
+}
+
+#[test]
+fn a_file_that_was_made_and_then_changed_is_given_back_without_the_class() {
+    let table = table(Schema::V2, &wanted());
+    let text = format!("# Made by `loment install`; `loment uninstall` removes it.\nversion = 2\n\n{table}");
+    let change = Change { path: "/x/config.toml".into(), way: Way::Created, text: text.clone() };
+    assert_eq!(undoing(&change, Some(&text)), Ok(Undo::Remove));
+    // As the message says it: the class is removed by hand.
+    let by_hand = "version = 2\n[debug]\n  level = \"debug\"\n";
+    assert_eq!(undoing(&change, Some(by_hand)), Ok(Undo::Nothing));
+    let added = "[debug]\n  level = \"debug\"\n";
+    let above = text.trim_end_matches(table.as_str());
+    assert_eq!(
+        undoing(&change, Some(&format!("{text}\n# Ours\n{added}"))),
+        Ok(Undo::Write(format!("{above}\n# Ours\n{added}")))
+    );
+    assert_eq!(undoing(&change, Some(&format!("{above}{added}{table}"))), Ok(Undo::Write(format!("{above}{added}"))));
+    // A key of somebody else's is in the table.
+    assert!(undoing(&change, Some(&format!("{text}  snapshotter = \"x\"\n"))).unwrap_err().contains("by hand"));
+    assert!(undoing(&change, Some(&format!("{text}{table}"))).is_err());
 }
 
 #[test]

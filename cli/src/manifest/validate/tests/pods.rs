@@ -9,6 +9,10 @@ fn validation_01_a_pod_needs_a_name() {
         ["The Pod \"\" is invalid: metadata.name: Required value: name or generateName is required"]
     );
     assert!(said("{generateName: web-}", GOOD).is_empty());
+    for prefix in ["../../etc/", "Web-", "a/b", "web."] {
+        let said = said(&format!("{{generateName: {prefix:?}}}"), GOOD);
+        assert!(said[0].contains("metadata.generateName: Invalid value"), "{said:?}");
+    }
 }
 
 #[test]
@@ -53,6 +57,12 @@ fn validation_25_annotations_have_a_limit() {
     );
     let just = "x".repeat(256 * 1024 - 1);
     assert!(said(&format!("{{name: n, annotations: {{a: {just}}}}}"), GOOD).is_empty());
+}
+
+#[test]
+fn an_annotation_that_is_misspelt_is_taken_with_a_warning() {
+    let warnings = outcome("{name: n, annotations: {io.loment.pod.max-restart: '3', a: b}}", GOOD, &[]).unwrap();
+    assert!(warnings.len() == 1 && warnings[0].contains("did you mean"), "{warnings:?}");
 }
 
 #[test]

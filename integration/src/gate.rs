@@ -56,7 +56,7 @@ impl Gate {
     }
 
     /// Who waits now, if anybody does.
-    pub(super) fn waiting(&self) -> Option<Waiting> {
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
         let (stream, _) = self.0.accept().ok()?;
         let peer = getsockopt(&stream, PeerCredentials).ok()?;
         Some(Waiting { pid: Pid::from_raw(peer.pid()), stream })
@@ -72,14 +72,14 @@ impl Drop for Gate {
 
 /// An invocation that waits.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) pid: Pid,
+pub(crate) struct Waiting {
+    pub(crate) pid: Pid,
     stream: UnixStream,
 }
 
 impl Waiting {
     /// Lets it become the shim.
-    pub(super) fn pass(mut self) {
+    pub(crate) fn pass(mut self) {
         // One that is gone needs no answer.
         let _gone = self.stream.write_all(b".");
     }

@@ -1,4 +1,4 @@
-//! `loment-torture`: kills, faults and load on a containerd of its own, and what is left after them.
+//! Its arguments, and what it does by them.
 
 use std::{
     io::{self, Write as _},
@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use loment_integration::{
-    Lab, Options, Sandboxer, in_lab,
+    Choice, Lab, Options,
+    gate::TRACEE,
+    in_lab,
     torture::{
-        gate::TRACEE,
         load::{self, Amount},
         rounds::{self, Kind, Settings},
     },
@@ -22,12 +23,8 @@ use loment_integration::{
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// The containerd to run: a version that scripts/containerds has unpacked, as 2.1, or a path. Without it the machine's
-    #[arg(long, value_name = "VERSION|PATH")]
-    containerd: Option<String>,
-    /// Who makes the sandboxes: podsandbox (containerd) or shim
-    #[arg(long, default_value_t = Sandboxer::Podsandbox)]
-    sandboxer: Sandboxer,
+    #[command(flatten)]
+    choice: Choice,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -59,9 +56,9 @@ struct Rounds {
     first: u64,
 }
 
-fn main() -> ExitCode {
-    let Arguments { containerd, sandboxer, verb } = Arguments::parse();
-    let options = tracee().map(|tracee| Options { containerd, sandboxer, tracee: Some(tracee), ..Options::default() });
+pub(crate) fn main() -> ExitCode {
+    let Arguments { choice, verb } = Arguments::parse();
+    let options = tracee().map(|tracee| Options { choice, tracee: Some(tracee), ..Options::default() });
     match options {
         Ok(options) => in_lab(options, |lab| match verb {
             Verb::Kills(rounds) => run(lab, Kind::Kills, &rounds),

@@ -1,5 +1,4 @@
-//! Kills, refused system calls and load, in the short form: what `scripts/torture` does for an hour. With what they are drawn
-//! from, so that a failure comes again.
+//! The three tests, one after the other in a lab.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -19,7 +18,7 @@ const SEED: u64 = 1;
 /// How many kills, and how many refused calls.
 const ROUNDS: u64 = 50;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // One after the other, because each counts what it leaves behind.
     arguments.test_threads = Some(1);
