@@ -1,6 +1,7 @@
 //! `loment apply`, `loment replace` and `loment set image`: pods that are there become what a manifest says, as far as a
 //! pod may change.
 
+mod given;
 mod replace;
 mod set;
 
@@ -10,20 +11,17 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::dry_run::DryRun;
-use super::{create, note, print};
+use super::{create, note};
 use crate::args::{Filenames, Global};
 use crate::change::merge::merge;
 use crate::change::update;
-use crate::error::Said;
 use crate::kept::record;
 use crate::lower;
-use crate::manifest::files;
+use crate::manifest::defaults;
 use crate::manifest::update::{inherit, validate_update};
 use crate::manifest::validate::{Rules, validate_at};
-use crate::manifest::{Objects, defaults};
-use crate::print::output::Output;
-use crate::print::show;
 use crate::session::{Found, Session};
+use given::{Given, Report, rules};
 pub(crate) use replace::{Replace, replace};
 pub(crate) use set::{Set, set};
 
@@ -54,63 +52,6 @@ pub(crate) struct Apply {
     /// Print the pods as they are then: yaml, json, name, jsonpath=TEMPLATE ...
     #[arg(short, long)]
     output: Option<String>,
-}
-
-/// How pods are told of when something was done with them.
-struct Report(Option<Output>);
-
-impl Report {
-    fn of(output: Option<&str>) -> anyhow::Result<Self> {
-        Ok(Report(output.map(|text| Output::parse(Some(text))).transpose()?))
-    }
-
-    fn say(&self, pod: &Pod, done: &str) -> anyhow::Result<()> {
-        match &self.0 {
-            None => print(&format!("pod/{} {done}\n", lower::name(pod))),
-            Some(output) => print(&output.one(&show::object(pod, None)?)?),
-        }
-    }
-}
-
-/// The pods of a command's files: as they are written, and complete and checked.
-struct Given {
-    written: Vec<Pod>,
-    objects: Objects,
-}
-
-impl Given {
-    fn read(global: &Global, filenames: &Filenames, verb: &str) -> anyhow::Result<Self> {
-        let mut objects = files::read_all(filenames, verb)?;
-        let written = objects.pods.clone();
-        let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules(global, filenames))?;
-        warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
-        if objects.pods.is_empty() {
-            return Err(Said::one(format!("error: no objects passed to {verb}")).into());
-        }
-        Ok(Given { written, objects })
-    }
-
-    /// The pod of each manifest, if there is one.
-    async fn find(&self, session: &Session) -> anyhow::Result<Vec<Option<Found>>> {
-        let mut all = Vec::new();
-        for pod in &self.objects.pods {
-            all.push(session.find(lower::namespace(pod), lower::name(pod)).await?);
-        }
-        Ok(all)
-    }
-
-    /// The pods that are not there, with what they may refer to; and which of the manifests they are.
-    fn missing(&self, found: &[Option<Found>]) -> (Vec<usize>, Objects) {
-        let missing = |index: &usize| found.get(*index).is_some_and(Option::is_none);
-        let which: Vec<usize> = (0..self.written.len()).filter(missing).collect();
-        let pods = which.iter().filter_map(|index| self.objects.pods.get(*index).cloned()).collect();
-        let (config_maps, secrets) = (self.objects.config_maps.clone(), self.objects.secrets.clone());
-        (which, Objects { pods, config_maps, secrets, ..Objects::default() })
-    }
-}
-
-fn rules<'a>(global: &'a Global, filenames: &'a Filenames) -> Rules<'a> {
-    Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &filenames.allowed_unsafe_sysctls }
 }
 
 pub(crate) async fn apply(global: &Global, args: &Apply) -> anyhow::Result<()> {
