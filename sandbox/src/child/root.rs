@@ -41,6 +41,14 @@ enum Missing {
 /// As many links as the kernel follows on one path. path_resolution(7)
 const MOST_LINKS: usize = 40;
 
+fn kind(file: &OwnedFd) -> nix::Result<SFlag> {
+    fstat(file).map(|status| SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT)
+}
+
+fn is_of_procfs(file: &OwnedFd) -> nix::Result<bool> {
+    fstatfs(file).map(|of| of.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
 /// The names of a path, the last one first.
 fn steps(path: &Path) -> Vec<OsString> {
     let names = path.components().rev().filter_map(|component| match component {
@@ -109,74 +117,93 @@ impl Root {
     /// The file at `path` (anything but a directory); an empty one is made if there is none.
     pub(crate) fn make_file(&self, path: &Path, links: Links) -> Result<OwnedFd> {
         let found = match self.open(path, links, OFlag::O_PATH) {
-            Err(Errno::ENOENT) => self.make(path, links, Missing::File),
-            answer => answer,
-        }
-        .at("make file in the root", path.display())?;
-        let kind = fstat(&found).at("examine", path.display())?.st_mode & SFlag::S_IFMT.bits();
-        match kind == SFlag::S_IFDIR.bits() {
-            true => Err(Errno::EISDIR).at("mount a file on", path.display()),
-            false => Ok(found),
+            Ok(found) => found,
+            Err(Errno::ENOENT) => {
+                return self.make(path, links, Missing::File).at("make file in the root", path.display());
+            }
+            Err(errno) => return Err(errno).at("look in the root for", path.display()),
+        };
+        match kind(&found).at("examine", path.display())? {
+            SFlag::S_IFDIR => Err(Errno::EISDIR).at("mount a file on", path.display()),
+            _ => Ok(found),
         }
     }
 
-    /// Goes to `path` step by step and makes what is missing, of what links on the way name too: an image's
-    /// `/var/run` may lead to a `/run` that it does not have.
+    /// Makes what is missing of `path`, of what links on the way name too: an image's `/var/run` may lead to a `/run` that
+    /// it does not have.
+    fn make(&self, path: &Path, links: Links, last: Missing) -> nix::Result<OwnedFd> {
+        // Mostly the last name alone is missing.
+        let directory = self.open(path.parent().unwrap_or(Path::new("")), links, OFlag::O_PATH | OFlag::O_DIRECTORY);
+        let name = path.file_name().map(Path::new).ok_or(Errno::EINVAL)?;
+        match directory.and_then(|directory| self.make_at(&directory, name, last)) {
+            Err(Errno::ENOENT | Errno::EEXIST) => self.walk(path, links, last),
+            answer => answer,
+        }
+    }
+
+    /// Goes to `path` step by step and makes what is missing.
     ///
     /// Every step goes from a directory, which is a descriptor, to a name in it; a link is read and what it names is
     /// walked in the same way, from the root if it is absolute; and `..` goes back to where the walk has come from, from
     /// the root nowhere. So whatever is exchanged meanwhile, no step leads out.
-    fn make(&self, path: &Path, links: Links, last: Missing) -> nix::Result<OwnedFd> {
+    fn walk(&self, path: &Path, links: Links, last: Missing) -> nix::Result<OwnedFd> {
         let mut way = vec![self.open(Path::new(""), links, OFlag::O_PATH | OFlag::O_DIRECTORY)?];
         let mut ahead = steps(path);
         let mut links_left = if links == Links::Follow { MOST_LINKS } else { 0 };
         while let Some(name) = ahead.pop() {
-            let here = way.last().ok_or(Errno::ENOENT)?;
             if name == ".." {
                 way.truncate((way.len() - 1).max(1));
                 continue;
             }
+            let here = way.last().ok_or(Errno::ENOENT)?;
             let missing = if ahead.is_empty() { last } else { Missing::Directory };
             let found = self.step(here, Path::new(&name), missing)?;
-            let kind = fstat(&found)?.st_mode & SFlag::S_IFMT.bits();
-            if kind == SFlag::S_IFLNK.bits() {
+            match kind(&found)? {
                 // Links of procfs mostly say something else than where they lead.
-                if links_left == 0 || fstatfs(&found)?.filesystem_type() == PROC_SUPER_MAGIC {
-                    return Err(Errno::ELOOP);
+                SFlag::S_IFLNK if links_left == 0 || is_of_procfs(&found)? => return Err(Errno::ELOOP),
+                SFlag::S_IFLNK => {
+                    links_left -= 1;
+                    let target = PathBuf::from(readlinkat(&found, "")?);
+                    if target.is_absolute() {
+                        way.truncate(1);
+                    }
+                    ahead.extend(steps(&target));
                 }
-                links_left -= 1;
-                let target = PathBuf::from(readlinkat(&found, "")?);
-                if target.is_absolute() {
-                    way.truncate(1);
-                }
-                ahead.extend(steps(&target));
-            } else if kind == SFlag::S_IFDIR.bits() {
-                way.push(found);
-            } else {
-                return if ahead.is_empty() && last == Missing::File { Ok(found) } else { Err(Errno::ENOTDIR) };
+                SFlag::S_IFDIR => way.push(found),
+                _ if ahead.is_empty() && last == Missing::File => return Ok(found),
+                _ => return Err(Errno::ENOTDIR),
             }
         }
-        way.pop().ok_or(Errno::ENOENT)
+        match last {
+            Missing::Directory => way.pop().ok_or(Errno::ENOENT),
+            Missing::File => Err(Errno::EISDIR),
+        }
     }
 
     /// What has this name in a directory, made if it is missing; a link itself.
     fn step(&self, directory: &OwnedFd, name: &Path, missing: Missing) -> nix::Result<OwnedFd> {
         let find = || openat(directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
         match find() {
-            Err(Errno::ENOENT) => {}
-            answer => return answer,
+            Err(Errno::ENOENT) => match self.make_at(directory, name, missing) {
+                // Somebody else was faster.
+                Err(Errno::EEXIST) => find(),
+                answer => answer,
+            },
+            answer => answer,
         }
-        let made = match missing {
-            Missing::Directory => self.as_owner(|| mkdirat(directory, name, Mode::from_bits_truncate(0o755))),
-            Missing::File => {
-                let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                self.as_owner(|| openat(directory, name, flags, Mode::from_bits_truncate(0o644))).map(drop)
-            }
+    }
+
+    /// Makes what must not be there yet.
+    fn make_at(&self, directory: &OwnedFd, name: &Path, missing: Missing) -> nix::Result<OwnedFd> {
+        let open = |flags, mode| {
+            openat(directory, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::from_bits_truncate(mode))
         };
-        match made {
-            // Somebody else was faster.
-            Ok(()) | Err(Errno::EEXIST) => find(),
-            Err(errno) => Err(errno),
+        match missing {
+            Missing::Directory => {
+                self.as_owner(|| mkdirat(directory, name, Mode::from_bits_truncate(0o755)))?;
+                open(OFlag::O_PATH | OFlag::O_DIRECTORY, 0)
+            }
+            Missing::File => self.as_owner(|| open(OFlag::O_CREAT | OFlag::O_EXCL, 0o644)),
         }
     }
 

@@ -88,7 +88,7 @@ fn a_container_with_its_own_users_cannot_change_the_hosts_null_device() {
 
 /// In the place of /dev a volume without any.
 fn a_container_without_a_null_device_has_streams_all_the_same() {
-    let mut bundle = with_a_secret(Bundle::new(&format!("{TRY}; sleep 100")));
+    let mut bundle = with_a_secret(Bundle::new("sleep 100"));
     let volume = bundle.path.join("volume");
     fs::create_dir_all(volume.join("pts")).unwrap();
     fs::create_dir_all(volume.join("mqueue")).unwrap();
@@ -101,6 +101,8 @@ fn a_container_without_a_null_device_has_streams_all_the_same() {
     fs::write(volume.join("null"), "no device").unwrap();
     assert_eq!(running.exec(look), (0, "1:3\n".repeat(4)), "what is there is not the null device");
     drop(running);
+    bundle.spec["process"]["args"][2] = json!(TRY);
+    assert_eq!(bundle.output(), "2\nlost\n");
     assert_eq!(fs::read_to_string(volume.join("null")).unwrap(), "no device");
 }
 
