@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command},
 };
@@ -257,4 +258,56 @@ fn after_the_death_of_a_shim_a_frozen_container_stays_on_record_until_it_can_end
     assert!(!lives(pid));
     drop(above);
     place.is_clean();
+}
+
+/// A container of a pod that is to run again whatever ends it, paused; its probe fails when the listener is gone.
+fn with_a_paused_member(test: impl FnOnce(&Place, &Task, TcpListener)) {
+    let place = Place::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let liveness = json!({"tcpSocket": {"host": "127.0.0.1", "port": port}, "periodSeconds": 1, "failureThreshold": 1});
+    let (sandbox, tasks) = place.pod(&["one"], json!({"livenessProbe": liveness}), "touch /data/ran; exec sleep 1000");
+    sandbox.change(|spec| {
+        let manifest = spec["annotations"]["io.loment.pod.manifest"].as_str().unwrap();
+        let mut manifest: serde_json::Value = serde_json::from_str(manifest).unwrap();
+        manifest["spec"]["restartPolicy"] = json!("Always");
+        manifest["spec"]["terminationGracePeriodSeconds"] = json!(1);
+        spec["annotations"]["io.loment.pod.manifest"] = json!(manifest.to_string());
+    });
+    for task in [&sandbox, &tasks[0]] {
+        task.change(|spec| {
+            // In the network of the listener.
+            spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "network");
+        });
+        task.created().unwrap();
+        task.started().unwrap();
+    }
+    fs::remove_file(place.until("ran")).unwrap();
+    tasks[0].paused().unwrap();
+    assert_eq!(tasks[0].status(), Status::PAUSED);
+    test(&place, &tasks[0], listener);
+    for task in [&tasks[0], &sandbox] {
+        // One that has ended is not there to be killed.
+        let _ended = task.killed();
+        task.ended();
+        task.deleted().unwrap();
+    }
+    place.is_clean();
+}
+
+#[test]
+fn a_container_that_was_paused_when_its_probe_failed_runs_again() {
+    with_a_paused_member(|place, task, listener| {
+        drop(listener);
+        place.until("ran");
+        until("it is not paused any more", || task.status() == Status::RUNNING);
+    });
+}
+
+#[test]
+fn a_paused_container_of_a_pod_ends_when_it_is_killed() {
+    with_a_paused_member(|_, task, _listener| {
+        task.killed().unwrap();
+        assert_eq!(task.ended(), 137);
+    });
 }

@@ -73,7 +73,7 @@ impl Place {
         task
     }
 
-    fn until(&self, file: &str) -> PathBuf {
+    pub(crate) fn until(&self, file: &str) -> PathBuf {
         let (path, deadline) = (self.directory.join(file), Instant::now() + Duration::from_secs(20) * slowness());
         while !path.exists() {
             assert!(Instant::now() < deadline, "nobody has written {file}");

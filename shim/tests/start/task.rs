@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use containerd_shim_protos::{
     api::{
-        CreateTaskRequest, DeleteRequest, DeleteResponse, KillRequest, Mount, StartRequest, StateRequest, Status,
-        WaitRequest,
+        CreateTaskRequest, DeleteRequest, DeleteResponse, KillRequest, Mount, PauseRequest, StartRequest, StateRequest,
+        Status, WaitRequest,
     },
     shim_sync::{Client, TaskClient},
     ttrpc::{
@@ -96,6 +96,11 @@ impl Task {
     pub(crate) fn killed(&self) -> ttrpc::Result<()> {
         let request = KillRequest { id: self.id.clone(), signal: 9, ..KillRequest::default() };
         self.client.kill(patience(), &request).map(drop)
+    }
+
+    pub(crate) fn paused(&self) -> ttrpc::Result<()> {
+        let request = PauseRequest { id: self.id.clone(), ..PauseRequest::default() };
+        self.client.pause(patience(), &request).map(drop)
     }
 
     /// Waits for its end; answers with its exit status.
