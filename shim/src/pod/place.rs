@@ -253,8 +253,12 @@ mod tests {
         let scratch = Scratch::new("later");
         let directory = places(json!({DIRECTORY: scratch.own()}), UID).unwrap().directory.unwrap();
         assert!(read(&directory, RECORD).is_some());
+        touch(&directory, "begun").unwrap();
+        assert!(scratch.own().join("begun").is_file());
+        symlink(scratch.0.join("elsewhere"), directory.join("link")).unwrap();
+        assert!(touch(&directory, "link").is_err() && !scratch.0.join("elsewhere").exists());
         fs::rename(&directory, scratch.0.join("moved")).unwrap();
         symlink(scratch.0.join("moved"), &directory).unwrap();
-        assert!(open(&directory).is_err() && read(&directory, RECORD).is_none());
+        assert!(open(&directory).is_err() && read(&directory, RECORD).is_none() && touch(&directory, "begun").is_err());
     }
 }
