@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::found::Kind;
 
-/// How another socket than the usual one is named.
-const NAMED: &str = "--address or in CONTAINERD_ADDRESS";
+/// How another socket than the usual one is named: `--address` is where to listen for `port-forward`.
+const NAMED: &str = "-a or in CONTAINERD_ADDRESS";
 
 /// What to do about a socket that cannot be connected to.
 pub(crate) fn remedy(socket: &Path) -> String {
@@ -42,10 +42,7 @@ mod tests {
         assert!(of(&[]).contains("start containerd") && of(&[usual]).contains("start containerd"));
         let k3s = Kind::K3s.socket();
         let said = of(&[usual, k3s, Kind::Rke2.socket()]);
-        assert_eq!(
-            said,
-            format!("there is a containerd's socket at {k3s}: name it with --address or in CONTAINERD_ADDRESS")
-        );
+        assert_eq!(said, format!("there is a containerd's socket at {k3s}: name it with -a or in CONTAINERD_ADDRESS"));
         let said = of(&[k3s, Kind::Microk8s.socket()]);
         assert!(said.contains(&format!("{k3s} and {}: name one", Kind::Microk8s.socket())), "{said}");
     }
