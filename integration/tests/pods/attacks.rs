@@ -127,27 +127,41 @@ pub(crate) async fn a_volume_that_is_exchanged_by_another_container_leads_nothin
     symlink(&outside, volume.join("link"))?;
     let before = state(&outside)?;
     let pod = node.pod("race").run().await?;
+    let device = |name: &str| v1::Device {
+        container_path: format!("/v/place/{name}"),
+        host_path: "/dev/zero".to_owned(),
+        permissions: "rwm".to_owned(),
+    };
+    let victim = |name: &str, number: usize| {
+        // By turns: where all of the place is read-only no working directory can be made in it.
+        let (read_only, cwd) = [("/v/place", "/"), ("/v/place/made", "/v/place/cwd")][number % 2];
+        let victim = shell(&format!("{name}{number}"), "true").volume(&volume, "/v").volume(&other, "/v/place/sub");
+        let victim = victim.volume(&other, "/v/place/made/by/the/runtime").with(|config| {
+            config.devices = vec![device("zero"), device("below/zero")];
+            config.working_dir = cwd.to_owned();
+        });
+        victim.security(|security| {
+            security.masked_paths = vec!["/v/place/secret".to_owned(), "/v/place/sub".to_owned()];
+            security.readonly_paths = vec![read_only.to_owned()];
+        })
+    };
+    // Undisturbed they run: what fails below fails for the exchange. Then all has to be made once more.
+    for number in 0..2 {
+        let undisturbed = pod.start(victim("undisturbed", number)).await?;
+        ensure!(undisturbed.exited().await?.exit_code == 0, "undisturbed it fails");
+        undisturbed.remove().await?;
+    }
+    fs::remove_dir_all(volume.join("place"))?;
+    fs::create_dir(volume.join("place"))?;
+    fs::create_dir(volume.join("place/sub"))?;
+    fs::write(volume.join("place/secret"), "of the node\n")?;
     let exchange = ["loment-probe", "exchange", "/v/place", "/v/link"];
     let racer = pod.start(command("racer", &exchange).volume(&volume, "/v")).await?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let mut ran = 0;
     for round in 0..ROUNDS {
-        let device = |name: &str| v1::Device {
-            container_path: format!("/v/place/{name}"),
-            host_path: "/dev/zero".to_owned(),
-            permissions: "rwm".to_owned(),
-        };
-        let victim = shell(&format!("victim{round}"), "true").volume(&volume, "/v").volume(&other, "/v/place/sub");
-        let victim = victim.volume(&other, "/v/place/made/by/the/runtime").with(|config| {
-            config.devices = vec![device("zero"), device("below/zero")];
-            config.working_dir = "/v/place/cwd".to_owned();
-        });
-        let victim = victim.security(|security| {
-            security.masked_paths = vec!["/v/place/secret".to_owned(), "/v/place/sub".to_owned()];
-            security.readonly_paths = vec!["/v/place".to_owned()];
-        });
         // Whether it runs depends on the moment; that nothing is made outside does not.
-        let victim = pod.create(victim).await?;
+        let victim = pod.create(victim("victim", round)).await?;
         if victim.start().await.is_ok() {
             victim.exited().await?;
             ran += 1;
@@ -158,6 +172,7 @@ pub(crate) async fn a_volume_that_is_exchanged_by_another_container_leads_nothin
     ensure!(racer.status().await?.state() == v1::ContainerState::ContainerRunning, "nobody raced: {:?}", racer.logs()?);
     ensure!(fs::read_to_string("/proc/self/mountinfo")? == mounts, "{ran} containers ran");
     ensure!(fs::read_to_string(outside.join("secret"))? == "of the node\n", "what is outside has been changed");
+    ensure!(ran > 0, "none ran: what can be exchanged after the first refusal was never come to");
     pod.remove().await?;
     for directory in [volume, outside, other] {
         fs::remove_dir_all(directory)?;
