@@ -118,8 +118,7 @@ impl Errand {
         Self::send("start scope", name.unit, start).map(Some)
     }
 
-    /// Tells systemd new limits of a scope that is there; `present` as for [`v2::plan`]. Its list of devices only if they change:
-    /// on v1 it closes all for a moment before it writes them (runc #2204).
+    /// Tells systemd new limits of a scope that is there; `present` as for [`v2::plan`]. Its list of devices only if they change.
     pub(crate) fn set_limits(
         layout: &Layout,
         unit: &str,

@@ -369,9 +369,11 @@ impl Container {
 }
 
 fn signal_init(init: &Process, cgroup: &Cgroup, signal: i32) -> Result<bool> {
+    // Before: on v2 it dies at once, and what is dying is not frozen.
+    let is_frozen = if signal == SIGKILL { cgroup.is_frozen() } else { Ok(false) };
     let sent = init.signal(signal)?;
-    if sent && signal == SIGKILL && cgroup.is_frozen()? {
-        // On v1 a stopped process does not even die.
+    if sent && is_frozen? {
+        // On v1 a stopped process does not even die; on v2 who came next would be stopped.
         cgroup.thaw()?;
     }
     Ok(sent)

@@ -37,9 +37,11 @@ fn unified(path: &str) -> Option<PathBuf> {
 fn nest(directory: &Path, leaf: &Path, pid: i32) {
     fs::create_dir(leaf).unwrap();
     fs::write(leaf.join("cgroup.procs"), pid.to_string()).unwrap();
+    // All of them: with those for threads alone (cpu, cpuset, pids) processes may stay.
     let controllers = fs::read_to_string(directory.join("cgroup.controllers")).unwrap();
-    let first = controllers.split_whitespace().next().expect("this machine leaves no controller to v2");
-    fs::write(directory.join("cgroup.subtree_control"), format!("+{first}")).unwrap();
+    let all: Vec<_> = controllers.split_whitespace().map(|name| format!("+{name}")).collect();
+    assert!(!all.is_empty(), "this machine leaves no controller to v2");
+    fs::write(directory.join("cgroup.subtree_control"), all.join(" ")).unwrap();
 }
 
 fn runc_2356_an_exec_gets_into_a_container_that_has_handed_controllers_down() {
