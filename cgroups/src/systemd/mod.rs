@@ -118,7 +118,8 @@ impl Errand {
         Self::send("start scope", name.unit, start).map(Some)
     }
 
-    /// Tells systemd new limits of a scope that is there; `present` as for [`v2::plan`]. Its list of devices only if they change.
+    /// Tells systemd new limits of a scope that is there, and its list of devices only if they change; `present` is as for
+    /// [`v2::plan`].
     pub(crate) fn set_limits(
         layout: &Layout,
         unit: &str,

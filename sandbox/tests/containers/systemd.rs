@@ -179,8 +179,13 @@ fn an_update_of_a_part_keeps_the_rest_for_systemd_too() {
 }
 
 fn runc_2204_an_update_with_the_same_devices_closes_none_for_a_moment() {
+    if !is_unified() {
+        // There systemd writes its own list anew whatever it is told: docs/cgroups.md.
+        return;
+    }
+    // Not `:`, with which the shell would end.
     let (bundle, unit) =
-        scoped("while [ ! -e /tmp/done ]; do : </dev/null || touch /tmp/closed; done; [ ! -e /tmp/closed ]");
+        scoped("while [ ! -e /tmp/done ]; do cat </dev/null || touch /tmp/closed; done; [ ! -e /tmp/closed ]");
     let mut running = bundle.started();
     let devices = bundle.spec["linux"]["resources"]["devices"].clone();
     for pids in 50..70 {
