@@ -17,6 +17,9 @@ use crate::{files, hierarchy, isolate::LAB_DIR, process};
 /// The bridge that the first pod makes and that stays, like a node's.
 const BRIDGE: &str = "loment0";
 
+/// The directory in which containerd keeps bundles: of each namespace a directory, in which each container has one.
+const TASKS: &str = "io.containerd.runtime.v2.task";
+
 /// What exists at one moment. An entry is a phrase: `mount /run/... (overlay)`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census(BTreeSet<String>);
@@ -33,6 +36,8 @@ impl Census {
         found.extend(ipc_objects());
         found.extend(runtime_files(Path::new("/run")));
         found.extend(runtime_files(Path::new("/var/lib/cni/results")));
+        let kept = Path::new(LAB_DIR).join("root");
+        found.extend([TASKS, "io.containerd.grpc.v1.cri"].into_iter().flat_map(|name| runtime_files(&kept.join(name))));
         found.extend(addresses());
         found
             .extend(["/var/lib/loment/pods", "/var/lib/loment/locks", "/var/log/pods"].into_iter().flat_map(pod_files));
@@ -131,7 +136,7 @@ fn runtime_files(root: &Path) -> Vec<String> {
         let is_directory = entry.is_dir() && !entry.is_symlink();
         if !is_directory {
             found.push(format!("file {}", entry.display()));
-        } else if is_id(&entry) {
+        } else if is_id(&entry) || is_of_one(&entry) {
             found.push(format!("directory {}", entry.display()));
         } else {
             found.extend(runtime_files(&entry));
@@ -151,6 +156,13 @@ fn is_id(path: &Path) -> bool {
     name.len() >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether a directory is of one container, or one sandbox that is held, whatever it is called: it may be empty.
+fn is_of_one(path: &Path) -> bool {
+    let Some(parent) = path.parent() else { return false };
+    [Path::new("/run/loment"), Path::new("/run/loment-ns")].contains(&parent)
+        || parent.parent().is_some_and(|directory| directory.ends_with(TASKS))
+}
+
 /// Addresses that the host-local plugin has given away: one file each.
 fn addresses() -> Vec<String> {
     let directory = Path::new(LAB_DIR).join("ipam/loment-lab");
@@ -167,6 +179,14 @@ mod tests {
         let line = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
         assert_eq!(mount_phrase(line).as_deref(), Some("mount 41 on /sys/fs/cgroup/unified (cgroup2)"));
         assert_eq!(mount_phrase("short"), None);
+    }
+
+    #[test]
+    fn a_directory_of_one_container_counts_by_where_it_is() {
+        let bundle = Path::new(LAB_DIR).join("state").join(TASKS).join("k8s.io/of-ctr");
+        assert!(is_of_one(&bundle) && is_of_one(Path::new("/run/loment/of-runtime")));
+        assert!(!is_of_one(bundle.parent().expect("a namespace")) && !is_of_one(&bundle.join("rootfs")));
+        assert!(!is_of_one(Path::new("/run/loment")) && !is_of_one(Path::new("/")));
     }
 
     #[test]

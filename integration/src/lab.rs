@@ -1,6 +1,7 @@
 //! A containerd of its own, in the namespaces that the process has entered.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::{OsStr, OsString},
     fs::{self, File},
@@ -191,6 +192,16 @@ impl Lab {
     /// What exists now, containerd apart.
     pub fn census(&self) -> Census {
         Census::take(&[self.containerd().id()])
+    }
+
+    /// Ids of the containers and sandboxes that containerd itself has on record, of whichever client, in all of its namespaces.
+    pub async fn on_record(&self) -> Result<BTreeSet<String>> {
+        let client = self.connect().await?;
+        let mut ids = BTreeSet::new();
+        for namespace in client.list_namespaces().await? {
+            ids.extend(client.inventory(&namespace).await?.into_iter().map(|known| known.id));
+        }
+        Ok(ids)
     }
 
     /// What is there now and was not `before`.

@@ -98,16 +98,16 @@ async fn listed(node: &Node<'_>) -> Result<Vec<v1::PodSandbox>> {
     Ok(all.into_iter().filter(|pod| pod.metadata.as_ref().is_some_and(|data| data.name == NAME)).collect())
 }
 
-/// What containerd still knows of the tormented: containers and tasks other than `known`.
+/// What containerd still knows of the tormented: containers, sandboxes and tasks other than `known`. Of a task whose container it
+/// has lost its list of tasks tells alone.
 pub(super) async fn known_to_containerd(lab: &Lab, known: &[String]) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for kind in ["containers", "tasks"] {
-        let output = lab.ctr_output(&[kind, "list", "--quiet"], b"").await?;
-        let text = String::from_utf8(output.stdout).with_context(|| format!("what ctr {kind} list prints"))?;
-        let unknown = text.lines().filter(|id| !known.iter().any(|one| one == id));
-        found.extend(unknown.map(|id| format!("{kind} of containerd: {id}")));
-    }
-    Ok(found)
+    let is_unknown = |id: &str| !known.iter().any(|one| one == id);
+    let on_record = lab.on_record().await?;
+    let tasks = lab.ctr_output(&["tasks", "list", "--quiet"], b"").await?;
+    let tasks = String::from_utf8(tasks.stdout).context("what ctr tasks list prints")?;
+    let on_record = on_record.iter().filter(|id| is_unknown(id)).map(|id| format!("on containerd's record: {id}"));
+    let tasks = tasks.lines().filter(|id| is_unknown(id)).map(|id| format!("task of containerd: {id}"));
+    Ok(on_record.chain(tasks).collect())
 }
 
 /// Where Rust's own runtime ends a program that cannot have the memory to begin with, before any of the program runs.

@@ -140,7 +140,7 @@ impl Setting {
         if block_on(lab.revive_containerd())?? {
             say("containerd had ended in the test before, and was started again");
         }
-        let before = lab.census();
+        let (before, on_record) = (lab.census(), block_on(lab.on_record())??);
         let logged = lab.log_lines();
         let result = block_on(async {
             let node = Node::connect(lab, &self.ground.handler).await?;
@@ -159,7 +159,9 @@ impl Setting {
         let removed = block_on(lab.remove_pods())?;
         result?;
         removed.context("remove the pods of the test")?;
-        let left = lab.left_since(&before);
+        let mut left = lab.left_since(&before);
+        let still = block_on(lab.on_record())??;
+        left.extend(still.difference(&on_record).map(|id| format!("on containerd's record: {id}")));
         if !left.is_empty() {
             bail!("left behind:\n  {}", left.join("\n  "));
         }
