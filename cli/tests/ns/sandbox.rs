@@ -157,7 +157,7 @@ fn wrong_use_ends_with_one_line_that_says_what_to_type_instead() {
     let lab = Lab::new("wrong");
     for (words, told) in [
         ("exec none -- true", "loment ns create none"),
-        ("rm none", "loment ns create none"),
+        ("rm none", "there is no sandbox \"none\""),
         ("rm ../x", "no name of a sandbox"),
         ("why 77", "loment ns ls"),
         ("why nonsense", "4711/net"),
