@@ -35,6 +35,7 @@ use crate::commands::trace::Trace;
 use crate::commands::version::Version;
 use crate::commands::wait::Wait;
 use crate::commands::why::Why;
+use crate::manifest::validate::Rules;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -183,6 +184,13 @@ pub(crate) struct Filenames {
     /// Kernel parameters beyond the safe ones that the pods may set, as in "net.core.somaxconn" or "kernel.msg*"
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     pub(crate) allowed_unsafe_sysctls: Vec<String>,
+}
+
+impl Filenames {
+    /// By which the pods in them are checked.
+    pub(crate) fn rules<'a>(&'a self, global: &'a Global) -> Rules<'a> {
+        Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &self.allowed_unsafe_sysctls }
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@
 //! | `forward/`, `copy/` | ports of a pod on this machine; files into and out of a container |
 //! | `manual/` | manual pages, made from the command line's definitions |
 //! | `print/` | tables, YAML and JSON, the terminal, Prometheus' text format |
-//! | `resource`, `error`, `misuse` | how things are named, how a command fails, how a wrong command line is answered |
+//! | `command_line`, `misuse` | how a command line is read, how a wrong one is answered |
+//! | `resource`, `error` | how things are named, how a command fails |
 
 mod args;
 mod cgroup;

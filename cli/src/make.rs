@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::Pod;
 use loment_cri::v1;
 
-use crate::commands::note;
+use crate::commands::warn;
 use crate::error::Said;
 use crate::features;
 use crate::images::{self, volumes as image_volumes};
@@ -56,7 +56,7 @@ impl Plan {
         }
         let spec = self.pod.spec.clone().unwrap_or_default();
         let left_out = dns::left_out(&spec, &host.resolv_conf);
-        left_out.iter().for_each(|text| note(&format!("Warning: {text}")));
+        warn(&left_out);
         Ok(())
     }
 

@@ -74,6 +74,11 @@ impl Session {
         Ok(self.all(namespace, Some(name)).await?.0.into_iter().next())
     }
 
+    /// A pod that was found before, as it is now; nothing when it is gone, or another one has its name.
+    pub(crate) async fn again(&self, found: &Found) -> anyhow::Result<Option<Found>> {
+        Ok(self.find(found.namespace(), found.name()).await?.filter(|now| now.uid() == found.uid()))
+    }
+
     /// Pods that have begun, with those that have lost their sandbox; and pods that have not begun: see
     /// [`crate::kept::remains`].
     async fn select(&self, label_selector: HashMap<String, String>) -> anyhow::Result<(Vec<Found>, Vec<Found>)> {

@@ -151,6 +151,14 @@ impl Lab {
         command
     }
 
+    /// Runs containerd's own client, which must succeed. What it prints.
+    pub async fn ctr_ok(&self, words: &[&str]) -> Result<String> {
+        let output = self.ctr_output(words, b"").await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "ctr {}: {}", words.join(" "), said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Runs containerd's own client to its end, which must come in time: a shim that does not answer fails one test and
     /// does not stop all. What it is given to read comes from `input`.
     pub async fn ctr_output<S: AsRef<OsStr>>(&self, words: &[S], input: &[u8]) -> Result<Output> {

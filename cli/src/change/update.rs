@@ -12,7 +12,7 @@ use anyhow::{Context as _, anyhow};
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use loment_cri::v1;
 
-use crate::commands::note;
+use crate::commands::{note, warn};
 use crate::images;
 use crate::kept::{record, sources};
 use crate::lower::env::{Addresses, Scope};
@@ -125,8 +125,7 @@ impl Successors {
         if due.is_empty() || status.deleting {
             return Ok(made);
         }
-        let warnings = images::ensure(&session.client, &[wanted], None).await?;
-        warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+        warn(&images::ensure(&session.client, &[wanted], None).await?);
         for container in due {
             match one(session, found, wanted, container, &status).await {
                 Ok(id) => made.0.push((container.name.clone(), id)),

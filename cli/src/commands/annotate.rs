@@ -6,10 +6,10 @@ use anyhow::bail;
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{note, print};
+use super::{all_told, note, print, warn};
 use crate::args::Global;
 use crate::change::update;
-use crate::error::{ExitWith, Said, lines_of};
+use crate::error::Said;
 use crate::kept::record;
 use crate::manifest::annotations::unknown;
 use crate::manifest::validate::names;
@@ -120,7 +120,7 @@ async fn run(global: &Global, args: &Change, kind: Kind) -> anyhow::Result<()> {
     }
     let output = args.output.as_deref().map(|text| Output::parse(Some(text))).transpose()?;
     if kind == Kind::Annotation {
-        unknown(edits.set.keys()).iter().for_each(|warning| note(&format!("Warning: {warning}")));
+        warn(&unknown(edits.set.keys()));
     }
     let session = Session::open(global).await?;
     let picked = wanted.pick(&session).await?;
@@ -134,14 +134,7 @@ async fn run(global: &Global, args: &Change, kind: Kind) -> anyhow::Result<()> {
             Err(error) => errors.push(error),
         }
     }
-    match errors.pop() {
-        None => Ok(()),
-        Some(only) if errors.is_empty() => Err(only),
-        Some(last) => {
-            errors.iter().chain([&last]).for_each(|error| note(&lines_of(error)));
-            Err(ExitWith(1).into())
-        }
-    }
+    all_told(errors)
 }
 
 /// Changes one pod; answers with it and with what is said about it.
@@ -225,9 +218,11 @@ fn split(words: &[String], kind: Kind) -> anyhow::Result<(Vec<String>, Edits)> {
         bail!("can not both modify and remove the following {}(s) in the same command: {both}", kind.name());
     }
     for key in edits.set.keys().chain(&edits.remove) {
-        // Only those of labels are told apart by case.
-        let spelled = if kind == Kind::Annotation { key.to_lowercase() } else { key.clone() };
-        if let Some(problem) = names::qualified_name_problem(&spelled) {
+        let problem = match kind {
+            Kind::Annotation => names::annotation_key_problem(key),
+            Kind::Label => names::qualified_name_problem(key),
+        };
+        if let Some(problem) = problem {
             bail!("invalid {} key {key:?}: {problem}", kind.name());
         }
     }

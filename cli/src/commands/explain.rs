@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::{note, print};
+use super::{print, warn};
 use crate::args::{Filenames, Global};
 use crate::error::{ExitWith, Said};
 use crate::explain::{fields, manifest};
@@ -13,7 +13,6 @@ use crate::lower::env::{Addresses, Scope};
 use crate::lower::layout::Layout;
 use crate::lower::{self, Sources, view};
 use crate::manifest::files;
-use crate::manifest::validate::Rules;
 use crate::print::show;
 
 const EXAMPLES: &str = "\
@@ -76,9 +75,7 @@ fn explained(global: &Global, args: &Explain) -> anyhow::Result<(String, bool)> 
     };
     let mut objects = files::read_all(&filenames, "explain")?;
     let written = objects.pods.clone();
-    let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &filenames.allowed_unsafe_sysctls };
-    let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
-    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    warn(&files::complete_and_check(&mut objects, global.namespace.as_deref(), filenames.rules(global))?);
     if objects.pods.is_empty() {
         return Err(Said::one(format!("error: {} holds no pod", args.files.join(", "))).into());
     }

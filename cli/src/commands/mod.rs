@@ -37,7 +37,7 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::error::Said;
+use crate::error::{ExitWith, Said, lines_of};
 use crate::lower;
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.
@@ -57,6 +57,23 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 /// Tells the user something beside the result. That nobody can be told is no reason to stop.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The one error, or the status that tells of several that are told here.
+pub(crate) fn all_told(mut failed: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    match failed.pop() {
+        None => Ok(()),
+        Some(only) if failed.is_empty() => Err(only),
+        Some(last) => {
+            failed.iter().chain([&last]).for_each(|error| note(&lines_of(error)));
+            Err(ExitWith(1).into())
+        }
+    }
+}
+
+/// Tells the user what may not be as it was meant.
+pub(crate) fn warn(texts: &[String]) {
+    texts.iter().for_each(|text| note(&format!("Warning: {text}")));
 }
 
 /// The container that is meant: the one that is named, the one that the pod's annotation names, or the first app. Where

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::{note, print};
+use super::{print, warn};
 use crate::args::Global;
 use crate::change::merge::merge;
 use crate::change::update;
@@ -74,7 +74,7 @@ pub(crate) async fn run(global: &Global, args: &Patch) -> anyhow::Result<()> {
         .map_err(|error| Said::one(format!("error: unable to parse the patch: {error}")))?;
     let session = Session::open(global).await?;
     let found = session.pod(name).await?;
-    patched(&found.pod, &patch, args.kind)?.1.iter().for_each(|hint| note(&format!("Warning: {hint}")));
+    warn(&patched(&found.pod, &patch, args.kind)?.1);
     let (before, now) = update::change(&session, &found, |live| Ok(patched(live, &patch, args.kind)?.0)).await?;
     match output {
         Some(output) => print(&output.one(&show::object(&now, None)?)?),

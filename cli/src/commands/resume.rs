@@ -81,7 +81,7 @@ async fn resume(session: &Session, found: &Found, host: &Host) -> anyhow::Result
     if pod::deletion(found).is_some() {
         bail!("it is being deleted: `loment delete pod {name}` ends that");
     }
-    let now = session.find(namespace, name).await?.filter(|now| now.uid() == found.uid());
+    let now = session.again(found).await?;
     let Some(found) = &now else { return Err(Said::pod_not_found(name).into()) };
     if is_alive(session, found).await? {
         return Ok(false);

@@ -102,7 +102,7 @@ pub(crate) async fn run(global: &Global, args: &Run) -> anyhow::Result<()> {
     for found in &pods {
         if args.keep {
             note(&format!("pod/{} is kept", found.name()));
-        } else if session.find(found.namespace(), found.name()).await?.is_some_and(|now| now.uid() == found.uid()) {
+        } else if session.again(found).await?.is_some() {
             if interrupted {
                 note(&format!("deleting pod/{}", found.name()));
             }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::leaks::survey::is_id;
+use crate::lower::layout::is_id;
 use crate::lower::volumes::{Group, Make, Pin, Refresh};
 use crate::lower::{self, layout::Layout};
 

@@ -12,7 +12,8 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::survey::{Attachment, Names, is_id};
+use super::survey::{Attachment, Names};
+use crate::lower::layout::is_id;
 
 /// Where libcni writes its notes.
 pub(crate) const NOTES: &str = "/var/lib/cni/results";

@@ -10,9 +10,10 @@ use loment_cgroups::Layout;
 use loment_cri::{Code, Known};
 use serde_json::Value;
 
-use super::survey::{Names, Survey, Unlisted, is_id};
+use super::survey::{Names, Survey, Unlisted};
 use super::{cni, kept, mounts, places, processes};
 use crate::lower::label;
+use crate::lower::layout::is_id;
 use crate::session::Session;
 
 /// Where containerd keeps its things, and CNI its plugins.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::finding::Owner;
-use super::survey::{Names, Process, Survey, ids_of, is_id, is_made_up};
+use super::survey::{Names, Process, Survey, ids_of, is_made_up};
+use crate::lower::layout::is_id;
 
 /// The cgroup above those of pods that `loment create` makes.
 const PODS: &str = "/loment";

@@ -10,7 +10,8 @@ use loment_sandbox::record;
 use serde_json::Value;
 
 use super::processes::SHIM;
-use super::survey::{Bundle, Names, Network, Socket, is_id};
+use super::survey::{Bundle, Names, Network, Socket};
+use crate::lower::layout::is_id;
 
 /// Where containerd keeps the bundles of tasks, below its state directory and, for what is on the disk, below its root.
 pub(crate) const TASKS: &str = "io.containerd.runtime.v2.task";

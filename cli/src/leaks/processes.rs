@@ -189,7 +189,7 @@ pub(crate) fn said(command_line: &[u8]) -> Option<Claim> {
     };
     let claim =
         Claim { namespace: value("namespace")?, id: value("id")?, address: value("address").unwrap_or_default() };
-    super::survey::is_id(&claim.id).then_some(claim)
+    crate::lower::layout::is_id(&claim.id).then_some(claim)
 }
 
 /// Inodes of the sockets that a process has open.

@@ -10,7 +10,7 @@ use loment_sandbox::record;
 
 use super::finding::{Finding, Thing};
 use super::look::{Places, known, unlisted};
-use super::survey::{Names, is_id};
+use super::survey::Names;
 use super::undo::{
     end, gone_with_its_peer, is_same, kill, refuse_strangers, remove_cgroup, remove_directory, remove_socket, unmount,
     unname,
@@ -19,6 +19,7 @@ use super::{cni, places, processes};
 use crate::commands::note;
 use crate::disk;
 use crate::kept::remains;
+use crate::lower::layout::is_id;
 use crate::session::Session;
 
 /// What is needed to remove anything.

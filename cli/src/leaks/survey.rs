@@ -215,18 +215,12 @@ impl Survey {
 pub(crate) fn ids_of(name: &str) -> impl Iterator<Item = &str> {
     let scope = name.strip_suffix(".scope").unwrap_or_default();
     let behind = scope.match_indices('-').filter_map(|(at, _)| scope.get(at + 1..));
-    std::iter::once(name).chain(behind).filter(|id| is_id(id))
+    std::iter::once(name).chain(behind).filter(|id| crate::lower::layout::is_id(id))
 }
 
 /// Every id on the way to a cgroup.
 pub(crate) fn ids_on(path: &Path) -> impl Iterator<Item = &str> {
     path.components().filter_map(|part| part.as_os_str().to_str()).flat_map(ids_of)
-}
-
-/// The rule of docs/security.md: an id becomes a part of paths.
-pub(crate) fn is_id(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
-    text.len() <= 255 && text.bytes().all(is_plain) && text.bytes().next().is_some_and(|first| first != b'.')
 }
 
 /// Whether it is an id as CRI, docker and podman make them.
@@ -237,16 +231,6 @@ pub(crate) fn is_made_up(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_is_no_path() {
-        for id in ["a", "a.b", "_x", "0f+1-2", &"f".repeat(64)] {
-            assert!(is_id(id), "{id}");
-        }
-        for bad in ["", ".", "..", ".a", "a/b", "../x", "a b", "a\n", "ä", &"f".repeat(256)] {
-            assert!(!is_id(bad), "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_scope_is_told_by_what_its_name_ends_in() {

@@ -6,7 +6,6 @@ use anyhow::bail;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::{name, namespace, uid};
-use crate::leaks::survey::is_id;
 
 /// The directories of one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +76,12 @@ impl Layout {
     }
 }
 
+/// The rule of docs/security.md: an id becomes a part of paths.
+pub(crate) fn is_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
+    text.len() <= 255 && text.bytes().all(is_plain) && text.bytes().next().is_some_and(|first| first != b'.')
+}
+
 /// Whether a pod's uid, name and namespace can stand for a file each.
 pub(crate) fn is_plain(pod: &Pod) -> bool {
     [uid(pod), name(pod), namespace(pod)].into_iter().all(is_id)
@@ -85,4 +90,19 @@ pub(crate) fn is_plain(pod: &Pod) -> bool {
 /// A path as the runtime takes it.
 pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_no_path() {
+        for id in ["a", "a.b", "_x", "0f+1-2", &"f".repeat(64)] {
+            assert!(is_id(id), "{id}");
+        }
+        for bad in ["", ".", "..", ".a", "a/b", "../x", "a b", "a\n", "ä", &"f".repeat(256)] {
+            assert!(!is_id(bad), "{bad:?}");
+        }
+    }
 }

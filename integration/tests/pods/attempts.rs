@@ -43,14 +43,14 @@ pub(crate) async fn a_paused_container_is_killed_by_its_probe_and_runs_again(nod
     let loment = pod.create(node).await?;
     loment.phase("paused", "Running").await?;
     let id = container(node, "paused", "web").await?.id;
-    task(node, &["pause", &id]).await?;
+    node.lab.ctr_ok(&["task", "pause", &id]).await?;
     let again = |status: &serde_json::Value| {
         container_status(status, "web").is_ok_and(|web| web["restartCount"] == 1 && web["ready"] == true)
     };
     loment.until("paused", "another attempt", again).await?;
     let said = loment.ok(&["exec", "paused", "--", "cat", "/www/index.html"]).await?;
     ensure!(said == "alive\n", "the next attempt says {said:?}");
-    task(node, &["pause", &id]).await?;
+    node.lab.ctr_ok(&["task", "pause", &id]).await?;
     // One that stands still is stopped as any other.
     loment.ok(&["delete", "pod", "paused", "--now"]).await.map(drop)
 }
@@ -59,7 +59,8 @@ pub(crate) async fn a_container_whose_turn_has_not_come_is_not_paused(node: &Nod
     let pod = Manifest::new(node, "too-early")?.init("init", &wait_for("go")).app("app", "echo ran >> /shared/ran");
     let loment = pod.create(node).await?;
     let id = container(node, "too-early", "app").await?.id;
-    let refused = task(node, &["pause", &id]).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    let refused =
+        node.lab.ctr_ok(&["task", "pause", &id]).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
     ensure!(refused.contains("it waits for its turn in the pod"), "a pause is answered with {refused:?}");
     pod.touch("go")?;
     loment.phase("too-early", "Succeeded").await?;
@@ -103,17 +104,11 @@ pub(crate) async fn an_end_is_told_although_somebody_goes_on_writing_to_the_log(
 
 /// The limit of the container's cgroup, in bytes.
 async fn memory_limit(node: &Node<'_>, id: &str) -> Result<i64> {
-    let tasks = task(node, &["ls"]).await?;
+    let tasks = node.lab.ctr_ok(&["task", "ls"]).await?;
     let line = tasks.lines().find(|line| line.starts_with(id)).with_context(|| format!("find {id} among {tasks}"))?;
     let pid: i32 = line.split_whitespace().nth(1).context("the pid")?.parse()?;
     let cgroup = hierarchy::of_process(pid, "memory")?;
     let read = |name: &str| fs::read_to_string(cgroup.join(Path::new(name)));
     let text = read("memory.limit_in_bytes").or_else(|_| read("memory.max")).context("read the limit")?;
     Ok(text.trim().parse()?)
-}
-
-async fn task(node: &Node<'_>, words: &[&str]) -> Result<String> {
-    let output = node.lab.ctr_output(&[&["task"], words].concat(), b"").await?;
-    ensure!(output.status.success(), "ctr task {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -58,9 +58,7 @@ async fn running(node: &Node<'_>, id: &str) -> Result<i32> {
 }
 
 async fn listed(node: &Node<'_>) -> Result<String> {
-    let output = node.lab.ctr_output(&["task", "ls"], b"").await?;
-    ensure!(output.status.success(), "ctr task ls: {output:?}");
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    node.lab.ctr_ok(&["task", "ls"]).await
 }
 
 /// Waits for the end of a process. Whose parent has died before it is the lab's, which collects it later.

@@ -59,22 +59,22 @@ pub(crate) async fn a_paused_container_stands_still_until_it_is_resumed(node: &N
     let count = || fs::read_to_string(volume.join("count")).unwrap_or_default();
     eventually("the first count", async || Ok((!count().is_empty()).then_some(()))).await?;
 
-    task(node, &["pause", &container.id]).await?;
+    node.lab.ctr_ok(&["task", "pause", &container.id]).await?;
     let status = task_status(node, &container).await?;
     ensure!(status == "PAUSED", "a paused task is {status}");
     let stopped_at = count();
     ensure!(is_frozen(container.pid().await?)?, "a process of the container runs on");
     ensure!(count() == stopped_at, "it counts on while it is paused");
-    let refused = task(node, &["exec", "--exec-id", "refused", &container.id, "true"]).await;
+    let refused = node.lab.ctr_ok(&["task", "exec", "--exec-id", "refused", &container.id, "true"]).await;
     let reason = refused.err().map(|error| format!("{error:#}")).unwrap_or_default();
     ensure!(reason.contains("paused"), "an exec in a paused container is not refused: {reason:?}");
 
-    task(node, &["resume", &container.id]).await?;
+    node.lab.ctr_ok(&["task", "resume", &container.id]).await?;
     let status = task_status(node, &container).await?;
     ensure!(status == "RUNNING", "a resumed task is {status}");
     eventually("the next count", async || Ok((count() != stopped_at).then_some(()))).await?;
     // What was paused can be killed.
-    task(node, &["pause", &container.id]).await?;
+    node.lab.ctr_ok(&["task", "pause", &container.id]).await?;
     container.stop(Duration::ZERO).await?;
     ensure!(container.status().await?.state() == ContainerState::ContainerExited, "it lives on");
     pod.remove().await
@@ -89,14 +89,8 @@ fn is_frozen(pid: i32) -> Result<bool> {
     Ok(text.contains("FROZEN") || text.contains("frozen 1"))
 }
 
-async fn task(node: &Node<'_>, words: &[&str]) -> Result<String> {
-    let output = node.lab.ctr_output(&[&["task"], words].concat(), b"").await?;
-    ensure!(output.status.success(), "ctr task {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 async fn task_status(node: &Node<'_>, container: &Container<'_>) -> Result<String> {
-    let table = task(node, &["ls"]).await?;
+    let table = node.lab.ctr_ok(&["task", "ls"]).await?;
     let line = table.lines().find(|line| line.starts_with(&container.id)).context("the task in ctr task ls")?;
     Ok(line.split_whitespace().last().unwrap_or_default().to_owned())
 }

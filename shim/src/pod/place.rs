@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read as _},
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -114,7 +114,7 @@ pub(super) fn open(directory: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The path of an open directory, for what takes paths.
-pub(super) fn path_of(directory: &OwnedFd) -> PathBuf {
+pub(super) fn path_of(directory: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
@@ -137,8 +137,7 @@ pub(super) fn touch(directory: &Path, name: &str) -> io::Result<()> {
 }
 
 fn open_file(directory: &File, name: &str) -> io::Result<File> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
-    let file = carefully().read(true).open(path)?;
+    let file = carefully().read(true).open(path_of(directory).join(name))?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
 }
 

@@ -42,9 +42,9 @@ impl Task {
         let exit = self.reap().await;
         // Before anything is waited for: systemd removes a scope that is empty, and its counts with it.
         let oom_killed = self.ended_for_memory(exit).await;
+        // What it has left in a pid namespace of the pod's goes on writing to its log, of which the end is wanted.
+        self.end_others().await;
         if let Some(member) = self.plan.member.clone() {
-            // What it has left in a pid namespace of the pod's goes on writing to its log.
-            self.end_others().await;
             let message = member.last_words(&self, exit.code).await;
             let _turn = self.turn.lock().await;
             match self.tell_attempt() {
@@ -60,7 +60,6 @@ impl Task {
             self.shim.quiet.disturb();
             return;
         }
-        self.end_others().await;
         hand_over(&self.plan.stdio, self.relay()).await;
         // After the event of a Start that is still under way.
         let _turn = self.turn.lock().await;

@@ -68,7 +68,6 @@ impl Task {
         if !crate::lock(&self.live).reaped {
             return Err(Failure::precondition(format!("run container {} again: it has not ended", self.plan.id)));
         }
-        self.end_others().await;
         self.until_done("end", Container::try_end_attempt).await?;
         let aftermath = self.with_container(|container| Ok(container.aftermath_of_attempt()?))?;
         self.clear_up(aftermath).await?;

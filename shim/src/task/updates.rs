@@ -7,20 +7,20 @@ use crate::failure::{Failure, Result};
 
 /// All updates in one: of what was changed twice the last counts.
 #[derive(Debug, Default)]
-pub(super) struct Updates(Option<Value>);
+pub(super) struct Updates(Value);
 
 impl Updates {
     /// The limits have been changed to these; what is not in them stays.
     pub(super) fn add(&mut self, resources: &LinuxResources) -> Result<()> {
-        lay(self.0.get_or_insert_with(|| Value::Object(serde_json::Map::new())), value(resources)?);
+        lay(&mut self.0, value(resources)?);
         Ok(())
     }
 
     /// Gives the specification of the next attempt the limits that the last one had.
     pub(super) fn apply(&self, spec: &mut Spec) -> Result<()> {
-        let (Some(updates), Some(linux)) = (&self.0, spec.linux().as_ref()) else { return Ok(()) };
+        let Some(linux) = spec.linux().as_ref().filter(|_| !self.0.is_null()) else { return Ok(()) };
         let mut merged = value(&linux.resources().clone().unwrap_or_default())?;
-        lay(&mut merged, updates.clone());
+        lay(&mut merged, self.0.clone());
         let merged: LinuxResources = serde_json::from_value(merged).map_err(|error| failure(&error))?;
         let mut linux = linux.clone();
         linux.set_resources(Some(merged));

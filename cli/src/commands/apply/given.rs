@@ -3,10 +3,9 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::args::{Filenames, Global};
-use crate::commands::{note, print};
+use crate::commands::{print, warn};
 use crate::error::Said;
 use crate::lower;
-use crate::manifest::validate::Rules;
 use crate::manifest::{Objects, files};
 use crate::print::output::Output;
 use crate::print::show;
@@ -38,8 +37,7 @@ impl Given {
     pub(super) fn read(global: &Global, filenames: &Filenames, verb: &str) -> anyhow::Result<Self> {
         let mut objects = files::read_all(filenames, verb)?;
         let written = objects.pods.clone();
-        let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules(global, filenames))?;
-        warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+        warn(&files::complete_and_check(&mut objects, global.namespace.as_deref(), filenames.rules(global))?);
         if objects.pods.is_empty() {
             return Err(Said::one(format!("error: no objects passed to {verb}")).into());
         }
@@ -63,8 +61,4 @@ impl Given {
         let (config_maps, secrets) = (self.objects.config_maps.clone(), self.objects.secrets.clone());
         (which, Objects { pods, config_maps, secrets, ..Objects::default() })
     }
-}
-
-pub(super) fn rules<'a>(global: &'a Global, filenames: &'a Filenames) -> Rules<'a> {
-    Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &filenames.allowed_unsafe_sysctls }
 }

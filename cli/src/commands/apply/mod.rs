@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::dry_run::DryRun;
-use super::{create, note};
+use super::{create, note, warn};
 use crate::args::{Filenames, Global};
 use crate::change::merge::merge;
 use crate::change::update;
@@ -21,7 +21,7 @@ use crate::manifest::defaults;
 use crate::manifest::update::{inherit, validate_update};
 use crate::manifest::validate::{Rules, validate_at};
 use crate::session::{Found, Session};
-use given::{Given, Report, rules};
+use given::{Given, Report};
 pub(crate) use replace::{Replace, replace};
 pub(crate) use set::{Set, set};
 
@@ -59,7 +59,7 @@ pub(crate) async fn apply(global: &Global, args: &Apply) -> anyhow::Result<()> {
     let given = Given::read(global, &args.filenames, "apply")?;
     let session = Session::open(global).await?;
     let found = given.find(&session).await?;
-    let rules = rules(global, &args.filenames);
+    let rules = args.filenames.rules(global);
     // Every change is checked before the first one is made.
     for (found, written) in found.iter().zip(&given.written) {
         if let Some(found) = found {
@@ -71,7 +71,7 @@ pub(crate) async fn apply(global: &Global, args: &Apply) -> anyhow::Result<()> {
                      annotation will be patched automatically."
                 ));
             }
-            applied(&found.pod, written, rules)?.1.iter().for_each(|hint| note(&format!("Warning: {hint}")));
+            warn(&applied(&found.pod, written, rules)?.1);
         }
     }
     if args.dry_run.is_wanted() {
@@ -108,7 +108,7 @@ async fn tell(
     }
     for (found, written) in found.iter().zip(&given.written) {
         let Some(found) = found else { continue };
-        let (now, _) = applied(&found.pod, written, rules(global, &args.filenames))?;
+        let (now, _) = applied(&found.pod, written, args.filenames.rules(global))?;
         report.say(&now, &format!("{}{how}", done(&found.pod, &now)))?;
     }
     Ok(())

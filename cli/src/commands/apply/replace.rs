@@ -4,12 +4,12 @@ use anyhow::Context as _;
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Given, Report, complete, rules};
+use super::{Given, Report, complete};
 use crate::args::{Filenames, Global};
 use crate::change::update;
 use crate::commands::delete::{self, Grace};
 use crate::commands::dry_run::DryRun;
-use crate::commands::{create, note, print};
+use crate::commands::{create, print, warn};
 use crate::error::Said;
 use crate::lower;
 use crate::manifest::validate::Rules;
@@ -53,15 +53,15 @@ pub(crate) async fn replace(global: &Global, args: &Replace) -> anyhow::Result<(
     if args.force {
         return make_anew(global, args, &session, given, found, &report).await;
     }
-    let rules = rules(global, &args.filenames);
+    let rules = args.filenames.rules(global);
     let mut pairs = Vec::new();
     let mut refused = Vec::new();
     for (found, pod) in found.into_iter().zip(&given.objects.pods) {
         match found {
             Some(found) => match replaced(&found.pod, pod, rules, &file) {
-                Ok((_, hints)) => {
-                    hints.iter().for_each(|hint| note(&format!("Warning: {hint}")));
-                    pairs.push((found, pod));
+                Ok((now, hints)) => {
+                    warn(&hints);
+                    pairs.push((found, pod, now));
                 }
                 Err(error) => refused.push(crate::error::lines_of(&error)),
             },
@@ -76,9 +76,8 @@ pub(crate) async fn replace(global: &Global, args: &Replace) -> anyhow::Result<(
     if !refused.is_empty() {
         return Err(Said(refused).into());
     }
-    for (found, pod) in pairs {
+    for (found, pod, now) in pairs {
         if args.dry_run.is_wanted() {
-            let (now, _) = replaced(&found.pod, pod, rules, &file)?;
             report.say(&now, &format!("replaced{}", args.dry_run))?;
             continue;
         }
@@ -112,7 +111,7 @@ async fn make_anew(
     found: Vec<Option<Found>>,
     report: &Report,
 ) -> anyhow::Result<()> {
-    let grace = u64::try_from(args.grace_period).map_or(Grace::Pod, |seconds| Grace::Seconds(seconds.max(1)));
+    let grace = Grace::of_seconds(args.grace_period);
     for found in found.iter().flatten() {
         delete::delete(session, found, grace).await.with_context(|| format!("delete pod {:?}", found.name()))?;
         if report.0.is_none() {

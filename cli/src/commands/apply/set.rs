@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::Report;
 use crate::args::Global;
 use crate::change::update;
-use crate::commands::note;
+use crate::commands::warn;
 use crate::error::Said;
 use crate::manifest::update::validate_update;
 use crate::resource;
@@ -61,7 +61,7 @@ pub(crate) async fn set(global: &Global, args: &Set) -> anyhow::Result<()> {
     let session = Session::open(global).await?;
     for name in &names {
         let found = session.pod(name).await?;
-        with_images(&found.pod, &images)?.1.iter().for_each(|hint| note(&format!("Warning: {hint}")));
+        warn(&with_images(&found.pod, &images)?.1);
         let (before, now) = update::change(&session, &found, |live| Ok(with_images(live, &images)?.0)).await?;
         if before.spec != now.spec || args.output.is_some() {
             report.say(&now, "image updated")?;

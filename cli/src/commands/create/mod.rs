@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::dry_run::DryRun;
-use super::{note, print};
+use super::{note, print, warn};
 use crate::args::{Filenames, Global};
 use crate::error::Said;
 use crate::images;
@@ -17,7 +17,7 @@ use crate::kept::remains;
 use crate::lower::layout::Layout;
 use crate::lower::{self, Host, Sources};
 use crate::make::{self, Plan};
-use crate::manifest::{Objects, files, validate::Rules};
+use crate::manifest::{Objects, files};
 use crate::print::show;
 use crate::session::Session;
 use crate::{disk, host};
@@ -141,8 +141,7 @@ pub(super) async fn create(
 
 async fn pull(session: &Session, planned: &[Planned], retry: Option<Duration>) -> anyhow::Result<()> {
     let pods: Vec<&Pod> = planned.iter().map(|planned| &planned.plan.pod).collect();
-    let warnings = images::ensure(&session.client, &pods, retry).await?;
-    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    warn(&images::ensure(&session.client, &pods, retry).await?);
     Ok(())
 }
 
@@ -175,9 +174,7 @@ fn shown(pod: &Pod, output: Option<CreateOutput>, how: DryRun) -> anyhow::Result
 
 /// Completes and validates the pods of all files. What is wrong in any of them is reported at once.
 fn plan(global: &Global, mut objects: Objects, given: &Filenames, host: &Host) -> anyhow::Result<Vec<Planned>> {
-    let rules = Rules { runtime_handler: &global.runtime_handler, unsafe_sysctls: &given.allowed_unsafe_sysctls };
-    let warnings = files::complete_and_check(&mut objects, global.namespace.as_deref(), rules)?;
-    warnings.iter().for_each(|warning| note(&format!("Warning: {warning}")));
+    warn(&files::complete_and_check(&mut objects, global.namespace.as_deref(), given.rules(global))?);
     let file = given.files.join(", ");
     let mut planned: Vec<Planned> = Vec::new();
     for mut pod in objects.pods {

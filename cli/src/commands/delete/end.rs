@@ -31,7 +31,7 @@ pub(crate) async fn delete(session: &Session, found: &Found, grace: Grace) -> an
         }
     };
     // It was found before: another command may have made it anew, or have deleted it.
-    let now = session.find(namespace, name).await?.filter(|now| now.uid() == found.uid());
+    let now = session.again(found).await?;
     remove(session, &now.unwrap_or_else(|| found.lost()), grace).await
 }
 

@@ -26,13 +26,17 @@ impl Grace {
         if args.force && args.grace_period > 0 {
             bail!("--force and --grace-period greater than 0 cannot be specified together");
         }
-        Ok(match (args.force, args.now, u64::try_from(args.grace_period)) {
-            (true, false, _) => Grace::Force,
-            (_, true, _) => Grace::Seconds(1),
-            // Nothing is killed unasked: a grace of 0 alone means the shortest one.
-            (false, false, Ok(seconds)) => Grace::Seconds(seconds.max(1)),
-            (false, false, Err(_)) => Grace::Pod,
+        Ok(match (args.force, args.now) {
+            (true, false) => Grace::Force,
+            (_, true) => Grace::Seconds(1),
+            (false, false) => Grace::of_seconds(args.grace_period),
         })
+    }
+
+    /// What `--grace-period` alone says: negative is what the pod says, and nothing is killed unasked, so that 0 means the
+    /// shortest one.
+    pub(crate) fn of_seconds(seconds: i64) -> Self {
+        u64::try_from(seconds).map_or(Grace::Pod, |seconds| Grace::Seconds(seconds.max(1)))
     }
 
     pub(super) fn duration(self, found: &Found) -> Duration {

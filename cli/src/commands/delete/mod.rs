@@ -9,10 +9,10 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 
 use super::dry_run::DryRun;
-use super::{note, print};
+use super::{all_told, note, print};
 use crate::args::Global;
 use crate::disk;
-use crate::error::{ExitWith, Said, lines_of};
+use crate::error::Said;
 use crate::kept::remains;
 use crate::select::pick::{Wanted, Which};
 use crate::session::{Found, Session};
@@ -123,18 +123,6 @@ async fn end_all(session: Session, doomed: Vec<Found>, grace: Grace) -> anyhow::
             Ok(failed)
         })
         .await
-}
-
-/// The one error, or the status that tells of several that were told before.
-fn all_told(mut failed: Vec<anyhow::Error>) -> anyhow::Result<()> {
-    match failed.pop() {
-        None => Ok(()),
-        Some(only) if failed.is_empty() => Err(only),
-        Some(last) => {
-            failed.iter().chain([&last]).for_each(|error| note(&lines_of(error)));
-            Err(ExitWith(1).into())
-        }
-    }
 }
 
 /// Tells which pods would be deleted. Also of those that never began: they would be cleared away.

@@ -7,7 +7,8 @@ use loment_sandbox::{Error, error::Cause, lifecycle::manifest::check_annotations
 
 use super::errors::{Errors, quoted};
 use super::names::{
-    check_label, check_subdomain, label_problem, label_value_problem, qualified_name_problem, subdomain_problem,
+    annotation_key_problem, check_label, check_subdomain, label_problem, label_value_problem, qualified_name_problem,
+    subdomain_problem,
 };
 
 /// Keys and values of all annotations together.
@@ -56,7 +57,7 @@ fn check_prefix(errors: &mut Errors, prefix: &str) {
 fn check_all_annotations(errors: &mut Errors, annotations: Option<&BTreeMap<String, String>>) {
     let mut bytes = 0;
     for (key, value) in annotations.into_iter().flatten() {
-        if let Some(problem) = qualified_name_problem(&key.to_lowercase()) {
+        if let Some(problem) = annotation_key_problem(key) {
             errors.invalid("metadata.annotations", quoted(key), problem);
         }
         bytes += key.len() + value.len();

@@ -78,7 +78,7 @@ pub(super) fn check_port_name(errors: &mut Errors, path: &str, name: &str) {
     }
 }
 
-/// A label's or annotation's key: `[prefix/]name`.
+/// A qualified name, as a label's key is: `[prefix/]name`.
 pub(crate) fn qualified_name_problem(key: &str) -> Option<&'static str> {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     if prefix.is_some_and(|prefix| !subdomain_problem(prefix).is_empty()) {
@@ -95,6 +95,11 @@ pub(crate) fn qualified_name_problem(key: &str) -> Option<&'static str> {
          character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
          '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
     )
+}
+
+/// The same of an annotation's key: only the keys of labels are told apart by case.
+pub(crate) fn annotation_key_problem(key: &str) -> Option<&'static str> {
+    qualified_name_problem(&key.to_lowercase())
 }
 
 /// What is wrong with the value of a label.
